@@ -1,0 +1,1 @@
+"""`python -m demo`: two local MLflow servers, one migration between them, and the proof that nothing was lost."""

@@ -1,0 +1,1 @@
+"""Move MLflow objects between servers and backups: nothing lost, nothing twice, provably."""

@@ -1,0 +1,261 @@
+"""Writing a bundle: each object's head file last, the manifest last of all; half an object is written again."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow_migration.bundle import layout, manifest
+from mlflow_migration.errors import StorageError, UsageError
+from mlflow_migration.records import File, Json, Loss, Record, Rows, Written
+
+MARK = ".mlflow-migration"
+"""Stands in a folder while it is written, so that a half-made bundle is known from somebody's own folder."""
+
+
+class BundleWriter:
+    """A bundle to write to. Implements `Sink`."""
+
+    def __init__(self, root: Path, source: str, options: Json) -> None:
+        """Raises UsageError where the folder holds something else, StorageError where it can't be written."""
+        self.root = root
+        self.address = str(root)
+        self._source = source
+        self._options = options
+        self._opened = False
+        self._lock = threading.Lock()
+        if root.exists() and not root.is_dir():
+            raise UsageError(f"not a folder: {root}", hint="give a new or empty folder")
+        if (
+            root.is_dir()
+            and any(root.iterdir())
+            and not any((root / name).exists() for name in (MARK, layout.MANIFEST))
+        ):
+            raise UsageError(f"the folder is not empty and not a bundle: {root}", hint="give a new or empty folder")
+        if (root / layout.MANIFEST).exists():
+            there = manifest.read_manifest(root)["info"]["source"]
+            if there != source:
+                raise UsageError(f"the folder holds a bundle of {there}", f"not of {source}", "give another folder")
+
+    def put(self, record: Record, dry_run: bool = False) -> Written:
+        """Write one object, or bring it up to date; "same" where nothing of it has changed."""
+        folder = self.root / layout.folder(record.home)
+        files = list(record.files())
+        losses = tuple(Loss("artifact", file.path, file.problem, file.wanted) for file in files if file.problem)
+        there = self._there(folder, record)
+        state = "done" if there is None else "updated"
+        if dry_run:
+            size = sum(file.size for file in files if not file.problem)
+            return Written(record.id, "same" if there else state, losses=losses, bytes=0 if there else size)
+        present = [file for file in files if not file.problem]
+        with _storage(folder):
+            if there is not None and self._is_same(there, record, present):
+                return Written(record.id, "same", losses=losses)
+            self._open()
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
+            entries, missing = _kept(there, present)
+            entries += rows
+            self._begin(folder, record, rows)
+            for file in missing:
+                entries.append(self._write_file(folder, file))
+            entries.sort(key=_by_file)
+            self._write_head(folder, record, entries)
+            self._remove_others(folder, entries)
+        return Written(record.id, state, losses=losses, bytes=sum(entry["bytes"] for entry in entries))
+
+    def finish(self, info: Json, failures: Iterable[Json]) -> None:
+        """Write the lists, SHA256SUMS, and the manifest last. A bundle in which nothing changed is left as it is."""
+        with _storage(self.root):
+            lines = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in failures]
+            if (self.root / layout.MANIFEST).exists() and not self._opened and lines == self._failures():
+                return
+            self._open()
+            self._write_failures(lines)
+            self._write_index()
+            for name, path in list(layout.walk(self.root)):
+                if name.endswith(layout.PART):
+                    path.unlink()
+            (self.root / MARK).unlink(missing_ok=True)
+            digest = manifest.write_sums(self.root, self._sums())
+            body = {"format": layout.FORMAT, "source": self._source, "options": self._options, **info}
+            manifest.write_json(
+                self.root / layout.MANIFEST, {"system": manifest.system(), "info": {**body, "sha256sums": digest}}
+            )
+
+    def is_empty(self) -> bool:
+        """Whether nothing has been written yet."""
+        return not self.root.exists() or not any(path.name != MARK for path in self.root.iterdir())
+
+    def discard_empty(self) -> None:
+        """Leave no trace of a job that failed before its first object."""
+        if self.root.is_dir() and self._opened and self.is_empty():
+            shutil.rmtree(self.root)
+
+    def _open(self) -> None:
+        """The first change: from now on the bundle is incomplete until `finish`."""
+        with self._lock:
+            if not self._opened:
+                self._opened = True
+                self.root.mkdir(parents=True, exist_ok=True)
+                (self.root / MARK).write_text("A bundle is being written here. Type the export command again.\n")
+                (self.root / layout.MANIFEST).unlink(missing_ok=True)
+                (self.root / layout.SUMS).unlink(missing_ok=True)
+
+    def _there(self, folder: Path, record: Record) -> Json | None:
+        path = folder / f"{record.kind}.json"
+        return manifest.read_json(path, str(path)) if path.is_file() else None
+
+    def _is_same(self, there: Json, record: Record, files: list[File]) -> bool:
+        entries, missing = _kept(there, files)
+        if missing or there["mlflow"] != record.head:
+            return False
+        for name, rows in record.rows.items():
+            digest, size = hashlib.sha256(), 0
+            for row in rows():
+                line = _line(row)
+                digest.update(line)
+                size += len(line)
+            entries.append(_rows_entry(name, size, digest.hexdigest()))
+        return bool(sorted(entries, key=_by_file) == there["info"]["files"])
+
+    def _write_rows(self, folder: Path, name: str, rows: Rows) -> Json:
+        digest, size = hashlib.sha256(), 0
+        with (folder / (_rows_file(name) + layout.PART)).open("wb") as target:
+            for row in rows():
+                line = _line(row)
+                digest.update(line)
+                size += len(line)
+                target.write(line)
+        return _rows_entry(name, size, digest.hexdigest())
+
+    def _begin(self, folder: Path, record: Record, rows: list[Json]) -> None:
+        # Without its head the object counts as absent, so that a crash from here on never leaves a mixture.
+        (folder / f"{record.kind}.json").unlink(missing_ok=True)
+        for entry in rows:
+            (folder / (entry["file"] + layout.PART)).replace(folder / entry["file"])
+
+    def _write_file(self, folder: Path, file: File) -> Json:
+        name = layout.artifact(file.path)
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + layout.PART)
+        digest, size = hashlib.sha256(), 0
+        if file.open is None:
+            raise ValueError(f"{file.path} can't be opened")
+        with file.open() as reader, part.open("wb") as writer:
+            while block := reader.read(manifest.BLOCK):
+                digest.update(block)
+                size += len(block)
+                writer.write(block)
+        part.replace(target)
+        return {"path": file.path, "file": name, "bytes": size, "sha256": digest.hexdigest()}
+
+    def _write_head(self, folder: Path, record: Record, entries: list[Json]) -> None:
+        info = {
+            "id": record.id,
+            "name": record.name,
+            "home": list(record.home),
+            "refs": dict(record.refs),
+            "files": entries,
+        }
+        manifest.write_json(
+            folder / f"{record.kind}.json", {"system": manifest.system(), "info": info, "mlflow": record.head}
+        )
+
+    def _remove_others(self, folder: Path, entries: list[Json]) -> None:
+        """Files of an earlier state, or of a crashed attempt, that the object no longer has."""
+        wanted = {entry["file"] for entry in entries}
+        if (folder / layout.ARTIFACTS).is_dir():
+            for name, path in list(layout.walk(folder / layout.ARTIFACTS)):
+                if f"{layout.ARTIFACTS}/{name}" not in wanted:
+                    path.unlink()
+
+    def _failures(self) -> list[str]:
+        path = self.root / layout.FAILURES
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def _write_failures(self, lines: list[str]) -> None:
+        path = self.root / layout.FAILURES
+        if lines:
+            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
+
+    def _write_index(self) -> None:
+        """For each collection (`experiments/` …) a list of what is in it, for people and other tools."""
+        for folder in sorted(path for path in self.root.iterdir() if path.is_dir()):
+            rows = []
+            for entry in sorted(path for path in folder.iterdir() if path.is_dir()):
+                heads = [manifest.read_json(path, str(path)) for path in sorted(entry.glob("*.json"))]
+                rows += [{"id": head["info"]["id"], "name": head["info"]["name"]} for head in heads]
+            manifest.write_json(
+                folder / f"{folder.name}.json", {"system": manifest.system(), "info": {"objects": rows}}
+            )
+
+    def _sums(self) -> Iterator[tuple[str, str]]:
+        """(path, digest) of every file; heads know the digests of what belongs to them, the few others are read."""
+        known: dict[str, str] = {}
+        for name, path in layout.walk(self.root):
+            parent = self._owner(name)
+            if parent is not None and known.get("") != parent:
+                known = {"": parent}
+                for head in (self.root / parent).glob("*.json"):
+                    for entry in manifest.read_json(head, str(head)).get("info", {}).get("files", []):
+                        known[f"{parent}/{entry['file']}"] = entry["sha256"]
+            if name not in {layout.MANIFEST, layout.SUMS, layout.SUMS + layout.PART}:
+                yield name, known.get(name) or manifest.digest_file(path)
+
+    @staticmethod
+    def _owner(name: str) -> str | None:
+        """The object's folder of an artifact or a rows file; None for any other file."""
+        parts = name.split("/")
+        if layout.ARTIFACTS in parts:
+            return "/".join(parts[: parts.index(layout.ARTIFACTS)])
+        return "/".join(parts[:-1]) if name.endswith(".jsonl") and len(parts) > 1 else None
+
+
+def _kept(there: Json | None, files: list[File]) -> tuple[list[Json], list[File]]:
+    """The entries of artifacts that are in the bundle already, and the artifacts still to be fetched."""
+    known = {entry.get("path"): entry for entry in there["info"]["files"]} if there else {}
+    kept = [known[file.path] for file in files if file.path in known and known[file.path]["bytes"] == file.size]
+    paths = {entry["path"] for entry in kept}
+    return kept, [file for file in files if file.path not in paths]
+
+
+def _line(row: Json) -> bytes:
+    return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _rows_file(name: str) -> str:
+    return f"{layout.quoted(name)}.jsonl"
+
+
+def _rows_entry(name: str, size: int, digest: str) -> Json:
+    return {"rows": name, "file": _rows_file(name), "bytes": size, "sha256": digest}
+
+
+def _by_file(entry: Json) -> str:
+    return str(entry["file"])
+
+
+@contextmanager
+def _storage(folder: Path) -> Iterator[None]:
+    """Turn a full disk or an unwritable folder into an error that ends the job."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        raise StorageError(
+            "the disk is full" if full else "can't write the bundle",
+            f"{folder}: {error.strerror or error}",
+            "free some space, then type the same command: it goes on where it stopped"
+            if full
+            else "give a folder that can be written",
+        ) from error

@@ -1,0 +1,325 @@
+"""Commands that look and change nothing: verify, diff, plan, id-map, doctor."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlflow_migration import compare
+from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli.command import Command, say_error
+from mlflow_migration.cli.experiments import RENAME, RUN_IDS
+from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.options import Common
+from mlflow_migration.engine import config, lineage
+from mlflow_migration.engine import selection as choose
+from mlflow_migration.engine.progress import Progress
+from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
+from mlflow_migration.pipeline import BundleSource, bundle_folder
+from mlflow_migration.records import Json
+from mlflow_migration.report import check_report_path, write_report
+
+LINES = 20
+EXPERIMENTS = click.option(
+    "--experiments", metavar="NAMES", default="all", help="Only these: names, ids or globs with commas, or a .txt file."
+)
+ALLOW = click.option(
+    "--allow-loss",
+    multiple=True,
+    metavar="KIND",
+    help="Don't count differences of this kind (param, artifact, …, all).",
+)
+
+
+@click.command("verify", cls=Command)
+@click.argument("places", nargs=-1, required=True, metavar="PLACE [PLACE]")
+@EXPERIMENTS
+@RENAME
+@RUN_IDS
+@options.artifacts
+@ALLOW
+@options.common
+def verify(**given: Any) -> int:
+    """Prove a bundle whole, or that a place holds everything of another, equal value by value.
+
+    Both places are read: whole metric histories, artifacts by checksum. What only the second place holds is listed and
+    is no failure, unless it is there twice.
+
+    \b
+    Examples:
+      verify backup
+      verify http://old:5000 backup
+      verify http://old:5000 http://new:5000
+    """
+    places = given.pop("places")
+    if len(places) == 1:
+        return _verify_bundle(places[0], given)
+    return _compare("verify", places, given, strict=False)
+
+
+@click.command("diff", cls=Command)
+@click.argument("places", nargs=2, metavar="PLACE PLACE")
+@EXPERIMENTS
+@RENAME
+@RUN_IDS
+@options.artifacts
+@ALLOW
+@options.common
+def diff(**given: Any) -> int:
+    """Show every difference between two places, also what only the second one holds.
+
+    \b
+    Examples:
+      diff http://dev:5000 http://prod:5000 --experiments churn
+      diff backup-monday backup-tuesday --json
+    """
+    return _compare("diff", given.pop("places"), given, strict=True)
+
+
+def _verify_bundle(place: str, given: dict[str, Any]) -> int:
+    common = Common.take(given)
+    jobs.configure(common)
+    check_report_path(common.report)
+    uri, _ = config.load(common.config, os.environ).place(place, "SRC", os.environ)
+    if config.folder_or_server(uri) == "server":
+        raise UsageError("one server can't be verified alone", hint=f"verify {place} OTHER-PLACE")
+    begun = time.monotonic()
+    bundle = bundle_folder(jobs.existing(uri))
+    source = BundleSource(bundle)
+    absent = list(bundle.failures())
+    kinds = {
+        kind: {"equal": counts["done"] + counts["same"] + counts["updated"], "different": 0, "missing": 0, "extra": 0}
+        for kind, counts in bundle.manifest["info"].get("counts", {}).items()
+    }
+    document = {
+        "ok": True,
+        "exit_code": DONE,
+        "command": "verify",
+        "left": uri,
+        "right": None,
+        "seconds": round(time.monotonic() - begun, 3),
+        "kinds": kinds,
+        "files": source.files,
+        "not_exported": absent,
+        "differences": [],
+        "error": None,
+    }
+    lines = [f"not in it since its export: {row['kind']} {row['name']}: {row['reason']}" for row in absent]
+    if common.report:
+        table = (["kind", "in the bundle"], [[kind, str(counts["equal"])] for kind, counts in kinds.items()])
+        write_report(common.report, document, f"verify: {uri}", table, lines)
+    if common.as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    if not common.quiet:
+        click.echo(f"whole: {source.files:,} files as their checksums say: {uri}", err=True)
+        for line in lines[:LINES]:
+            click.echo(line, err=True)
+    return DONE
+
+
+def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], strict: bool) -> int:
+    if len(places) != len(("left", "right")):
+        raise UsageError(f"{command} takes two places at most", hint=f"{command} --help")
+    common = Common.take(given)
+    jobs.configure(common)
+    check_report_path(common.report)
+    left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
+    selection = options.selection_of(given, choose.names(given["experiments"]))
+    origin = left.bundle.origin if isinstance(left, BundleSource) else left.address
+    ends = compare.Ends(left, right, selection, choose.renames(given["experiment_rename_file"]), origin)
+    result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
+    begun = time.monotonic()
+    with Progress(common.quiet or common.as_json) as progress:
+        try:
+            compare.compare(ends, result, progress, common.workers)
+        except MigrationError as error:
+            result.error = error
+    result.seconds = time.monotonic() - begun
+    _show(result, common)
+    return result.exit_code
+
+
+def _show(result: compare.Comparison, common: Common) -> None:
+    document, lines = result.as_json(), list(result.lines())
+    if common.report:
+        write_report(
+            common.report, document, f"{result.command}: {result.left} | {result.right}", result.table(), lines
+        )
+    if common.as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    if result.kinds and (result.exit_code or not common.quiet):
+        click.echo(f"{result.command}: {result.left} | {result.right}", err=True)
+        jobs.print_table(result.table(), all_columns=True)
+        for line in lines if common.verbose else lines[:LINES]:
+            click.echo(line, err=True)
+        if len(lines) > LINES and not common.verbose:
+            click.echo(f"… and {len(lines) - LINES} more: -v shows them, --report FILE keeps them", err=True)
+        if result.exit_code == DONE:
+            click.echo(
+                f"equal, in {result.seconds:,.1f} s" if not lines else "everything of the first is there", err=True
+            )
+    if result.error is not None:
+        say_error(result.error)
+
+
+@click.command("plan", cls=Command)
+@click.argument("places", nargs=2, metavar="PLACE PLACE")
+@EXPERIMENTS
+@RENAME
+@RUN_IDS
+@options.run_choice
+@options.artifacts
+@options.moving
+@options.common
+def plan(**given: Any) -> int:
+    """Show what would move from the first place to the second, how much, and what the second can't hold.
+
+    \b
+    Examples:
+      plan http://old:5000 http://new:5000
+      plan http://old:5000 backup --experiments 'fraud-*'
+    """
+    places = given.pop("places")
+    common = replace(Common.take(given), dry_run=True)
+    jobs.configure(common)
+    names = choose.renames(given["experiment_rename_file"])
+    job = Job("plan", options.selection_of(given, choose.names(given["experiments"])), names)
+    settings = config.load(common.config, os.environ)
+    ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
+    kinds = [config.folder_or_server(end) for end in ends]
+    if kinds == ["bundle", "bundle"]:
+        raise UsageError("nothing moves from bundle to bundle", hint="copy the folder with the tools of your system")
+    if kinds == ["server", "bundle"]:
+        return jobs.export(job, common, opening.server(places[0], "SRC", common), ends[1])
+    if kinds == ["bundle", "server"]:
+        return jobs.import_(job, common, ends[0], opening.server(places[1], "DST", common))
+    source = opening.server(places[0], "SRC", common)
+    return jobs.copy(job, common, source, opening.server(places[1], "DST", common))
+
+
+@click.command("id-map", cls=Command)
+@click.argument("place")
+@click.option("--output-file", metavar="FILE", help="Write to FILE instead of stdout.")
+@options.common
+def id_map(**given: Any) -> int:
+    """List which object of a destination came from which at its source, as CSV (or JSON with --json).
+
+    \b
+    Examples:
+      id-map http://new:5000 > ids.csv
+      id-map http://new:5000 --json --output-file ids.json
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    live = opening.server(given["place"], "DST", common)
+    target = given["output_file"]
+    try:
+        out = Path(target).open("w", encoding="utf-8", newline="") if target else sys.stdout  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"can't write {target}", error.strerror or str(error)) from error
+    try:
+        if common.as_json:
+            _json_rows(live, out)
+        else:
+            writer = csv.DictWriter(out, ["kind", "source", "source_id", "destination_id", "name"], lineterminator="\n")
+            writer.writeheader()
+            lineage.id_map(live, writer.writerow)
+    finally:
+        if target:
+            out.close()
+        live.close()
+    return DONE
+
+
+def _json_rows(live: Any, out: Any) -> None:
+    """One JSON array, a row a line, so that a long list needs no memory."""
+    first = True
+
+    def write(row: Json) -> None:
+        nonlocal first
+        out.write(("[\n" if first else ",\n") + json.dumps(row, ensure_ascii=False))
+        first = False
+
+    lineage.id_map(live, write)
+    out.write("[]\n" if first else "\n]\n")
+
+
+@click.command("doctor", cls=Command)
+@click.argument("places", nargs=-1, metavar="[PLACE [PLACE]]")
+@options.common
+def doctor(**given: Any) -> int:
+    """Check versions, and of each place whether it can be reached, read and written. Changes nothing.
+
+    \b
+    Examples:
+      doctor
+      doctor http://old:5000 http://new:5000
+      doctor @dev backup
+    """
+    places = given.pop("places") or (
+        (os.environ["MLFLOW_TRACKING_URI"],) if "MLFLOW_TRACKING_URI" in os.environ else ()
+    )
+    common = Common.take(given)
+    jobs.configure(common)
+    if len(places) > len(config.ROLES):
+        raise UsageError("doctor looks at two places at most", hint="doctor --help")
+    found = [_examined(place, role, common) for place, role in zip(places, config.ROLES, strict=False)]
+    code = max((row["exit_code"] for row in found), default=DONE)
+    packages = {name: version(name) for name in ("mlflow-migration", "mlflow-skinny", "requests", "click")}
+    document = {
+        "ok": code == DONE,
+        "exit_code": code,
+        "command": "doctor",
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": packages,
+        "places": found,
+        "error": next((row["error"] for row in found if row["error"]), None),
+    }
+    if common.as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+        return code
+    click.echo(f"python {document['python']}, " + ", ".join(f"{name} {text}" for name, text in packages.items()))
+    for row in found:
+        click.echo(f"{'ok  ' if row['exit_code'] == DONE else 'bad '} {row['place']}")
+        for key, value in row.items():
+            if key not in {"place", "exit_code", "error"} and value is not None:
+                click.echo(f"     {key.replace('_', ' ')}: {value}")
+        if row["error"]:
+            click.echo(f"     {row['error']['message']}\n     try: {row['error']['hint']}")
+    return code
+
+
+def _examined(place: str, role: str, common: Common) -> Json:
+    row: Json = {"place": place, "exit_code": DONE, "error": None}
+    try:
+        uri, _ = config.load(common.config, os.environ).place(place, role, os.environ)
+        if config.folder_or_server(uri) == "bundle":
+            source = BundleSource(bundle_folder(jobs.existing(uri)))
+            row.update({"kind": "bundle", "files": source.files, "made_from": source.bundle.origin})
+            return row
+        live = opening.server(place, role, replace(common, patience=min(common.patience, 10.0)))
+        experiments = len([head["experiment_id"] for head in live.search_experiments()])
+        row.update(
+            {
+                "place": live.address,
+                "kind": "server",
+                "mlflow": live.abilities.version or "unknown",
+                "experiments": experiments,
+                "may_read": True,
+                "may_write": live.may_write(),
+            }
+        )
+        live.close()
+    except (AccessError, ForbiddenError, MigrationError) as error:
+        row["exit_code"] = error.exit_code or INCOMPLETE
+        row["error"] = {"code": error.exit_code, "message": str(error), "hint": error.hint}
+    return row

@@ -1,0 +1,220 @@
+"""Commands that move experiments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli.command import Command
+from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.options import Common
+from mlflow_migration.engine import selection as choose
+from mlflow_migration.errors import UsageError
+from mlflow_migration.pipeline import bundle_folder
+from mlflow_migration.places import Selection
+
+TRACKING = click.option("--tracking-uri", metavar="URI", help="The server [default: MLFLOW_TRACKING_URI].")
+SRC = click.option("--src-mlflow-uri", metavar="URI", help="The source server [default: MLFLOW_TRACKING_URI].")
+DST = click.option("--dst-mlflow-uri", metavar="URI", help="The destination server [default: MLFLOW_TRACKING_URI].")
+OUTPUT = click.option(
+    "--output-dir", required=True, metavar="DIR", help="The bundle's folder: new, empty, or this bundle."
+)
+INPUT = click.option("--input-dir", required=True, metavar="DIR", help="The bundle's folder.")
+RENAME = click.option("--experiment-rename-file", metavar="FILE", help="CSV (old,new), YAML or JSON with new names.")
+RUN_IDS = click.option("--run-ids", metavar="IDS", help="Only these runs: ids separated by commas, or a .txt file.")
+
+
+def one_name(text: str, option: str) -> str:
+    """A name that isn't empty."""
+    if not text.strip():
+        raise UsageError(f"{option} is empty", hint="give the experiment's name")
+    return text
+
+
+@click.command("export-experiment", cls=Command)
+@click.option("--experiment", required=True, metavar="NAME", help="Name or id.")
+@OUTPUT
+@TRACKING
+@RUN_IDS
+@options.run_choice
+@options.artifacts
+@options.moving
+@options.legacy("export-permissions")
+@click.option(
+    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
+)
+@options.common
+def export_experiment(**given: Any) -> int:
+    """Export one experiment with its runs to a bundle.
+
+    \b
+    Examples:
+      export-experiment --experiment sklearn-wine --output-dir wine
+      export-experiment --experiment 12 --output-dir wine --filter "metrics.rmse < 0.7"
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    name = one_name(given["experiment"], "--experiment")
+    job = Job("export-experiment", options.selection_of(given, (name,)))
+    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+
+
+@click.command("export-experiments", cls=Command)
+@click.option(
+    "--experiments", required=True, metavar="NAMES", help="Names, ids or globs with commas, a .txt file, or all."
+)
+@OUTPUT
+@TRACKING
+@RUN_IDS
+@options.run_choice
+@options.artifacts
+@options.moving
+@options.legacy("export-permissions", "use-threads")
+@click.option(
+    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
+)
+@options.common
+def export_experiments(**given: Any) -> int:
+    """Export many experiments with their runs to a bundle.
+
+    \b
+    Examples:
+      export-experiments --experiments all --output-dir backup
+      export-experiments --experiments 'fraud-*,churn' --output-dir backup --run-start-time 30d
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    job = Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
+    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+
+
+@click.command("import-experiment", cls=Command)
+@click.option("--experiment-name", required=True, metavar="NAME", help="The experiment's name at the destination.")
+@INPUT
+@TRACKING
+@options.writing
+@options.artifacts
+@options.moving
+@options.legacy("import-permissions")
+@click.option(
+    "--dst-notebook-dir", metavar="DIR", default="", help="Accepted for old commands; only Databricks has notebooks."
+)
+@options.common
+def import_experiment(**given: Any) -> int:
+    """Import the one experiment of a bundle, under any name.
+
+    \b
+    Examples:
+      import-experiment --experiment-name wine-copy --input-dir wine
+      import-experiment --experiment-name wine --input-dir wine --dry-run
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    name = one_name(given["experiment_name"], "--experiment-name")
+    records = list(bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
+    if len(records) != 1:
+        raise UsageError(
+            f"the bundle holds {len(records)} experiments",
+            given["input_dir"],
+            f"import-experiments --input-dir {given['input_dir']}",
+        )
+    return _import(given, common, "import-experiment", {records[0].name: name})
+
+
+@click.command("import-experiments", cls=Command)
+@INPUT
+@TRACKING
+@click.option(
+    "--experiments", metavar="NAMES", default="all", help="Only these: names, ids or globs with commas, or a .txt file."
+)
+@RENAME
+@options.writing
+@options.artifacts
+@options.moving
+@options.legacy("import-permissions", "use-threads")
+@options.common
+def import_experiments(**given: Any) -> int:
+    """Import all experiments of a bundle. What is there already is not made twice.
+
+    \b
+    Examples:
+      import-experiments --input-dir backup
+      import-experiments --input-dir backup --experiment-rename-file names.csv --import-source-tags
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    return _import(given, common, "import-experiments", choose.renames(given["experiment_rename_file"]))
+
+
+def _import(given: dict[str, Any], common: Common, command: str, names: Any) -> int:
+    chosen = choose.names(given.get("experiments", "all"))
+    job = Job(
+        command, options.selection_of(given, chosen), names, given["import_source_tags"], given["use_src_user_id"]
+    )
+    bundle_folder(jobs.existing(given["input_dir"]))
+    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+
+
+@click.command("copy-experiment", cls=Command)
+@click.option("--experiment", required=True, metavar="NAME", help="Name or id at the source.")
+@click.option("--experiment-name", metavar="NAME", help="Its name at the destination [default: the same].")
+@SRC
+@DST
+@RUN_IDS
+@options.run_choice
+@options.writing
+@options.artifacts
+@options.moving
+@options.common
+def copy_experiment(**given: Any) -> int:
+    """Copy one experiment with its runs from server to server.
+
+    \b
+    Examples:
+      copy-experiment --experiment wine --src-mlflow-uri http://dev:5000 --dst-mlflow-uri http://prod:5000
+      copy-experiment --experiment wine --experiment-name wine-2 --src-mlflow-uri @dev --dst-mlflow-uri @prod
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    name = one_name(given["experiment"], "--experiment")
+    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    names = {}
+    if given["experiment_name"] is not None:
+        head = source.get_experiment_by_name(name) or source.get_experiment(name)
+        names = {head["name"] if head else name: one_name(given["experiment_name"], "--experiment-name")}
+    return _copy(given, common, Job("copy-experiment", options.selection_of(given, (name,)), names), source)
+
+
+@click.command("copy-experiments", cls=Command)
+@click.option(
+    "--experiments", required=True, metavar="NAMES", help="Names, ids or globs with commas, a .txt file, or all."
+)
+@SRC
+@DST
+@RENAME
+@RUN_IDS
+@options.run_choice
+@options.writing
+@options.artifacts
+@options.moving
+@options.common
+def copy_experiments(**given: Any) -> int:
+    """Copy many experiments with their runs from server to server, nothing staged on disk.
+
+    \b
+    Examples:
+      copy-experiments --experiments all --src-mlflow-uri http://old:5000 --dst-mlflow-uri http://new:5000
+      copy-experiments --experiments 'fraud-*' --src-mlflow-uri @dev --dst-mlflow-uri @prod --dry-run
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    names = choose.renames(given["experiment_rename_file"])
+    job = Job("copy-experiments", options.selection_of(given, choose.names(given["experiments"])), names)
+    return _copy(given, common, job, opening.server(given["src_mlflow_uri"], "SRC", common))
+
+
+def _copy(given: dict[str, Any], common: Common, job: Job, source: Any) -> int:
+    whole = Job(job.command, job.selection, job.names, given["import_source_tags"], given["use_src_user_id"])
+    return jobs.copy(whole, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))

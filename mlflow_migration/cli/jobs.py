@@ -1,0 +1,251 @@
+"""Running one moving job: open both ends, move, finish, and show the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from mlflow_migration.bundle.writer import BundleWriter
+from mlflow_migration.cli import logs
+from mlflow_migration.cli.command import say_error
+from mlflow_migration.cli.options import Common
+from mlflow_migration.engine.ledger import Ledger, state_dir
+from mlflow_migration.engine.lineage import Lineage
+from mlflow_migration.engine.progress import Progress
+from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
+from mlflow_migration.pipeline import (
+    BundleSink,
+    BundleSource,
+    LiveSink,
+    LiveSource,
+    Tools,
+    bundle_folder,
+    failures,
+    transfer,
+)
+from mlflow_migration.places import Selection, Writing
+from mlflow_migration.report import Report, Row, check_report_path, write_report
+from mlflow_migration.server.live import Server
+from mlflow_migration.server.others import others
+
+FIRST_LINES = 5
+ALWAYS = 3
+"""Columns of the summary that are always shown: kind, asked, done."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One move. `names` renames experiments at a server."""
+
+    command: str
+    selection: Selection
+    names: Mapping[str, str] = field(default_factory=dict)
+    lineage: bool = False
+    source_user: bool = True
+
+
+def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
+    """Server → bundle; the exit code."""
+    folder = _folder(output_dir)
+    report = _report(job, common, live.address, str(folder))
+    report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
+    options = {key: value for key, value in asdict(job.selection).items() if value}
+    writer = BundleWriter(folder, live.address, options)
+    source = LiveSource(live)
+
+    def work(tools: Tools) -> None:
+        try:
+            _list_others(live, source, job, report)
+            transfer(source, BundleSink(writer, common.dry_run), job.selection, tools)
+        except MigrationError:
+            writer.discard_empty()
+            raise
+        if not common.dry_run:
+            writer.finish({"counts": report.kinds}, failures(report))
+
+    return _run(job, common, report, work, {"source": live})
+
+
+def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
+    """Bundle → server; the exit code."""
+    bundle = bundle_folder(Path(input_dir))
+    report = _report(job, common, input_dir, live.address)
+    report.next_command = f"mlflow-migration verify {shlex.quote(input_dir)} {shlex.quote(live.address)}"
+
+    def work(tools: Tools) -> None:
+        source = BundleSource(bundle)
+        if job.selection.filter:
+            raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
+        transfer(source, _live_sink(live, tools, job, bundle.origin), job.selection, tools)
+
+    return _run(job, common, report, work, {"destination": live})
+
+
+def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
+    """Server → server, nothing staged on disk; the exit code."""
+    report = _report(job, common, source.address, destination.address)
+    report.next_command = f"mlflow-migration verify {shlex.quote(source.address)} {shlex.quote(destination.address)}"
+
+    def work(tools: Tools) -> None:
+        reading = LiveSource(source)
+        _list_others(source, reading, job, report)
+        transfer(reading, _live_sink(destination, tools, job, source.address), job.selection, tools)
+
+    return _run(job, common, report, work, {"source": source, "destination": destination})
+
+
+def _live_sink(live: Server, tools: Tools, job: Job, origin: str) -> LiveSink:
+    writing = Writing(origin, job.names, job.lineage, job.source_user, tools.report.dry_run)
+    return LiveSink(live, Lineage(live, tools.ledger), writing)
+
+
+def _report(job: Job, common: Common, source: str, destination: str) -> Report:
+    return Report(job.command, source, destination, common.dry_run, frozenset(common.allow_loss))
+
+
+def _folder(output_dir: str) -> Path:
+    if not output_dir.strip():
+        raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
+    return Path(output_dir)
+
+
+def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
+    """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
+    experiments = [record.id for record in source.records("experiment", job.selection)]
+    for kind, count in others(live.rest, experiments, whole_server=not job.selection.experiments):
+        report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
+
+
+def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:
+    check_report_path(common.report)
+    stop = threading.Event()
+    with _ledger(job, common, report) as ledger, _signals(stop), Progress(common.quiet or common.as_json) as progress:
+        report.ledger = str(ledger.path)
+        tools = Tools(ledger, report, progress, stop, common.workers)
+        try:
+            work(tools)
+        except MigrationError as error:
+            report.error = error
+        except KeyboardInterrupt:
+            report.error = InterruptedJobError("interrupted", hint="type the same command again: it goes on")
+        finally:
+            report.end({role: server.rest.requests for role, server in servers.items()})
+            for server in servers.values():
+                server.close()
+    show(report, common)
+    return report.exit_code
+
+
+@contextmanager
+def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
+    what = {"source": report.source, "destination": report.destination, "selection": asdict(job.selection)}
+    what["names"] = dict(job.names)
+    with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
+        # A rehearsal leaves no trace, not even in the ledger.
+        ledger = Ledger(Path(scratch) if common.dry_run else state_dir(common.state_dir), what)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C lets running objects end, the second leaves at once."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(INTERRUPTED)
+        stop.set()
+        sys.stderr.write("\nstopping: what runs is ended first; Ctrl-C again leaves at once\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def show(report: Report, common: Common) -> None:
+    """The report on stderr, as JSON on stdout where asked for, and in its file."""
+    document = report.as_json()
+    lines = list(report.lines())
+    if common.report:
+        write_report(
+            common.report, document, f"{report.command}: {report.source} → {report.destination}", report.table(), lines
+        )
+    if common.as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    if report.kinds and (report.exit_code or not common.quiet):
+        _summary(report)
+        for line in lines if common.verbose else lines[:FIRST_LINES]:
+            click.echo(line, err=True)
+        if len(lines) > FIRST_LINES and not common.verbose:
+            click.echo(f"… and {len(lines) - FIRST_LINES} more: -v shows them, --report FILE keeps them", err=True)
+        if report.exit_code == 0 and not report.dry_run:
+            click.echo(f"next: {report.next_command}", err=True)
+    if report.error is not None:
+        say_error(report.error)
+
+
+def print_table(summary: tuple[list[str], list[list[str]]], all_columns: bool = False) -> None:
+    """A summary on stderr."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    head, body = summary
+    # A column of zeros tells nothing, but for the one a person looks for.
+    shown = [
+        n
+        for n, name in enumerate(head)
+        if all_columns or n < ALWAYS or name == "failed" or any(row[n] != "0" for row in body)
+    ]
+    table = Table(box=box.SIMPLE_HEAD)
+    for number in shown:
+        table.add_column(head[number], justify="right" if number else "left", no_wrap=True)
+    for row in body:
+        table.add_row(*(row[number] for number in shown))
+    Console(stderr=True, highlight=False).print(table)
+
+
+def _summary(report: Report) -> None:
+    click.echo(f"{report.command}: {report.source} → {report.destination}", err=True)
+    print_table(report.table())
+    total = sum(counts["bytes"] for counts in report.kinds.values())
+    objects = sum(counts["asked"] for counts in report.kinds.values())
+    rate = objects / report.seconds if report.seconds else 0.0
+    requests = " + ".join(f"{count:,}" for count in report.requests.values())
+    click.echo(
+        f"{objects:,} objects, {total / 1e6:,.1f} MB in {report.seconds:,.1f} s ({rate:,.1f}/s, {requests} requests)",
+        err=True,
+    )
+    if report.exit_code and report.ledger:
+        click.echo(f"ledger: {report.ledger}", err=True)
+
+
+def configure(common: Common) -> None:
+    """What every command does first."""
+    logs.configure(common.verbose)
+
+
+def existing(input_dir: str) -> Path:
+    """The bundle's folder as a path. Raises UsageError where the name is empty."""
+    if not input_dir.strip():
+        raise UsageError("the input folder's name is empty", hint="give the folder of a bundle")
+    return Path(input_dir)

@@ -1,0 +1,56 @@
+"""`mlflow-migration`: all commands under one name."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from mlflow_migration.cli.checks import diff, doctor, id_map, plan, verify
+from mlflow_migration.cli.command import Group
+from mlflow_migration.cli.experiments import (
+    copy_experiment,
+    copy_experiments,
+    export_experiment,
+    export_experiments,
+    import_experiment,
+    import_experiments,
+)
+from mlflow_migration.cli.runs import copy_run, export_run, import_run
+from mlflow_migration.cli.setup import completion, config
+
+COMMANDS = (
+    export_run,
+    import_run,
+    copy_run,
+    export_experiment,
+    import_experiment,
+    copy_experiment,
+    export_experiments,
+    import_experiments,
+    copy_experiments,
+    verify,
+    diff,
+    plan,
+    id_map,
+    doctor,
+    config,
+    completion,
+)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("mlflow-migration"), prog_name="mlflow-migration")
+def main() -> None:
+    """Move MLflow experiments and runs between servers and backups: nothing lost, nothing twice, provably.
+
+    \b
+    Examples:
+      mlflow-migration export-experiments --experiments all --output-dir backup
+      mlflow-migration copy-experiments --experiments all --src-mlflow-uri http://old:5000 --dst-mlflow-uri http://new:5000
+      mlflow-migration verify http://old:5000 http://new:5000
+    """
+
+
+for command in COMMANDS:
+    main.add_command(command)

@@ -1,0 +1,326 @@
+"""Whether two places hold the same, value by value: whole histories, artifacts by checksum, ids seen through.
+
+Both places are read themselves, never a ledger. Each object becomes a short summary first; only pairs whose summaries
+differ are looked into field by field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from typing import Any
+
+from mlflow_migration.engine import parallel
+from mlflow_migration.engine.pairing import Pairing, Summary
+from mlflow_migration.engine.progress import Progress
+from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
+from mlflow_migration.objects import KINDS, experiment, points
+from mlflow_migration.places import Selection, Source
+from mlflow_migration.records import LINEAGE, File, Json, Record, digest_of
+from mlflow_migration.report import error_json
+
+SHOWN = 10_000
+"""Differences kept for the report; all are counted."""
+DETAILED = 500
+"""Pairs looked into field by field; with more of them the first ones tell what is wrong."""
+POINTS_SHOWN = 3
+BLOCK = 1 << 20
+FIELDS = {"param": "params.", "tag": "tags.", "metric": "metrics.", "artifact": "artifacts.", "name": "run_name"}
+"""The fields in which a loss of that kind shows."""
+LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`sign` is `-` (only left), `+` (only right) or `!` (differs in `field`)."""
+
+    sign: str
+    kind: str
+    id: str
+    name: str
+    field: str = ""
+    left: str = ""
+    right: str = ""
+
+
+@dataclass
+class Comparison:
+    """What was found. With `strict` (diff) what only the right holds counts as a difference too."""
+
+    command: str
+    left: str
+    right: str
+    strict: bool = False
+    allowed: frozenset[str] = frozenset()
+    kinds: dict[str, dict[str, int]] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    failed: bool = False
+    seconds: float = 0.0
+    error: MigrationError | None = None
+
+    def count(self, kind: str, what: str) -> None:
+        counts = self.kinds.setdefault(kind, dict.fromkeys(("equal", "different", "missing", "extra"), 0))
+        counts[what] += 1
+
+    def add(self, difference: Difference) -> None:
+        if not self.waived(difference) and (self.strict or difference.sign != "+" or difference.field == "duplicate"):
+            self.failed = True
+        if len(self.differences) < SHOWN:
+            self.differences.append(difference)
+
+    def waived(self, difference: Difference) -> bool:
+        """Whether a difference is of a kind the person allows to be lost."""
+        if "all" in self.allowed and difference.sign == "!":
+            return True
+        if "link" in self.allowed and difference.field in LINKS:
+            return True
+        return any(difference.field.startswith(FIELDS[kind]) for kind in self.allowed if kind in FIELDS)
+
+    @property
+    def exit_code(self) -> int:
+        if self.error is not None:
+            return self.error.exit_code
+        return INCOMPLETE if self.failed else DONE
+
+    def as_json(self) -> Json:
+        """The document of `--json`."""
+        return {
+            "ok": self.exit_code == DONE,
+            "exit_code": self.exit_code,
+            "command": self.command,
+            "left": self.left,
+            "right": self.right,
+            "seconds": round(self.seconds, 3),
+            "kinds": self.kinds,
+            "differences": [asdict(difference) for difference in self.differences],
+            "error": error_json(self.error),
+        }
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and body of the summary, with rclone's signs."""
+        head = ["kind", "= equal", "! different", "- missing", "+ extra"]
+        return head, [[kind, *(f"{count:,}" for count in counts.values())] for kind, counts in self.kinds.items()]
+
+    def lines(self) -> Iterator[str]:
+        for each in self.differences:
+            values = f": {each.left} | {each.right}" if each.sign == "!" else ""
+            where = f" {each.field}" if each.field else ""
+            mark = " (waived)" if self.waived(each) else ""
+            yield f"{each.sign} {each.kind} {each.id} {each.name!r}{where}{values}{mark}"
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two places, what of them is compared, and new names at the right for experiments of the left."""
+
+    left: Source
+    right: Source
+    selection: Selection
+    names: Mapping[str, str] = field(default_factory=dict)
+    left_origin: str = ""
+
+
+def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) -> None:
+    """Compare everything selected and put what is found into `result`."""
+    with Pairing() as pairing:
+        pairs = _pair_experiments(ends, result)
+        right_selection = Selection(tuple(pairs.values()))
+        if not pairs:
+            return
+        for side, place, chosen in (("left", ends.left, ends.selection), ("right", ends.right, right_selection)):
+            _learn_ids(pairing, side, place, chosen)
+        for side, place, chosen in (("left", ends.left, ends.selection), ("right", ends.right, right_selection)):
+            groups = (
+                {left: left for left in pairs} if side == "left" else {right: left for left, right in pairs.items()}
+            )
+            _summarize(pairing, (side, place, chosen), groups, progress, workers)
+        _judge(ends, pairing, result)
+
+
+def _pair_experiments(ends: Ends, result: Comparison) -> dict[str, str]:
+    """Experiment id left → right: by where the right one says it came from, else by name."""
+    rights = list(ends.right.records("experiment", Selection()))
+    by_origin = {(experiment.origin_place(record), experiment.origin(record)): record for record in rights}
+    by_name = {record.name: record for record in rights}
+    pairs: dict[str, str] = {}
+    for left in ends.left.records("experiment", ends.selection):
+        name = ends.names.get(left.name, left.name)
+        right = by_origin.get((ends.left_origin, left.id)) or by_name.get(name)
+        if right is None or right.id in pairs.values():
+            result.count("experiment", "missing")
+            result.add(Difference("-", "experiment", left.id, left.name))
+            continue
+        pairs[left.id] = right.id
+        _judge_experiment(left, right, name, result)
+    for right in rights:
+        if right.id not in pairs.values() and not ends.selection.experiments:
+            result.count("experiment", "extra")
+            result.add(Difference("+", "experiment", right.id, right.name))
+    return pairs
+
+
+def _judge_experiment(left: Record, right: Record, name: str, result: Comparison) -> None:
+    ours, theirs = experiment.portable(left), experiment.portable(right)
+    ours["name"] = name
+    _drop_lineage(ours, theirs)
+    found = [
+        Difference("!", "experiment", left.id, left.name, where, a, b) for where, a, b in _fields("", ours, theirs)
+    ]
+    result.count("experiment", "different" if found else "equal")
+    for difference in found:
+        result.add(difference)
+
+
+def _learn_ids(pairing: Pairing, side: str, place: Source, selection: Selection) -> None:
+    """Note which runs of a place came from others, so that ids in tags can be seen through."""
+    for kind in _compared():
+        for record in place.records(kind, selection):
+            pairing.learn(side, record.id, KINDS[kind].origin(record))
+
+
+def _summarize(
+    pairing: Pairing,
+    where: tuple[str, Source, Selection],
+    groups: Mapping[str, str],
+    progress: Progress,
+    workers: int,
+) -> None:
+    side, place, selection = where
+
+    def summary(record: Record) -> Summary:
+        kind = KINDS[record.kind]
+        swaps = kind.swaps_of(record, lambda id_: pairing.origin(side, id_))
+        head = kind.portable(record, swaps)
+        lineage = {key: value for key, value in head["tags"].items() if key.startswith(LINEAGE)}
+        head["tags"] = {key: value for key, value in head["tags"].items() if key not in lineage}
+        digest = points.Digest()
+        for rows in record.rows.values():
+            for row in rows():
+                digest.add(row)
+        files = sorted(_checksum(kind, file, swaps) for file in record.files())
+        whole = digest_of([head, digest.value(), digest.count, files])
+        group = groups.get(record.refs.get("experiment", ""), "")
+        return Summary(record.kind, group, kind.origin(record), record.id, record.name, whole, lineage)
+
+    for kind in _compared():
+        for found in parallel.each(place.records(kind, selection), summary, workers, threading.Event()):
+            pairing.add(side, found)
+            progress.advance(f"{side} {kind}")
+    pairing.flush()
+
+
+def _checksum(kind: Any, file: File, swaps: dict[str, str]) -> tuple[str, str]:
+    """Path and SHA-256 of an artifact as it would stand at the other end; a bundle's proven checksum is taken."""
+    if file.open is None:
+        return file.path, f"can't be read: {file.problem}"
+    same = kind.comparable(file, swaps)
+    if same is file and file.sha256:
+        return file.path, file.sha256
+    digest = hashlib.sha256()
+    with same.open() as reader:
+        while block := reader.read(BLOCK):
+            digest.update(block)
+    return file.path, digest.hexdigest()
+
+
+def _judge(ends: Ends, pairing: Pairing, result: Comparison) -> None:
+    for kind in _compared():
+        for left in pairing.only("left", kind):
+            result.count(kind, "missing")
+            result.add(Difference("-", kind, left.id, left.name))
+        for right in pairing.only("right", kind):
+            result.count(kind, "extra")
+            result.add(Difference("+", kind, right.id, right.name))
+        for right in pairing.repeated("right", kind):
+            result.count(kind, "extra")
+            result.add(Difference("+", kind, right.id, right.name, "duplicate", "", f"also from {right.origin}"))
+        detailed = 0
+        for left, right in pairing.both(kind):
+            if left.digest == right.digest and left.lineage.items() <= right.lineage.items():
+                result.count(kind, "equal")
+                continue
+            result.count(kind, "different")
+            detailed += 1
+            details = list(_details(ends, pairing, left, right)) if detailed <= DETAILED else []
+            for difference in details or [Difference("!", kind, left.id, left.name, "content")]:
+                result.add(difference)
+
+
+def _details(ends: Ends, pairing: Pairing, left: Summary, right: Summary) -> Iterator[Difference]:
+    ours, theirs = (
+        ends.left.record(left.kind, left.id, Selection()),
+        ends.right.record(right.kind, right.id, Selection()),
+    )
+    if ours is None or theirs is None:
+        raise NotFoundError(f"{left.kind} {left.id} vanished while it was compared", hint="type the command again")
+    kind = KINDS[left.kind]
+    swaps = [
+        kind.swaps_of(ours, lambda id_: pairing.origin("left", id_)),
+        kind.swaps_of(theirs, lambda id_: pairing.origin("right", id_)),
+    ]
+    heads = [kind.portable(ours, swaps[0]), kind.portable(theirs, swaps[1])]
+    _drop_lineage(*heads)
+    files = [
+        dict(_checksum(kind, file, swap) for file in ends.selection.files_of(record.files))
+        for record, swap in zip((ours, theirs), swaps, strict=True)
+    ]
+    found = [*_fields("", *heads), *_points(ours, theirs), *_fields("artifacts.", *files)]
+    for where, a, b in found:
+        yield Difference("!", left.kind, left.id, left.name, where, a, b)
+
+
+def _points(left: Record, right: Record) -> Iterator[tuple[str, str, str]]:
+    """The first points of each series that only one side has."""
+    for name in left.rows:
+        sides = [groupby(record.rows[name](), key=lambda row: str(row["key"])) for record in (left, right)]
+        for key, ours, theirs in _by_key(*sides):
+            shown = 0
+            for point, here, there in points.paired(ours, theirs):
+                if here != there and shown < POINTS_SHOWN:
+                    shown += 1
+                    text = f"step {point[0]}, time {point[1]}: {point[2]!r}"
+                    yield f"{name}.{key}", text if here else "absent", text if there else "absent"
+
+
+def _by_key(left: Any, right: Any) -> Iterator[tuple[str, Iterator[Json], Iterator[Json]]]:
+    ours, theirs = next(left, None), next(right, None)
+    while ours is not None or theirs is not None:
+        if ours is not None and (theirs is None or ours[0] < theirs[0]):
+            yield ours[0], ours[1], iter(())
+            ours = next(left, None)
+        elif theirs is not None and (ours is None or theirs[0] < ours[0]):
+            yield theirs[0], iter(()), theirs[1]
+            theirs = next(right, None)
+        elif ours is not None and theirs is not None:
+            yield ours[0], ours[1], theirs[1]
+            ours, theirs = next(left, None), next(right, None)
+
+
+def _fields(prefix: str, left: Json, right: Json) -> Iterator[tuple[str, str, str]]:
+    for key in sorted({**left, **right}):
+        ours, theirs = left.get(key, "absent"), right.get(key, "absent")
+        if ours == theirs:
+            continue
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            yield from _fields(f"{prefix}{key}.", ours, theirs)
+        else:
+            yield f"{prefix}{key}", _short(ours), _short(theirs)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"  # noqa: PLR2004
+
+
+def _drop_lineage(left: Json, right: Json) -> None:
+    """Lineage tags that were asked for at the import are no difference; ones that are lost are."""
+    right["tags"] = {
+        key: value for key, value in right["tags"].items() if not key.startswith(LINEAGE) or key in left["tags"]
+    }
+
+
+def _compared() -> list[str]:
+    return [name for name in KINDS if name != "experiment"]

@@ -1,0 +1,154 @@
+"""`mlflow-migration.yml`: named places with their credentials. By --config, else in this folder, else the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mlflow_migration.errors import UsageError
+from mlflow_migration.server.address import Credentials, is_server
+
+FILE = "mlflow-migration.yml"
+ROLES = ("SRC", "DST")
+SECRETS = ("password", "token")
+
+
+class PlaceSettings(BaseModel):
+    """One place. A secret stands in the file, or better in the environment variable that `…_env` names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str
+    username: str | None = None
+    password: str | None = None
+    password_env: str | None = None
+    token: str | None = None
+    token_env: str | None = None
+    workspace: str | None = None
+    insecure_tls: bool | None = None
+    ca_bundle: str | None = None
+    client_cert: str | None = None
+
+
+class Settings(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    places: dict[str, PlaceSettings] = {}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings and the file they come from, None where there is no file."""
+
+    settings: Settings
+    path: Path | None
+
+    def place(self, text: str, role: str, environ: Mapping[str, str]) -> tuple[str, Credentials]:
+        """Address and credentials for what a person typed: an address, a folder, or `@name` of this file.
+
+        `role` is "SRC" or "DST": MLFLOW_MIGRATION_SRC_USERNAME and so on go before the file.
+        Raises UsageError for an unknown name, or a secret's variable that isn't set.
+        """
+        if not text:
+            raise UsageError("no place was given", hint="give an address, a bundle folder, or set MLFLOW_TRACKING_URI")
+        known = self.settings.places
+        if text.startswith("@"):
+            if text[1:] not in known:
+                names = ", ".join("@" + name for name in known) or "none is defined"
+                raise UsageError(f"no such place: {text}", f"known: {names}", f"define it in {self.path or FILE}")
+            chosen: PlaceSettings | None = known[text[1:]]
+        else:
+            chosen = next((place for place in known.values() if place.uri.rstrip("/") == text.rstrip("/")), None)
+        given = credentials_of(chosen, environ) if chosen else Credentials()
+        return chosen.uri if chosen else text, _from_environment(role, environ).merged(given)
+
+
+def credentials_of(place: PlaceSettings, environ: Mapping[str, str]) -> Credentials:
+    """The credentials of a place of the file. Raises UsageError where a named variable isn't set."""
+    found: dict[str, str | None] = {}
+    for secret in SECRETS:
+        variable = getattr(place, f"{secret}_env")
+        if variable and variable not in environ:
+            raise UsageError(
+                f"the environment variable {variable} is not set", f"it is to hold the {secret} of {place.uri}"
+            )
+        found[secret] = environ[variable] if variable else getattr(place, secret)
+    return Credentials(
+        username=place.username,
+        password=found["password"],
+        token=found["token"],
+        workspace=place.workspace,
+        insecure_tls=place.insecure_tls,
+        ca_bundle=place.ca_bundle,
+        client_cert=place.client_cert,
+    )
+
+
+def _from_environment(role: str, environ: Mapping[str, str]) -> Credentials:
+    def value(name: str) -> str | None:
+        return environ.get(f"MLFLOW_MIGRATION_{role}_{name}") or None
+
+    insecure = value("INSECURE_TLS")
+    return Credentials(
+        username=value("USERNAME"),
+        password=value("PASSWORD"),
+        token=value("TOKEN"),
+        workspace=value("WORKSPACE"),
+        insecure_tls=None if insecure is None else insecure.lower() in {"1", "true", "yes"},
+        ca_bundle=value("CA_BUNDLE"),
+        client_cert=value("CLIENT_CERT"),
+    )
+
+
+def load(given: str | None, environ: Mapping[str, str]) -> Config:
+    """Read the configuration. Raises UsageError naming the file and key that is wrong."""
+    home = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    found = [Path(given)] if given else [Path(FILE), Path(home) / "mlflow-migration" / "config.yml"]
+    path = next((path for path in found if given or path.is_file()), None)
+    if path is None:
+        return Config(Settings(), None)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = Settings.model_validate({} if content is None else content)
+    except OSError as error:
+        raise UsageError(f"can't read the configuration {path}", error.strerror or str(error)) from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"the configuration {path} is not YAML", " ".join(str(error).split())[:300]) from error
+    except ValidationError as error:
+        # Only where and what: pydantic's own text would show the value, which may be a secret.
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise UsageError(f"the configuration {path} is wrong", faults, "see docs/reference/configuration.md") from error
+    return Config(settings, path)
+
+
+def folder_or_server(text: str) -> str:
+    """ "server" or "bundle"."""
+    return "server" if is_server(text) else "bundle"
+
+
+def shown(config: Config, environ: Mapping[str, str]) -> dict[str, object]:
+    """The configuration with where each value comes from, secrets only as set or not set."""
+    places: dict[str, dict[str, object]] = {}
+    for name, place in config.settings.places.items():
+        values = {key: value for key, value in place.model_dump().items() if value is not None}
+        places[name] = {key: "(set)" if key in SECRETS else value for key, value in values.items()}
+    variables = {
+        key: "(set)" if key.endswith(("PASSWORD", "TOKEN")) else value
+        for key, value in sorted(environ.items())
+        if key.startswith(
+            (
+                "MLFLOW_MIGRATION_",
+                "mlflow_migration_LOG_",
+                "MLFLOW_TRACKING_",
+                "MLFLOW_REGISTRY_URI",
+                "MLFLOW_WORKSPACE",
+            )
+        )
+    }
+    return {"file": str(config.path) if config.path else None, "places": places, "environment": variables}

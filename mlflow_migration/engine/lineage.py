@@ -1,0 +1,155 @@
+"""Which object of a destination came from which at the source.
+
+The origin tags at the destination are the truth; the ledger only remembers this job's own writes. Runs of an
+experiment are indexed once, when the first of them is looked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mlflow_migration.engine.ledger import Ledger
+from mlflow_migration.places import Found, Live
+from mlflow_migration.records import ORIGIN, Json, tags_of
+
+RUN_ID = ORIGIN + "run_id"
+ROOT_ID = ORIGIN + "root_run_id"
+COMPLETE = ORIGIN + "complete"
+
+
+@dataclass
+class _Index:
+    """The runs of one destination experiment, by the ids they came from."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    loaded: bool = False
+    deleted: bool = False
+    foreign: int = 0
+    by_origin: dict[str, Found] = field(default_factory=dict)
+    by_root: dict[str, list[Found]] = field(default_factory=dict)
+    own: dict[str, Found] = field(default_factory=dict)
+    claimed: set[str] = field(default_factory=set)
+
+
+class Lineage:
+    """Implements `Ids` for one job and one live destination."""
+
+    def __init__(self, live: Live, ledger: Ledger) -> None:
+        self._live = live
+        self._ledger = ledger
+        self._experiments: dict[str, str] = {}
+        self._indexes: dict[str, _Index] = {}
+        self._lock = threading.Lock()
+
+    def get(self, kind: str, source_id: str) -> str | None:
+        if kind == "experiment":
+            return self._experiments.get(source_id)
+        return self._ledger.destination(kind, source_id)
+
+    def put(self, kind: str, source_id: str, destination_id: str) -> None:
+        if kind == "experiment":
+            self._experiments[source_id] = destination_id
+        else:
+            self._ledger.arrived(kind, source_id, destination_id)
+
+    def made(self, experiment_id: str, source_id: str) -> None:
+        """A new experiment: nothing needs to be looked for in it."""
+        self._experiments[source_id] = experiment_id
+        self._index(experiment_id).loaded = True
+
+    def find_run(self, experiment_id: str, source_id: str, root: str) -> Found | None:
+        """The run that came from `source_id`, or else one that came from the same root; each is given once."""
+        index = self._loaded(experiment_id)
+        with index.lock:
+            found = index.by_origin.get(source_id) or index.own.get(source_id)
+            if found is None:
+                near = [index.by_origin.get(root), *index.by_root.get(source_id, ())]
+                found = next((run for run in near if run is not None and run.id not in index.claimed), None)
+            if found is not None:
+                index.claimed.add(found.id)
+            return found
+
+    def locate_run(self, source_id: str) -> str | None:
+        """The run that came from `source_id`, wherever it is at the destination."""
+        experiments = [head["experiment_id"] for head in self._live.search_experiments()]
+        runs = self._live.search_runs(experiments, f"tags.`{RUN_ID}` = '{source_id}'", limit=1)
+        found = next(runs, None)
+        return str(found["info"]["run_id"]) if found else None
+
+    def is_deleted(self, experiment_id: str) -> bool:
+        return self._loaded(experiment_id).deleted
+
+    def has_foreign_runs(self, experiment_id: str) -> bool:
+        return self._loaded(experiment_id).foreign > 0
+
+    def reopen(self, experiment_id: str, will_delete: bool) -> None:
+        """Restore a deleted experiment and nothing else: MLflow restores all its runs with it.
+
+        With `will_delete` the experiment is deleted again at the job's end, and its runs with it.
+        """
+        index = self._loaded(experiment_id)
+        with index.lock:
+            if not index.deleted:
+                return
+            before = [] if will_delete else [run["info"]["run_id"] for run in self._live.search_runs([experiment_id])]
+            self._live.restore_experiment(experiment_id)
+            for run_id in before:
+                self._live.delete_run(run_id)
+            index.deleted = False
+            self._load(experiment_id, index)
+
+    def _index(self, experiment_id: str) -> _Index:
+        with self._lock:
+            return self._indexes.setdefault(experiment_id, _Index())
+
+    def _loaded(self, experiment_id: str) -> _Index:
+        index = self._index(experiment_id)
+        with index.lock:
+            if not index.loaded:
+                if experiment_id:
+                    head = self._live.get_experiment(experiment_id)
+                    index.deleted = head is not None and head.get("lifecycle_stage") == "deleted"
+                    self._load(experiment_id, index)
+                index.loaded = True
+        return index
+
+    def _load(self, experiment_id: str, index: _Index) -> None:
+        index.foreign = 0
+        index.by_origin, index.by_root, index.own = {}, {}, {}
+        for head in self._live.search_runs([experiment_id]):
+            tags = tags_of(head["data"].get("tags"))
+            deleted = head["info"].get("lifecycle_stage") == "deleted"
+            found = Found(head["info"]["run_id"], tags.get(COMPLETE, ""), deleted)
+            if RUN_ID in tags:
+                index.by_origin[tags[RUN_ID]] = found
+                if ROOT_ID in tags:
+                    index.by_root.setdefault(tags[ROOT_ID], []).append(found)
+            else:
+                index.own[found.id] = Found(found.id, "", deleted, itself=True)
+                index.foreign += not deleted
+
+
+def id_map(live: Live, visit: Callable[[Json], None]) -> None:
+    """Give `visit` a row for each object at a place that came from elsewhere."""
+    experiments = []
+    for head in live.search_experiments():
+        experiments.append(head["experiment_id"])
+        tags = tags_of(head.get("tags"))
+        if ORIGIN + "experiment_id" in tags:
+            visit(_row("experiment", tags, ORIGIN + "experiment_id", (head["experiment_id"], head["name"])))
+    for head in live.search_runs(experiments):
+        tags = tags_of(head["data"].get("tags"))
+        if RUN_ID in tags:
+            visit(_row("run", tags, RUN_ID, (head["info"]["run_id"], head["info"].get("run_name", ""))))
+
+
+def _row(kind: str, tags: dict[str, str], key: str, here: tuple[str, str]) -> Json:
+    return {
+        "kind": kind,
+        "source": tags.get(ORIGIN + "source", ""),
+        "source_id": tags[key],
+        "destination_id": here[0],
+        "name": here[1],
+    }

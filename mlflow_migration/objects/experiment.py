@@ -1,0 +1,199 @@
+"""Experiments: name, tags, deleted state. Ids, times and the artifact location are kept as origin tags."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from pydantic import BaseModel
+
+from mlflow_migration.errors import ConflictError, NotFoundError
+from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.records import LINEAGE, ORIGIN, File, Json, Loss, Record, Written, tags_of, without_origin
+
+NAME = "experiment"
+NEEDS: tuple[str, ...] = ()
+ROWS: tuple[str, ...] = ()
+SOURCE_ID = ORIGIN + "experiment_id"
+SOURCE = ORIGIN + "source"
+KEPT = ("creation_time", "last_update_time", "artifact_location")
+"""What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
+
+
+class _Tag(BaseModel):
+    key: str
+    value: str = ""
+
+
+class Head(BaseModel):
+    """The head as the REST API shows it; further fields are kept but not looked at."""
+
+    experiment_id: str
+    name: str
+    lifecycle_stage: str = "active"
+    tags: list[_Tag] = []
+
+
+def validate(head: Json) -> tuple[str, ...]:
+    """Check a head from outside; its home. Raises pydantic's ValidationError."""
+    return home(Head.model_validate(head).experiment_id)
+
+
+def home(experiment_id: str) -> tuple[str, ...]:
+    return ("experiments", experiment_id)
+
+
+def read(source: Live, selection: Selection) -> Iterator[Record]:
+    """The selected experiments, by id. Raises NotFoundError when one that was named isn't there."""
+    return choose((record_of(head) for head in source.search_experiments()), selection, source.address)
+
+
+def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+    """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
+    unmet = set(selection.experiments)
+    for record in records:
+        unmet -= {pattern for pattern in unmet if _matches(pattern, record)}
+        if selected(record, selection):
+            yield record
+    if unmet:
+        raise NotFoundError(
+            f"no such experiment: {', '.join(repr(name) for name in sorted(unmet))}",
+            f"at {where}",
+            "check the name; see what is there: export-experiments --experiments all --dry-run -v",
+        )
+
+
+def record(source: Live, experiment_id: str, selection: Selection) -> Record | None:
+    head = source.get_experiment(experiment_id)
+    return record_of(head) if head else None
+
+
+def record_of(head: Json) -> Record:
+    return Record(NAME, head["experiment_id"], head["name"], home(head["experiment_id"]), head)
+
+
+def selected(record: Record, selection: Selection) -> bool:
+    """Whether an experiment is asked for, by id, name or glob; deleted ones unless they are left out."""
+    if not selection.deleted and record.head.get("lifecycle_stage") == "deleted":
+        return False
+    return not selection.experiments or any(_matches(pattern, record) for pattern in selection.experiments)
+
+
+def _matches(pattern: str, record: Record) -> bool:
+    if pattern in {record.id, record.name}:
+        return True
+    return any(char in pattern for char in "*?[") and fnmatch.fnmatchcase(record.name, pattern)
+
+
+def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
+    """What must be equal at both ends."""
+    return {
+        "name": record.name,
+        "lifecycle_stage": record.head.get("lifecycle_stage", "active"),
+        "tags": without_origin(tags_of(record.head.get("tags"))),
+    }
+
+
+def origin(record: Record) -> str:
+    """The id of the experiment this one came from, or its own."""
+    return tags_of(record.head.get("tags")).get(SOURCE_ID, record.id)
+
+
+def origin_place(record: Record) -> str:
+    """The address of the place this one came from; "" for one that was made where it is."""
+    return tags_of(record.head.get("tags")).get(SOURCE, "")
+
+
+def swaps_of(record: Record, known: Callable[[str], str | None]) -> dict[str, str]:
+    """An experiment's own fields hold no ids."""
+    return {}
+
+
+def comparable(file: File, swaps: dict[str, str]) -> File:
+    """Experiments have no files."""
+    return file
+
+
+def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
+    """Make the experiment, or bring the one of that name up to date."""
+    name = job.names.get(record.name, record.name)
+    tags = without_origin(tags_of(record.head.get("tags")))
+    if job.lineage:
+        tags.update(_lineage(record.head))
+    marks = {SOURCE_ID: record.id, SOURCE: job.source}
+    marks.update({ORIGIN + field: str(record.head[field]) for field in KEPT if record.head.get(field)})
+    delete = record.head.get("lifecycle_stage") == "deleted"
+    existing = sink.get_experiment_by_name(name)
+    if existing is None:
+        experiment_id = "" if job.dry_run else sink.create_experiment(name, {**tags, **marks})
+        ids.made(experiment_id, record.id)
+        return Written(experiment_id, "done", link={"delete": experiment_id} if delete else None)
+    return _update(sink, record, ids, job, _Change(existing, tags, marks, delete))
+
+
+class _Change:
+    """What an existing experiment lacks of a record."""
+
+    def __init__(self, existing: Json, tags: dict[str, str], marks: dict[str, str], delete: bool) -> None:
+        self.id: str = existing["experiment_id"]
+        here = tags_of(existing.get("tags"))
+        self.deleted = existing.get("lifecycle_stage") == "deleted"
+        # One without marks is somebody's own, or the default experiment: what it lacks is added, nothing overwritten.
+        self.foreign = SOURCE_ID not in here
+        self.ours = here.get(SOURCE_ID) == marks[SOURCE_ID] and here.get(SOURCE) == marks[SOURCE]
+        self.delete = delete and self.ours
+        differing = {key: value for key, value in tags.items() if here.get(key) != value}
+        self.kept = [] if self.ours else [key for key in differing if key in here]
+        self.tags = {key: value for key, value in differing.items() if key not in self.kept}
+        if self.foreign:
+            self.tags.update(marks)
+        elif self.ours:
+            self.tags.update({key: value for key, value in marks.items() if here.get(key) != value})
+
+
+def _update(sink: Live, record: Record, ids: Ids, job: Writing, change: _Change) -> Written:
+    ids.put(NAME, record.id, change.id)
+    if change.id == record.id and change.foreign and job.source == sink.address:
+        return Written(change.id, "skipped", reason="it is the source itself")
+    wakes = change.deleted and record.head.get("lifecycle_stage") != "deleted"
+    if change.deleted and not change.ours:
+        raise ConflictError(
+            f"a deleted experiment holds the name {record.name!r} at {sink.address}",
+            f"experiment {change.id}",
+            "restore or purge it there, or give another name with --experiment-rename-file",
+        )
+    losses = tuple(
+        Loss("tag", key, f"experiment {change.id} at the destination has another value, which is kept")
+        for key in change.kept
+    )
+    if not job.dry_run and (wakes or (change.deleted and change.tags)):
+        ids.reopen(change.id, will_delete=change.delete)
+    if not job.dry_run:
+        for key, value in change.tags.items():
+            sink.set_experiment_tag(change.id, key, value)
+    asleep = change.delete and not change.deleted
+    state = "updated" if change.tags or wakes or asleep else "same"
+    return Written(change.id, state, losses=losses, link={"delete": change.id} if change.delete else None)
+
+
+def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
+    """Delete an experiment that is deleted at the source, now that its runs are in it."""
+    head = sink.get_experiment(todo["delete"])
+    if head is None or head.get("lifecycle_stage") == "deleted":
+        return []
+    if ids.has_foreign_runs(todo["delete"]):
+        return [Loss("link", "lifecycle_stage", "not deleted at the destination: it holds active runs of its own")]
+    sink.delete_experiment(todo["delete"])
+    return []
+
+
+def _lineage(head: Json) -> dict[str, str]:
+    fields: dict[str, Any] = {key: value for key, value in head.items() if key != "tags"}
+    tags = {f"{LINEAGE}field.{key}": str(value) for key, value in fields.items()}
+    for key in ("creation_time", "last_update_time"):
+        if fields.get(key):
+            when = datetime.fromtimestamp(int(fields[key]) / 1000, tz=timezone.utc)
+            tags[f"{LINEAGE}field._{key}"] = when.strftime("%Y-%m-%d %H:%M:%S")
+    return tags

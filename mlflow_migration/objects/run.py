@@ -1,0 +1,470 @@
+"""Runs: info, params, tags, whole metric histories, dataset inputs, artifacts, and their place in a family of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from mlflow_migration.errors import NotFoundError
+from mlflow_migration.objects import experiment
+from mlflow_migration.objects.points import Outgoing, metrics_of
+from mlflow_migration.objects.run_update import Filling, update_run
+from mlflow_migration.objects.texts import Texts, holds_ids, localized, run_ids_in, swap
+from mlflow_migration.places import Found, Ids, Live, Root, Selection, Writing
+from mlflow_migration.records import (
+    LINEAGE,
+    ORIGIN,
+    File,
+    Json,
+    Loss,
+    Record,
+    Rows,
+    Written,
+    digest_of,
+    tags_of,
+    without_origin,
+)
+
+NAME = "run"
+NEEDS = ("experiment",)
+ROWS = ("metrics",)
+SOURCE_ID = ORIGIN + "run_id"
+ROOT_ID = ORIGIN + "root_run_id"
+COMPLETE = ORIGIN + "complete"
+PARENT = "mlflow.parentRunId"
+NAME_TAG = "mlflow.runName"
+INFO = ("run_id", "experiment_id", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri")
+NUMBER = (int, float)
+
+
+class _Pair(BaseModel):
+    key: str
+    value: str = ""
+
+
+class _Info(BaseModel):
+    run_id: str = Field(min_length=1)
+    experiment_id: str = Field(min_length=1)
+    run_name: str = ""
+    user_id: str = ""
+    status: str = "RUNNING"
+    start_time: int = 0
+    end_time: int | None = None
+    artifact_uri: str = ""
+    lifecycle_stage: str = "active"
+
+
+class _Metric(BaseModel):
+    key: str
+
+
+class _Data(BaseModel):
+    metrics: list[_Metric] = []
+    params: list[_Pair] = []
+    tags: list[_Pair] = []
+
+
+class _Dataset(BaseModel):
+    name: str
+    digest: str
+
+
+class _Input(BaseModel):
+    dataset: _Dataset
+    tags: list[_Pair] = []
+
+
+class _Inputs(BaseModel):
+    dataset_inputs: list[_Input] = []
+
+
+class Head(BaseModel):
+    """The head as the REST API shows it; further fields are kept but not looked at."""
+
+    info: _Info
+    data: _Data = _Data()
+    inputs: _Inputs = _Inputs()
+
+
+def validate(head: Json) -> tuple[str, ...]:
+    """Check a head from outside; its home. Raises pydantic's ValidationError."""
+    info = Head.model_validate(head).info
+    return (*experiment.home(info.experiment_id), info.run_id)
+
+
+def validate_row(name: str, row: Json) -> None:
+    """Check a row from outside. Raises ValueError."""
+    points = row.get("points")
+    if set(row) != {"key", "points"} or not isinstance(row["key"], str) or not isinstance(points, list):
+        raise ValueError("a line must be {key, points}")
+    for point in points:
+        if (
+            not isinstance(point, list)
+            or len(point) != 3  # noqa: PLR2004
+            or type(point[0]) is not int
+            or type(point[1]) is not int
+            or not (type(point[2]) in NUMBER or point[2] == "NaN")
+            or not (-(1 << 63) <= point[0] < 1 << 63 and -(1 << 63) <= point[1] < 1 << 63)
+        ):
+            raise ValueError(f"not a [step, timestamp, value]: {str(point)[:100]}")
+
+
+def read(source: Live, selection: Selection) -> Iterator[Record]:
+    """The selected runs with their lazy histories and artifacts, oldest first."""
+    for head, rows in source.with_histories(_heads(source, selection)):
+        yield _record(source, head, rows, selection)
+
+
+def record(source: Live, run_id: str, selection: Selection) -> Record | None:
+    """One run by id, or None."""
+    head = source.get_run(run_id)
+    if head is None:
+        return None
+    found, rows = next(iter(source.with_histories([head])))
+    return _record(source, found, rows, selection)
+
+
+def _record(source: Live, head: Json, rows: Rows, selection: Selection) -> Record:
+    info = head["info"]
+    return Record(
+        kind=NAME,
+        id=info["run_id"],
+        name=run_name(head),
+        home=(*experiment.home(info["experiment_id"]), info["run_id"]),
+        head=head,
+        refs={"experiment": info["experiment_id"]},
+        rows={"metrics": rows},
+        files=partial(selection.files_of, partial(source.files, root_of(head))),
+    )
+
+
+def _heads(source: Live, selection: Selection) -> Iterator[Json]:
+    ids = [found.id for found in experiment.read(source, Selection(selection.experiments, deleted=selection.deleted))]
+    if selection.run_ids:
+        heads = _by_ids(source, selection.run_ids, set(ids))
+    else:
+        heads = source.search_runs(ids, _filter(selection))
+    chosen = (head for head in heads if selection.deleted or head["info"].get("lifecycle_stage") != "deleted")
+    return _families(source, chosen, ids) if selection.nested else chosen
+
+
+def _by_ids(source: Live, run_ids: tuple[str, ...], experiment_ids: set[str]) -> Iterator[Json]:
+    for run_id in dict.fromkeys(run_ids):
+        head = source.get_run(run_id)
+        if head is None:
+            raise NotFoundError(f"no such run: {run_id!r}", f"at {source.address}", "check the run's id and the server")
+        if head["info"]["experiment_id"] not in experiment_ids:
+            raise NotFoundError(
+                f"run {run_id!r} is not in the chosen experiments",
+                f"it is in experiment {head['info']['experiment_id']}",
+            )
+        yield head
+
+
+def _filter(selection: Selection) -> str:
+    parts = [selection.filter] if selection.filter else []
+    if selection.since is not None:
+        parts.append(f"attributes.start_time >= {selection.since}")
+    if selection.until is not None:
+        parts.append(f"attributes.start_time <= {selection.until}")
+    return " AND ".join(parts)
+
+
+def _families(source: Live, heads: Iterator[Json], experiment_ids: list[str]) -> Iterator[Json]:
+    """The runs with all their ancestors and descendants, each once, parents first."""
+    seen: set[str] = set()
+
+    def with_ancestors(head: Json) -> Iterator[Json]:
+        if head["info"]["run_id"] in seen:
+            return
+        seen.add(head["info"]["run_id"])
+        parent_id = tags_of(head["data"].get("tags")).get(PARENT)
+        parent = source.get_run(parent_id) if parent_id and parent_id not in seen else None
+        if parent and parent["info"]["experiment_id"] in experiment_ids:
+            yield from with_ancestors(parent)
+        yield head
+
+    queue = list(heads)
+    while queue:
+        head = queue.pop(0)
+        yield from with_ancestors(head)
+        children = source.search_runs(experiment_ids, f"tags.`{PARENT}` = '{head['info']['run_id']}'")
+        queue.extend(child for child in children if child["info"]["run_id"] not in seen)
+
+
+def selected(record: Record, selection: Selection) -> bool:
+    """Whether a run from a bundle is asked for; its experiment has been chosen before."""
+    info = record.head["info"]
+    start = info.get("start_time", 0)
+    return (
+        (not selection.run_ids or record.id in selection.run_ids)
+        and (selection.since is None or start >= selection.since)
+        and (selection.until is None or start <= selection.until)
+        and (selection.deleted or info.get("lifecycle_stage") != "deleted")
+    )
+
+
+def run_name(head: Json) -> str:
+    """The run's name, from its info or the tag MLflow keeps beside it; "" for a run without one."""
+    tags = tags_of(head["data"].get("tags"))
+    return str(head["info"].get("run_name") or tags.get(NAME_TAG, ""))
+
+
+def root_of(head: Json) -> Root:
+    return Root(NAME, head["info"]["run_id"], head["info"].get("artifact_uri", ""))
+
+
+def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
+    """What must be equal at both ends. `swaps` turns the ids in MLflow's own tags into those of the other end."""
+    info, data = record.head["info"], record.head["data"]
+    tags = without_origin(tags_of(data.get("tags")))
+    inputs = (record.head.get("inputs") or {}).get("dataset_inputs", [])
+    return {
+        "run_name": record.name,
+        "user_id": info.get("user_id", ""),
+        "status": info.get("status", "RUNNING"),
+        "start_time": info.get("start_time", 0),
+        "end_time": info.get("end_time") or None,
+        "lifecycle_stage": info.get("lifecycle_stage", "active"),
+        "params": tags_of(data.get("params")),
+        "tags": {key: swap(value, swaps) if holds_ids(key) else value for key, value in tags.items()},
+        "inputs": sorted(
+            ({"dataset": entry["dataset"], "tags": tags_of(entry.get("tags"))} for entry in inputs),
+            key=lambda entry: (entry["dataset"]["name"], entry["dataset"]["digest"]),
+        ),
+    }
+
+
+def origin(record: Record) -> str:
+    """The id of the run this one came from in the first place, or its own."""
+    tags = tags_of(record.head["data"].get("tags"))
+    return tags.get(ROOT_ID) or tags.get(SOURCE_ID) or record.id
+
+
+def swaps_of(record: Record, known: Callable[[str], str | None]) -> dict[str, str]:
+    """What turns this run's ids into those that both ends share: `known` gives the first origin of another run's id."""
+    mine = origin(record)
+    swaps = {record.id: mine}
+    if uri := record.head["info"].get("artifact_uri"):
+        swaps[uri] = f"artifacts of {mine}"
+    for key, value in tags_of(record.head["data"].get("tags")).items():
+        if holds_ids(key):
+            swaps.update({old: new for old in run_ids_in(value) if old != record.id and (new := known(old))})
+    return swaps
+
+
+def content_digest(record: Record, points: Outgoing, files: list[File]) -> str:
+    """What a completion tag holds: it changes when anything of the run does, artifacts by path and size."""
+    listing = sorted([file.path, file.size] for file in files if file.open is not None)
+    return digest_of([portable(record), points.digest.value(), points.digest.count, listing])
+
+
+def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
+    """Make the run whole at the destination; one that is there already is completed or brought up to date."""
+    experiment_id = ids.get("experiment", record.refs["experiment"])
+    if experiment_id is None:
+        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs['experiment']}")
+    found = ids.find_run(experiment_id, record.id, origin(record))
+    if found is not None and found.itself:
+        ids.put(NAME, record.id, found.id)
+        return Written(found.id, "skipped", reason="it is the source itself")
+    files = list(record.files())
+    if found is not None and found.digest:
+        same = _same(record, files, found)
+        if same is not None:
+            ids.put(NAME, record.id, found.id)
+            return same
+    if job.dry_run:
+        return _rehearsed(sink, record, files, found)
+    if ids.is_deleted(experiment_id):
+        ids.reopen(experiment_id, will_delete=True)
+    return _Writer(_Target(sink, ids, job), record, files).write(experiment_id, found)
+
+
+def _same(record: Record, files: list[File], found: Found) -> Written | None:
+    points = Outgoing(record.rows["metrics"]())
+    points.drain()
+    digest = content_digest(record, points, files)
+    deleted = record.head["info"].get("lifecycle_stage") == "deleted"
+    if digest != found.digest or deleted != found.deleted:
+        return None
+    losses = (*_static_losses(record), *points.losses(), *_unreadable(files))
+    return Written(found.id, "same", digest, losses=losses)
+
+
+def _rehearsed(sink: Live, record: Record, files: list[File], found: Found | None) -> Written:
+    points = Outgoing(record.rows["metrics"]())
+    points.drain()
+    losses = [*_static_losses(record), *points.losses(), *_unreadable(files)]
+    for file in files:
+        reason = "" if file.problem else sink.cannot_hold("", file.path)
+        if reason:
+            losses.append(Loss("artifact", file.path, reason))
+    state = "updated" if found is not None and found.digest else "done"
+    size = sum(file.size for file in files if not file.problem)
+    return Written(found.id if found else "", state, losses=tuple(losses), bytes=size)
+
+
+def _static_losses(record: Record) -> list[Loss]:
+    losses = [Loss("param", key, reason) for key, _, reason in _params(record) if reason]
+    if not record.name:
+        losses.append(Loss("name", record.id, "MLflow gives a nameless run a name; the source's id is used"))
+    return losses
+
+
+def _params(record: Record) -> Iterator[tuple[str, str, str]]:
+    for key, value in tags_of(record.head["data"].get("params")).items():
+        yield key, value, Filling.bad_param(key, value)
+
+
+def _unreadable(files: list[File]) -> list[Loss]:
+    return [Loss("artifact", file.path, file.problem, wanted=file.wanted) for file in files if file.problem]
+
+
+@dataclass(frozen=True)
+class _Target:
+    sink: Live
+    ids: Ids
+    job: Writing
+
+
+class _Writer:
+    """One run on its way to a destination: create, inputs, artifacts, points, status, and the completion tag last."""
+
+    def __init__(self, target: _Target, record: Record, files: list[File]) -> None:
+        self.sink, self.ids, self.job = target.sink, target.ids, target.job
+        self.record, self.files = record, files
+        self.losses = _static_losses(record)
+        self.texts = Texts(record, self.ids)
+        self.bytes = 0
+
+    def write(self, experiment_id: str, found: Found | None) -> Written:
+        filling = Filling(self.sink, self.record, self.texts)
+        head = self._create(experiment_id) if found is None else self._reopened(found)
+        run_id = head["info"]["run_id"]
+        self.ids.put(NAME, self.record.id, run_id)
+        self.texts.settle(head)
+        filling.log_inputs(run_id)
+        points = Outgoing(self.record.rows["metrics"]())
+        if found is None:
+            self._put_files(head, self.files)
+            filling.start(run_id, params=[(key, value) for key, value, reason in _params(self.record) if not reason])
+            for row in points:
+                filling.add(metrics_of(row))
+        else:
+            self._put_files(head, self._changed_files(head))
+            update_run(filling, head, points)
+        digest = content_digest(self.record, points, self.files)
+        self.losses += points.losses() + filling.losses
+        filling.set_status(head)
+        link = self._finish(filling, run_id, digest)
+        state = "updated" if found is not None and found.digest else "done"
+        return Written(run_id, state, digest, losses=tuple(self.losses), link=link, bytes=self.bytes)
+
+    def _create(self, experiment_id: str) -> Json:
+        info = self.record.head["info"]
+        tags = {**self.texts.early, **self._marks()}
+        name = self.record.name or self.record.id
+        body = {"experiment_id": experiment_id, "start_time": info.get("start_time", 0)}
+        if self.job.source_user:
+            body["user_id"] = info.get("user_id", "")
+        # With the tag there the name must not be sent beside it; without it MLflow makes the tag.
+        if tags.get(NAME_TAG):
+            tags[NAME_TAG] = name
+        else:
+            tags.pop(NAME_TAG, None)
+            body["run_name"] = name
+        head = self.sink.create_run(body, tags, (SOURCE_ID, self.record.id))
+        if NAME_TAG not in tags:
+            self.sink.delete_tag(head["info"]["run_id"], NAME_TAG)
+        return head
+
+    def _marks(self) -> dict[str, str]:
+        info = self.record.head["info"]
+        marks = {SOURCE_ID: self.record.id, ORIGIN + "source": self.job.source}
+        marks[ORIGIN + "experiment_id"] = info["experiment_id"]
+        if info.get("artifact_uri"):
+            marks[ORIGIN + "artifact_uri"] = info["artifact_uri"]
+        root = origin(self.record)
+        if root != self.record.id:
+            marks[ROOT_ID] = root
+        if self.job.lineage:
+            marks.update(_lineage(self.record))
+        return marks
+
+    def _reopened(self, found: Found) -> Json:
+        if found.deleted:
+            self.sink.restore_run(found.id)
+        head = self.sink.get_run(found.id)
+        if head is None:
+            raise NotFoundError("the run vanished from the destination while it was updated", found.id, "run it again")
+        return head
+
+    def _changed_files(self, head: Json) -> list[File]:
+        there = {file.path: file.size for file in self.sink.files(root_of(head))}
+        return [file for file in self.files if there.get(file.path) != file.size or is_model_file(file.path)]
+
+    def _put_files(self, head: Json, files: list[File]) -> None:
+        root = root_of(head)
+        self.losses += _unreadable(self.files)
+        for file in self.files:
+            reason = "" if file.problem else self.sink.cannot_hold(root.uri, file.path)
+            if reason:
+                self.losses.append(Loss("artifact", file.path, reason))
+        for file in files:
+            if file.problem or self.sink.cannot_hold(root.uri, file.path):
+                continue
+            self.sink.put_file(root, file.path, self.texts.localized(file) if is_model_file(file.path) else file)
+            self.bytes += file.size
+
+    def _finish(self, filling: Filling, run_id: str, digest: str) -> Json | None:
+        deleted = self.record.head["info"].get("lifecycle_stage") == "deleted"
+        if self.texts.links:
+            filling.end(dict(self.texts.late))
+            return {"id": run_id, "tags": self.texts.links, "digest": digest, "delete": deleted}
+        filling.end({**self.texts.late, COMPLETE: digest})
+        if deleted:
+            self.sink.delete_run(run_id)
+        return None
+
+
+def is_model_file(path: str) -> bool:
+    """Whether an artifact is an MLmodel file, which holds ids."""
+    return path.rpartition("/")[2] == "MLmodel"
+
+
+def comparable(file: File, swaps: dict[str, str]) -> File:
+    """An artifact as it would stand at the other end, for comparing."""
+    return localized(file, swaps) if is_model_file(file.path) and file.open is not None else file
+
+
+def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
+    """Tie a run to its parent and root, which arrived after it or in another job."""
+    tags, losses = {}, []
+    for key, source_id in todo["tags"].items():
+        found = ids.get(NAME, source_id) or ids.locate_run(source_id)
+        if found:
+            tags[key] = found
+        else:
+            reason = f"run {source_id} is not at the destination: bring it there, then type this command again"
+            losses.append(Loss("link", key, reason))
+    if not losses:
+        tags[COMPLETE] = todo["digest"]
+    if tags:
+        sink.log_batch(written_id, {"tags": [{"key": key, "value": value} for key, value in tags.items()]})
+    if todo["delete"]:
+        sink.delete_run(written_id)
+    return losses
+
+
+def _lineage(record: Record) -> dict[str, str]:
+    info: dict[str, Any] = record.head["info"]
+    tags = {f"{LINEAGE}run_info.{key}": str(info[key]) for key in INFO if key in info}
+    for key, value in tags_of(record.head["data"].get("tags")).items():
+        if key.startswith("mlflow."):
+            tags[f"{LINEAGE}mlflow_tag.{key.removeprefix('mlflow.')}"] = value
+    return tags

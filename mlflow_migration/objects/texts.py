@@ -1,0 +1,100 @@
+"""Ids inside texts: MLflow's own tags and MLmodel files name runs, experiments and artifact addresses.
+
+They are replaced as text, so that nothing else of a value or file changes. Tags a person set are never touched.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import BinaryIO
+
+from mlflow_migration.places import Ids
+from mlflow_migration.records import File, Json, Record, tags_of, without_origin
+
+PARENTS = ("mlflow.parentRunId", "mlflow.rootRunId")
+"""Tags whose whole value is another run's id."""
+WRITTEN_BY_PEOPLE = frozenset({"mlflow.note.content", "mlflow.runName", "mlflow.user"})
+LARGEST_MODEL_FILE = 4 * 1024 * 1024
+"""An MLmodel file is a few kB of YAML; anything larger is not one, and passes as it is."""
+_RUN_ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
+
+
+def holds_ids(key: str) -> bool:
+    """Whether a tag is MLflow's own, so that ids in it are to be replaced."""
+    return key.startswith("mlflow.") and key not in WRITTEN_BY_PEOPLE
+
+
+def run_ids_in(text: str) -> set[str]:
+    """Everything in a text that looks like a run's id."""
+    return set(_RUN_ID.findall(text))
+
+
+def swap(text: str, swaps: Mapping[str, str] | None) -> str:
+    """`text` with each key replaced by its value, longest first, in one pass."""
+    if not swaps or not any(old in text for old in swaps):
+        return text
+    pattern = "|".join(re.escape(old) for old in sorted(swaps, key=len, reverse=True))
+    return re.sub(pattern, lambda match: swaps[match[0]], text)
+
+
+def localized(file: File, swaps: Mapping[str, str]) -> File:
+    """An MLmodel file with its ids replaced; the same file where it holds none, or isn't text."""
+    if file.open is None or not swaps or file.size > LARGEST_MODEL_FILE:
+        return file
+    with file.open() as reader:
+        data = reader.read(LARGEST_MODEL_FILE + 1)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return file
+    changed = swap(text, swaps).encode("utf-8")
+    return file if changed == data else File(file.path, len(changed), partial(_reader, changed))
+
+
+@contextmanager
+def _reader(data: bytes) -> Iterator[BinaryIO]:
+    yield io.BytesIO(data)
+
+
+class Texts:
+    """The tags of one run, sorted by when their values can be known.
+
+    `early` go into the create call; `late` hold the run's own id or artifact address, known only afterwards; `links`
+    name runs that are not at the destination yet.
+    """
+
+    def __init__(self, record: Record, ids: Ids) -> None:
+        info = record.head["info"]
+        self._own = [text for text in (info.get("artifact_uri", ""), record.id) if text]
+        self._swaps: dict[str, str] = {}
+        self.early: dict[str, str] = {}
+        self.late: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        for key, value in without_origin(tags_of(record.head["data"].get("tags"))).items():
+            if not holds_ids(key):
+                self.early[key] = value
+            elif any(own in value for own in self._own):
+                self.late[key] = value
+            elif key in PARENTS and value:
+                there = ids.get("run", value)
+                (self.early if there else self.links)[key] = there or value
+            else:
+                self.early[key] = self._known(value, ids)
+
+    def settle(self, head: Json) -> None:
+        """The destination's run is there: now its own id and artifact address are known."""
+        info = head["info"]
+        mine = [info.get("artifact_uri", ""), info["run_id"]][-len(self._own) :]
+        self._swaps = dict(zip(self._own, mine, strict=True))
+        self.late = {key: swap(value, self._swaps) for key, value in self.late.items()}
+
+    def localized(self, file: File) -> File:
+        return localized(file, self._swaps)
+
+    @staticmethod
+    def _known(value: str, ids: Ids) -> str:
+        return _RUN_ID.sub(lambda match: ids.get("run", match[0]) or match[0], value)

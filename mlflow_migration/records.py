@@ -1,0 +1,114 @@
+"""What moves: one MLflow object as plain values and lazy streams."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+Json = dict[str, Any]
+Rows = Callable[[], Iterator[Json]]
+
+ORIGIN = "mlflow_migration."
+"""Prefix of the tags this tool adds to an object at a destination."""
+
+LINEAGE = "mlflow_exim."
+"""Prefix of the optional lineage tags (`--import-source-tags`), as mlflow-export-import's users know them."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One artifact. `path` is relative to its object, with `/`; `size` is in bytes.
+
+    `open` gives a binary reader. Where the place can't give the bytes, `problem` says why and `open` is None;
+    `wanted` is False where the person asked to leave it out. `sha256` is known only where the place keeps it.
+    """
+
+    path: str
+    size: int
+    open: Callable[[], AbstractContextManager[BinaryIO]] | None = None
+    problem: str = ""
+    sha256: str = ""
+    wanted: bool = True
+
+
+Files = Callable[[], Iterator[File]]
+
+
+def no_files() -> Iterator[File]:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Record:
+    """One object on its way: small `head` (JSON as the REST API shows it), lazy `rows` and `files`.
+
+    `home` is the logical folder of the object, its parts unquoted; `refs` are the ids it needs at the other end.
+    """
+
+    kind: str
+    id: str
+    name: str
+    home: tuple[str, ...]
+    head: Json
+    refs: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, Rows] = field(default_factory=dict)
+    files: Files = no_files
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A part of an object that can't go, and why: `kind` is "param", "tag", "metric", "artifact", "link" or "name".
+
+    `wanted` is False where the person asked to leave it out.
+    """
+
+    kind: str
+    name: str
+    reason: str
+    wanted: bool = True
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a record at a destination.
+
+    `state` is "done" (new), "updated", "same" or "skipped"; `link` is what remains for the second pass, if anything.
+    """
+
+    id: str
+    state: str
+    digest: str = ""
+    reason: str = ""
+    losses: tuple[Loss, ...] = ()
+    link: Json | None = None
+    bytes: int = 0
+
+
+def canonical(value: Any) -> bytes:
+    """JSON bytes, equal exactly when the values are: sorted keys, no spaces, UTF-8 (lone surrogates kept)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of `canonical(value)` in hex."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def tags_of(pairs: list[Json] | None) -> dict[str, str]:
+    """`[{"key": k, "value": v}]` as a dict; an absent value is ""."""
+    return {pair["key"]: pair.get("value", "") for pair in pairs or ()}
+
+
+def pairs_of(tags: Mapping[str, str]) -> list[Json]:
+    """The inverse of `tags_of`."""
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def without_origin(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags a person or MLflow set: those of this tool left out."""
+    return {key: value for key, value in tags.items() if not key.startswith(ORIGIN)}

@@ -1,0 +1,1 @@
+"""A live MLflow, over REST."""

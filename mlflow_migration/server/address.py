@@ -1,0 +1,134 @@
+"""From an address to a host and credentials, resolved by MLflow itself: whatever works for `mlflow` works here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+
+from mlflow_migration.errors import UsageError
+
+WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the configuration says of one address; whatever is None comes from MLflow's own settings."""
+
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    workspace: str | None = None
+    insecure_tls: bool | None = None
+    ca_bundle: str | None = None
+    client_cert: str | None = None
+
+    def merged(self, other: Credentials) -> Credentials:
+        """These, with the gaps filled from `other`."""
+        gaps = {name: value for name, value in vars(other).items() if getattr(self, name) is None}
+        return replace(self, **gaps)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A resolved server. `headers()` and `auth` carry the credentials; never print them."""
+
+    host: str
+    headers: Callable[[], dict[str, str]]
+    auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | tuple[str, str] | None
+    verify: bool | str
+    cert: str | None
+
+
+def printable(uri: str) -> str:
+    """An address without user info and query, fit for logs, reports and tags."""
+    parts = urlsplit(uri)
+    if not parts.scheme or not parts.netloc:
+        return uri
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def is_server(text: str) -> bool:
+    """Whether an address names a server and not a folder."""
+    return "://" in text or text.startswith(("arn:", "sqlite:", "file:")) or text in {"databricks", "databricks-uc"}
+
+
+def resolve(uri: str, given: Credentials) -> Endpoint:
+    """The endpoint of a tracking address.
+
+    Host and credentials are those of the store MLflow resolves for it (user/password, token, `~/.mlflow/credentials`,
+    TLS options, SigV4, request-auth and request-header plug-ins, plug-in addresses); `given` goes before them.
+    Raises UsageError for an address without a REST server behind it.
+    """
+    creds = _mlflow_credentials(uri)
+    if getattr(creds, "use_databricks_sdk", False) or uri.startswith("databricks"):
+        raise UsageError(
+            f"Databricks addresses are not supported yet: {printable(uri)}",
+            hint="use an open-source MLflow server's http(s) address, or a bundle folder",
+        )
+    verify: bool | str = creds.verify
+    if given.insecure_tls is not None or given.ca_bundle is not None:
+        verify = given.ca_bundle or not given.insecure_tls
+    return Endpoint(
+        host=str(creds.host).rstrip("/"),
+        headers=lambda: _headers(uri, given),
+        auth=_auth(creds) if given.username is None and given.token is None else None,
+        verify=verify,
+        cert=given.client_cert or creds.client_cert_path,
+    )
+
+
+def _mlflow_credentials(uri: str) -> Any:
+    # Imported here: it takes most of a second and pulls in much of MLflow.
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking._tracking_service.utils import _tracking_store_registry
+
+    hint = "give the http(s) address of an MLflow server, or a bundle folder"
+    if uri.startswith(("sqlite:", "postgresql", "mysql", "mssql", "file:")):
+        raise UsageError(
+            f"not a server: {printable(uri)}",
+            "databases and file stores can't be read directly yet",
+            f"start one on it: mlflow server --backend-store-uri {printable(uri)}",
+        )
+    try:
+        store = _tracking_store_registry.get_store(uri, None)
+        return store.get_host_creds()
+    except AttributeError as error:
+        raise UsageError(f"no REST server is behind the address {printable(uri)}", hint=hint) from error
+    except MlflowException as error:
+        raise UsageError(f"MLflow can't resolve the address {printable(uri)}", error.message, hint) from error
+
+
+def _headers(uri: str, given: Credentials) -> dict[str, str]:
+    from mlflow.tracking.request_header.registry import resolve_request_headers
+    from mlflow.utils.workspace_context import get_request_workspace
+
+    headers = {str(key): str(value) for key, value in resolve_request_headers().items()}
+    if workspace := given.workspace or get_request_workspace():
+        headers[WORKSPACE_HEADER] = workspace
+    if given.username is not None or given.token is not None:
+        username, password, token = given.username, given.password, given.token
+    else:
+        creds = _mlflow_credentials(uri)
+        username, password, token = creds.username, creds.password, creds.token
+    if username is not None and password is not None:
+        headers["Authorization"] = requests.auth._basic_auth_str(username, password)
+    elif token:
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+def _auth(creds: Any) -> Any:
+    if creds.aws_sigv4:
+        from requests_auth_aws_sigv4 import AWSSigV4
+
+        return AWSSigV4("execute-api")
+    if creds.auth:
+        from mlflow.tracking.request_auth.registry import fetch_auth
+
+        return fetch_auth(creds.auth)
+    return None

@@ -1,0 +1,201 @@
+"""Artifacts of a live server: listed, read and written as streams, whatever their size and name."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+from urllib.parse import quote, unquote, urlsplit
+
+import requests
+import urllib3
+
+from mlflow_migration.errors import ServerError
+from mlflow_migration.places import Root
+from mlflow_migration.records import File
+from mlflow_migration.server.rest import Rest
+
+LIST = "/api/2.0/mlflow/artifacts/list"
+PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
+GET = "/get-artifact"
+UPLOAD = "/ajax-api/2.0/mlflow/upload-artifact"
+UPLOAD_MOST = 10 * 1024 * 1024
+"""The most bytes `upload-artifact` takes (MLflow's handler refuses more)."""
+REOPENINGS = 5
+DELETE = "\x7f"
+BLOCK = 1 << 20
+
+
+class Download(io.RawIOBase):
+    """A body that goes on where it broke off: a cut connection is opened again at the byte reached."""
+
+    def __init__(self, open_at: Callable[[int], requests.Response]) -> None:
+        super().__init__()
+        self._open_at = open_at
+        self._at = 0
+        self._reopened = 0
+        self._response = open_at(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            try:
+                data: bytes = self._response.raw.read(size if size >= 0 else None)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                self._reopen(error)
+                continue
+            self._at += len(data)
+            return data
+
+    def close(self) -> None:
+        if not self.closed:
+            self._response.close()
+        super().close()
+
+    def _reopen(self, error: Exception) -> None:
+        self._response.close()
+        self._reopened += 1
+        if self._reopened > REOPENINGS:
+            raise ServerError("a download broke off again and again", str(error), 0, "") from error
+        self._response = self._open_at(self._at)
+        if self._response.status_code == HTTPStatus.PARTIAL_CONTENT:
+            return
+        # A server without ranges begins anew: what has been read already is read past.
+        left = self._at
+        while left:
+            left -= len(self._response.raw.read(min(left, BLOCK)))
+
+
+class Body:
+    """An upload's bytes with their number, as requests wants them for a streamed body with a length."""
+
+    def __init__(self, reader: BinaryIO, size: int) -> None:
+        self._reader = reader
+        self._size = size
+        self._sent = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.read(BLOCK):
+            yield data
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._reader.read(size)
+        self._sent += len(data)
+        if not data and self._sent != self._size:
+            raise ServerError("an artifact changed while it was read", f"{self._sent} of {self._size} bytes", 0, "")
+        return data
+
+
+def is_proxied(uri: str) -> bool:
+    """Whether artifacts below `uri` go through the tracking server's own artifact proxy."""
+    parts = urlsplit(uri)
+    return parts.scheme == "mlflow-artifacts" and not parts.netloc
+
+
+def unholdable(path: str) -> str:
+    """Why an MLflow server can't take or give an artifact of this name; "" when it can.
+
+    MLflow decodes `%xx` in a path until nothing is left to decode (`validate_path_is_safe`), so that a literal `%20`
+    reaches another file, and refuses `#`; tried on 3.17.2, by every route.
+    """
+    if "#" in path:
+        return "MLflow refuses '#' in an artifact's name"
+    if unquote(path) != path:
+        return "MLflow decodes %xx in an artifact's name, so this name would reach another file"
+    if any(ord(char) < ord(" ") or char == DELETE for char in path):
+        return "MLflow rewrites control characters in an artifact's name"
+    if ".." in path.split("/") or path.startswith("file:"):
+        return "MLflow refuses this artifact name as unsafe"
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute():
+        return "MLflow refuses absolute artifact names"
+    return ""
+
+
+def list_files(rest: Rest, root: Root) -> Iterator[File]:
+    """Every artifact of a run, depth first, one request per folder. Empty folders don't exist in MLflow."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        query = {"run_id": root.id, "path": folder} if folder else {"run_id": root.id}
+        entries = rest.call("GET", LIST, query=query).get("files", [])
+        for entry in sorted(entries, key=lambda entry: str(entry["path"])):
+            path = entry["path"]
+            problem = unholdable(path)
+            if problem:
+                yield File(path + ("/" if entry.get("is_dir") else ""), int(entry.get("file_size", 0)), problem=problem)
+            elif entry.get("is_dir"):
+                folders.append(path)
+            else:
+                yield File(path, int(entry.get("file_size", 0)), partial(_reader, rest, root, path))
+
+
+@contextmanager
+def _reader(rest: Rest, root: Root, path: str) -> Iterator[BinaryIO]:
+    if is_proxied(root.uri):
+        open_at = partial(rest.open, PROXY + _proxied(root.uri, path), None)
+    else:
+        open_at = partial(rest.open, GET, {"run_id": root.id, "path": path})
+    with closing(Download(open_at)) as download:
+        yield download  # type: ignore[misc]
+
+
+def put_file(rest: Rest, root: Root, path: str, file: File) -> None:
+    """Write one artifact; repeated calls overwrite it with the same bytes."""
+
+    @contextmanager
+    def body() -> Iterator[Body]:
+        if file.open is None:
+            raise ServerError("an artifact can't be read", file.problem, 0, "")
+        with file.open() as reader:
+            yield Body(reader, file.size)
+
+    if is_proxied(root.uri):
+        rest.upload("PUT", PROXY + _proxied(root.uri, path), body, file.size)
+    elif file.size <= UPLOAD_MOST:
+        query = f"?run_uuid={quote(root.id, safe='')}&path={quote(path, safe='')}"
+        rest.upload("POST", UPLOAD + query, body, file.size)
+    else:
+        _put_direct(root, path, file)
+
+
+def _put_direct(root: Root, path: str, file: File) -> None:
+    """Large files of servers that don't proxy artifacts go to their storage directly, by MLflow's own client for it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    scheme = urlsplit(root.uri).scheme
+    if scheme in {"", "file"} and not Path(urlsplit(root.uri).path).parent.parent.is_dir():
+        raise ServerError(
+            "the artifact root is a folder of the server's own machine",
+            f"over its upload route MLflow takes {UPLOAD_MOST} bytes at most; start it with --serve-artifacts",
+            0,
+            "",
+        )
+    repository = get_artifact_repository(root.uri)
+    with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as folder:
+        local = Path(folder) / PurePosixPath(path).name
+        if file.open is None:
+            raise ServerError("an artifact can't be read", file.problem, 0, "")
+        with file.open() as reader, local.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, BLOCK)
+        parent = str(PurePosixPath(path).parent)
+        repository.log_artifact(str(local), None if parent == "." else parent)
+
+
+def _proxied(uri: str, path: str) -> str:
+    return quote(f"{urlsplit(uri).path.strip('/')}/{path}", safe="/")

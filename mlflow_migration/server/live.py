@@ -1,0 +1,193 @@
+"""A tracking server as a place: MLflow's REST methods, taking and giving plain JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import tenacity
+
+from mlflow_migration.errors import ServerError
+from mlflow_migration.places import Abilities, Root
+from mlflow_migration.records import File, Json, Rows, pairs_of
+from mlflow_migration.server import artifacts
+from mlflow_migration.server.histories import Histories, page_history
+from mlflow_migration.server.rest import Rest
+
+API = "/api/2.0/mlflow/"
+RUNS_PER_PAGE = 200
+"""A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
+EXPERIMENTS_PER_PAGE = 1000
+EXPERIMENTS_PER_SEARCH = 100
+GONE = "RESOURCE_DOES_NOT_EXIST"
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+
+
+def _is_race(error: BaseException) -> bool:
+    # Two runs that log the same dataset at once: one of them gets the database's own error as a 400 (found on 3.17.2).
+    return isinstance(error, ServerError) and (
+        "UNIQUE constraint" in error.why or "duplicate key" in error.why or "Duplicate entry" in error.why
+    )
+
+
+class Server:
+    """One tracking server. Implements `Live`."""
+
+    def __init__(self, rest: Rest) -> None:
+        self.rest = rest
+        self.address = rest.address
+        self._histories = Histories(rest)
+        self.abilities = Abilities()
+
+    def connect(self) -> None:
+        """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow."""
+        self._post("experiments/search", {"max_results": 1, "view_type": "ALL"})
+        try:
+            version = self.rest.text("/version").strip()
+        except ServerError:
+            version = ""
+        self.abilities = Abilities(version=version if re.fullmatch(r"\d+\.\d+[\w.+-]*", version) else "")
+
+    def close(self) -> None:
+        self.rest.close()
+
+    # Experiments
+
+    def search_experiments(self) -> Iterator[Json]:
+        body: Json = {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE, "order_by": ["experiment_id ASC"]}
+        yield from self._pages("experiments/search", body, "experiments")
+
+    def get_experiment(self, experiment_id: str) -> Json | None:
+        return self._get_or_none("experiments/get", {"experiment_id": experiment_id}, "experiment")
+
+    def get_experiment_by_name(self, name: str) -> Json | None:
+        return self._get_or_none("experiments/get-by-name", {"experiment_name": name}, "experiment")
+
+    def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
+        """The new experiment's id. Raises ServerError where the name is taken."""
+
+        def look() -> Json | None:
+            return self.get_experiment_by_name(name)
+
+        body = {"name": name, "tags": pairs_of(tags)}
+        return str(self._post("experiments/create", body, look)["experiment_id"])
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self._post("experiments/set-experiment-tag", {"experiment_id": experiment_id, "key": key, "value": value})
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        self._unless_gone("experiments/delete", {"experiment_id": experiment_id})
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        self._unless_gone("experiments/restore", {"experiment_id": experiment_id})
+
+    # Runs
+
+    def search_runs(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]:
+        """Runs in every state, oldest start first. Ids are searched a hundred experiments at a time."""
+        for begin in range(0, len(experiment_ids), EXPERIMENTS_PER_SEARCH):
+            body: Json = {
+                "experiment_ids": list(experiment_ids[begin : begin + EXPERIMENTS_PER_SEARCH]),
+                "run_view_type": "ALL",
+                "max_results": limit or RUNS_PER_PAGE,
+                "order_by": ["attributes.start_time ASC"],
+            }
+            if filter_:
+                body["filter"] = filter_
+            yield from self._pages("runs/search", body, "runs")
+
+    def get_run(self, run_id: str) -> Json | None:
+        return self._get_or_none("runs/get", {"run_id": run_id}, "run")
+
+    def with_histories(self, runs: Iterable[Json]) -> Iterator[tuple[Json, Rows]]:
+        return self._histories.attach(runs)
+
+    def history(self, run_id: str, key: str) -> Iterator[Json]:
+        return page_history(self.rest, run_id, key)
+
+    def create_run(self, info: Json, tags: Mapping[str, str], origin: tuple[str, str]) -> Json:
+        """The new run's head. `origin` is the tag (key, value) by which a run made by a lost answer is found again."""
+        key, value = origin
+
+        def look() -> Json | None:
+            found = self.search_runs([info["experiment_id"]], f"tags.`{key}` = '{value}'", limit=1)
+            run = next(found, None)
+            return {"run": run} if run else None
+
+        run: Json = self._post("runs/create", {**info, "tags": pairs_of(tags)}, look)["run"]
+        return run
+
+    def update_run(self, run_id: str, fields: Json) -> None:
+        self._post("runs/update", {"run_id": run_id, **fields})
+
+    def log_batch(self, run_id: str, batch: Json) -> None:
+        self._post("runs/log-batch", {"run_id": run_id, **batch})
+
+    def log_inputs(self, run_id: str, datasets: list[Json]) -> None:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_race),
+            stop=tenacity.stop_after_attempt(8),
+            wait=tenacity.wait_random(0.02, 0.4),
+            reraise=True,
+        )
+        retrying(self._post, "runs/log-inputs", {"run_id": run_id, "datasets": datasets})
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        self._unless_gone("runs/delete-tag", {"run_id": run_id, "key": key})
+
+    def delete_run(self, run_id: str) -> None:
+        self._post("runs/delete", {"run_id": run_id})
+
+    def restore_run(self, run_id: str) -> None:
+        self._post("runs/restore", {"run_id": run_id})
+
+    # Artifacts
+
+    def files(self, root: Root) -> Iterator[File]:
+        return artifacts.list_files(self.rest, root)
+
+    def put_file(self, root: Root, path: str, file: File) -> None:
+        artifacts.put_file(self.rest, root, path, file)
+
+    def cannot_hold(self, root_uri: str, path: str) -> str:
+        """Why this server can't hold an artifact of that name; "" when it can."""
+        return artifacts.unholdable(path)
+
+    def may_write(self) -> bool:
+        """Whether these credentials may create: asked by a request the server must refuse for its empty name."""
+        try:
+            self._post("experiments/create", {"name": ""})
+        except ServerError as error:
+            return error.status == HTTPStatus.BAD_REQUEST
+        return True
+
+    def _post(self, method: str, body: Json, look: Any = None) -> Json:
+        return self.rest.call("POST", API + method, body, look=look)
+
+    def _get_or_none(self, method: str, query: Mapping[str, str], field: str) -> Json | None:
+        try:
+            found: Json = self.rest.call("GET", API + method, query=query)[field]
+        except ServerError as error:
+            if error.code == GONE:
+                return None
+            raise
+        return found
+
+    def _unless_gone(self, method: str, body: Json) -> None:
+        """A repeated delete or restore answers that nothing is there to change: that is its aim reached."""
+        try:
+            self._post(method, body)
+        except ServerError as error:
+            if error.code != GONE:
+                raise
+
+    def _pages(self, method: str, body: Json, field: str) -> Iterator[Json]:
+        while True:
+            answer = self._post(method, body)
+            yield from answer.get(field, [])
+            token = answer.get("next_page_token")
+            if not token:
+                return
+            body = {**body, "page_token": token}

@@ -1,0 +1,70 @@
+"""What a server holds besides the kinds that can be carried: counted, so that none of it is left behind unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlflow_migration.errors import ForbiddenError, ServerError
+from mlflow_migration.records import Json
+from mlflow_migration.server.rest import Rest
+
+MOST = 100
+EXPERIMENTS = 100
+LACKING = frozenset({400, 404, 405, 501, 503})
+"""What servers without a kind, or with it switched off, answer to its listing."""
+
+
+def others(rest: Rest, experiment_ids: Sequence[str], whole_server: bool) -> list[tuple[str, str]]:
+    """(kind, how many) for each further kind found: of these experiments, or of the whole server too.
+
+    One request per kind and hundred experiments; from MOST on, a count is "at least". A server that lacks a route has
+    nothing of that kind; one that refuses to list it is said to.
+    """
+    found: dict[str, int] = {}
+    refused: set[str] = set()
+    parts = [
+        _of_experiments(rest, list(experiment_ids[begin : begin + EXPERIMENTS]))
+        for begin in range(0, len(experiment_ids), EXPERIMENTS)
+    ]
+    if whole_server:
+        parts.append(_of_server(rest))
+    for part in parts:
+        for kind, count in part.items():
+            if count is None:
+                refused.add(kind)
+            else:
+                found[kind] = found.get(kind, 0) + count
+    rows = [(kind, f"at least {count}" if count >= MOST else str(count)) for kind, count in found.items() if count]
+    return rows + [(kind, "the server refuses to list them") for kind in sorted(refused)]
+
+
+def _of_experiments(rest: Rest, ids: list[str]) -> dict[str, int | None]:
+    locations = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": id_}} for id_ in ids]
+    limit = {"max_results": MOST}
+    return {
+        "logged_model": _count(rest, "/api/2.0/mlflow/logged-models/search", {"experiment_ids": ids, **limit}),
+        "trace": _count(rest, "/api/3.0/mlflow/traces/search", {"locations": locations, **limit}),
+        "evaluation_dataset": _count(rest, "/api/3.0/mlflow/datasets/search", {"experiment_ids": ids, **limit}),
+        "scorer": _count(rest, "/api/3.0/mlflow/scorers/list", query=[("experiment_ids", id_) for id_ in ids]),
+    }
+
+
+def _of_server(rest: Rest) -> dict[str, int | None]:
+    models = "/api/2.0/mlflow/registered-models/search"
+    prompts = {"filter": "tags.`mlflow.prompt.is_prompt` = 'true'", "max_results": str(MOST)}
+    return {
+        "registered_model": _count(rest, models, query={"max_results": str(MOST)}),
+        "prompt": _count(rest, models, query=prompts),
+        "issue": _count(rest, "/api/3.0/mlflow/issues/search", {"max_results": MOST}),
+        "webhook": _count(rest, "/api/2.0/mlflow/webhooks", query={"max_results": str(MOST)}),
+    }
+
+
+def _count(rest: Rest, path: str, body: Json | None = None, query: object = None) -> int | None:
+    try:
+        answer = rest.call("GET" if body is None else "POST", path, body, query=query)
+    except ForbiddenError:
+        return None
+    except ServerError as error:
+        return 0 if error.status in LACKING else None
+    return sum(len(value) for value in answer.values() if isinstance(value, list))

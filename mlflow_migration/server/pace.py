@@ -1,0 +1,88 @@
+"""How many requests a server gets at once, found while running.
+
+More requests at once help only until the server is busy: on a SQLite backend two writers are about the best and eight
+cost half the speed (measured). So the limit climbs towards what finishes most requests a second, halves when the
+server says 429 or 503, and a `Retry-After` holds back every worker of that server.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+WINDOW_REQUESTS = 60
+WINDOW_SECONDS = 1.5
+NOISE = 0.04
+"""A change of speed below this share is taken as noise, and the smaller limit is kept."""
+
+
+class Pace:
+    """A gate for one server's requests."""
+
+    def __init__(self, most: int, begin: int) -> None:
+        self.most = max(1, most)
+        self._limit = max(1, min(begin, most))
+        self._running = 0
+        self._held_until = 0.0
+        self._gate = threading.Condition()
+        self._step = 1
+        self._last_rate = 0.0
+        self._begin_window()
+
+    @property
+    def limit(self) -> int:
+        """Requests allowed at once, now."""
+        return self._limit
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a place, hold it for one request."""
+        with self._gate:
+            while True:
+                wait = self._held_until - time.monotonic()
+                if wait > 0:
+                    self._gate.wait(wait)
+                elif self._running >= self._limit:
+                    self._gate.wait()
+                else:
+                    break
+            self._running += 1
+            if self._running == self._limit:
+                self._full = True
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._running -= 1
+                self._finished += 1
+                self._adapt()
+                self._gate.notify_all()
+
+    def slow_down(self, seconds: float) -> None:
+        """The server is overloaded: hold every worker for so long, and go on with half as many."""
+        with self._gate:
+            self._held_until = max(self._held_until, time.monotonic() + seconds)
+            self._limit = max(1, self._limit // 2)
+            self._step = 1
+            self._last_rate = 0.0
+            self._begin_window()
+
+    def _begin_window(self) -> None:
+        self._since = time.monotonic()
+        self._finished = 0
+        self._full = False
+
+    def _adapt(self) -> None:
+        seconds = time.monotonic() - self._since
+        if self._finished < WINDOW_REQUESTS or seconds < WINDOW_SECONDS:
+            return
+        rate = self._finished / seconds
+        # A window in which the limit was never reached says nothing about the limit.
+        if self._full:
+            if self._last_rate and rate < self._last_rate * (1 + NOISE if self._step > 0 else 1 - NOISE):
+                self._step = -self._step
+            self._last_rate = rate
+            self._limit = min(self.most, max(1, self._limit + self._step))
+        self._begin_window()

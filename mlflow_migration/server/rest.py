@@ -1,0 +1,349 @@
+"""One HTTP session per server: the only place that sends requests, and the only one that repeats them."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import requests
+import tenacity
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, get_netrc_auth
+
+from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
+from mlflow_migration.records import Json
+from mlflow_migration.server.address import Credentials, printable, resolve
+from mlflow_migration.server.pace import Pace
+
+log = logging.getLogger(__name__)
+
+OVERLOADED = frozenset({429, 503})
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+CONNECT_SECONDS = 10
+READ_SECONDS = 300
+PATIENCE = 120.0
+TRIES_500 = 4
+"""MLflow answers 500 also for what never succeeds (INVALID_STATE, INTERNAL_ERROR), so it gets few tries."""
+
+HEADERS_SECONDS = 60.0
+OUTAGES = 3
+"""So many requests given up with none answered between them, and the server counts as down."""
+
+LONGEST_MESSAGE = 500
+SEND_BLOCK = 1 << 17
+
+QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+Look = Callable[[], "Json | None"]
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    query: Any = None
+    data: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    keep: bool = False
+
+
+class _TransientError(Exception):
+    """A request that may succeed when repeated."""
+
+    def __init__(self, status: int, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after = retry_after
+
+
+def _acknowledge(connection: Any) -> None:
+    # A server without TCP_NODELAY holds its last segment until the one before is acknowledged, and the kernel delays
+    # that by 40 ms unless told before each read: a `mlflow server` with several workers answers 9 times faster so.
+    if QUICKACK is not None and isinstance(connection.sock, socket.socket):
+        connection.sock.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+
+
+class _Http(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
+        _acknowledge(self)
+        return super().getresponse()
+
+
+class _Https(urllib3.connection.HTTPSConnection):
+    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
+        _acknowledge(self)
+        return super().getresponse()
+
+
+class _HttpPool(urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(urllib3.connectionpool.HTTPSConnectionPool):
+    ConnectionCls = _Https
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, blocksize=SEND_BLOCK)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class Rest:
+    """The session of one server. Safe to share between threads."""
+
+    def __init__(self, uri: str, credentials: Credentials, workers: int, patience: float = PATIENCE) -> None:
+        self.address = printable(uri)
+        self.patience = patience
+        self.requests = 0
+        self.pace = Pace(most=workers, begin=min(4, workers))
+        self._endpoint = resolve(uri, credentials)
+        self._session = self._open_session(workers)
+        self._headers: dict[str, str] = {}
+        self._headers_until = 0.0
+        self._given_up = 0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def call(
+        self, method: str, path: str, body: Json | None = None, *, query: Any = None, look: Look | None = None
+    ) -> Json:
+        """One API call, answered by JSON.
+
+        `body` is sent as JSON; `query` are URL parameters. A call that makes something new gives `look`: before it is
+        repeated, `look()` is asked whether the first request arrived after all, and its answer, if any, is taken.
+        Raises ServerError (MLflow's answer), ForbiddenError (403), AccessError (no server, 401, not MLflow).
+        """
+        data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+
+        def once() -> Json:
+            with self._send(_Request(method, path, query, data, headers)) as response:
+                return self._json(response)
+
+        answer: Json = self._repeat(once, look)
+        return answer
+
+    def upload(self, method: str, path: str, body: Callable[[], Any], size: int) -> None:
+        """Send a body of `size` bytes. `body()` opens it anew for each try, as a context manager."""
+
+        def once() -> None:
+            headers = {"Content-Type": "application/octet-stream"}
+            with body() as data, self._send(_Request(method, path, None, data if size else b"", headers)):
+                pass
+
+        self._repeat(once, None)
+
+    def open(self, path: str, query: Any = None, offset: int = 0) -> requests.Response:
+        """GET a body to be read by the caller, from `offset` bytes on where the server can (status 206)."""
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+
+        def once() -> requests.Response:
+            with self._send(_Request("GET", path, query, None, headers, keep=True)) as response:
+                return response
+
+        answer: requests.Response = self._repeat(once, None)
+        return answer
+
+    def text(self, path: str) -> str:
+        """The body of a GET, decoded as UTF-8."""
+
+        def once() -> str:
+            with self._send(_Request("GET", path)) as response:
+                return response.content.decode("utf-8", "replace")
+
+        return str(self._repeat(once, None))
+
+    @contextmanager
+    def _send(self, request: _Request) -> Iterator[requests.Response]:
+        """One request, never repeated. The response is closed afterwards unless it is to be kept."""
+        with self.pace.turn():
+            self.requests += 1
+            try:
+                response = self._session.request(
+                    request.method,
+                    self._endpoint.host + request.path,
+                    params=request.query,
+                    data=request.data,
+                    headers={**self._auth_headers(), **request.headers},
+                    timeout=(CONNECT_SECONDS, READ_SECONDS),
+                    stream=request.keep,
+                    allow_redirects=request.method == "GET",
+                )
+                self._check(response)
+            except requests.exceptions.InvalidURL as error:
+                raise self._unreachable(str(error)) from error
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise self._unreachable(str(error)) from error
+                raise _TransientError(0, f"{type(error).__name__}: {error}") from error
+            try:
+                yield response
+            finally:
+                if not request.keep:
+                    response.close()
+
+    def _open_session(self, workers: int) -> requests.Session:
+        session = requests.Session()
+        adapter = _Adapter(pool_connections=2, pool_maxsize=workers + 2, max_retries=0)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        host = self._endpoint.host
+        # The environment (proxies, netrc, CA bundle) is read once and not again for each request.
+        session.proxies.update(get_environ_proxies(host))
+        session.auth = self._endpoint.auth or (None if self._auth_once() else get_netrc_auth(host))
+        merged = session.merge_environment_settings(host, {}, None, self._endpoint.verify, self._endpoint.cert)
+        session.verify, session.cert, session.trust_env = merged["verify"], merged["cert"], False
+        return session
+
+    def _auth_once(self) -> bool:
+        return "Authorization" in self._endpoint.headers()
+
+    def _auth_headers(self) -> dict[str, str]:
+        with self._lock:
+            if time.monotonic() >= self._headers_until:
+                self._headers = self._endpoint.headers()
+                self._headers_until = time.monotonic() + HEADERS_SECONDS
+            return self._headers
+
+    def _repeat(self, once: Callable[[], Any], look: Look | None) -> Any:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_TransientError),
+            stop=self._enough,
+            wait=_wait,
+            before_sleep=self._hold,
+            reraise=True,
+        )
+        try:
+            for attempt in retrying:
+                with attempt:
+                    if look is not None and attempt.retry_state.attempt_number > 1:
+                        found = look()
+                        if found is not None:
+                            return found
+                    answer = once()
+        except _TransientError as error:
+            raise self._give_up(error) from error
+        self._given_up = 0
+        return answer
+
+    def _enough(self, state: tenacity.RetryCallState) -> bool:
+        error = _error_of(state)
+        if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return state.attempt_number >= TRIES_500
+        return (state.seconds_since_start or 0.0) >= self.patience
+
+    def _hold(self, state: tenacity.RetryCallState) -> None:
+        error = _error_of(state)
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        log.info("%s: %s; again in %.1f s", self.address, error, seconds)
+        if error.status in OVERLOADED or "database is locked" in str(error):
+            self.pace.slow_down(seconds if error.retry_after is not None else 0.0)
+
+    def _give_up(self, error: _TransientError) -> Exception:
+        self._given_up += 1
+        if error.status == 0:
+            return self._unreachable(str(error))
+        if self._given_up >= OUTAGES:
+            return AccessError(
+                f"{self.address} keeps answering {error.status}",
+                str(error),
+                "when the server is well again, type the same command: it goes on where it stopped",
+            )
+        return ServerError(f"{self.address} answered {error.status} each time", str(error), error.status, "")
+
+    def _unreachable(self, reason: str) -> AccessError:
+        return AccessError(
+            f"can't reach {self.address}",
+            _plain(reason),
+            f"is it running? try: mlflow-migration doctor {self.address}",
+        )
+
+    def _check(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status < HTTPStatus.MULTIPLE_CHOICES:
+            return
+        try:
+            code, message = _error_in(response)
+        finally:
+            response.close()
+        if status in TRANSIENT:
+            raise _TransientError(status, message, _retry_after(response))
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise AccessError(
+                f"{self.address} refuses these credentials",
+                message,
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN), "
+                "or MLFLOW_MIGRATION_SRC_… and _DST_… where the two servers differ",
+            )
+        if status == HTTPStatus.FORBIDDEN:
+            raise ForbiddenError(f"{self.address} doesn't allow it", message, "ask for the right, then run it again")
+        raise ServerError(f"{self.address} answered {status}", message, status, code)
+
+    def _json(self, response: requests.Response) -> Json:
+        try:
+            answer = json.loads(response.content.decode("utf-8")) if response.content else {}
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise AccessError(
+                f"{self.address} isn't an MLflow server",
+                f"{response.request.method} {response.request.path_url} was not answered by JSON",
+                "check the address: it is the one `mlflow ui` opens, without a page's path",
+            )
+        return answer
+
+
+def _error_of(state: tenacity.RetryCallState) -> _TransientError:
+    error = state.outcome.exception() if state.outcome else None
+    if not isinstance(error, _TransientError):
+        raise TypeError("only transient errors are repeated")
+    return error
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = _error_of(state)
+    if error.retry_after is not None:
+        return error.retry_after
+    return tenacity.wait_exponential_jitter(initial=0.5, max=20, jitter=0.5)(state)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    if text.isdigit():
+        return float(text)
+    when = email.utils.parsedate_to_datetime(text) if text.endswith("GMT") else None
+    return max(0.0, when.timestamp() - time.time()) if when else None
+
+
+def _error_in(response: requests.Response) -> tuple[str, str]:
+    text = response.content.decode("utf-8", "replace")
+    try:
+        answer = json.loads(text)
+        if isinstance(answer, dict) and "error_code" in answer:
+            return str(answer["error_code"]), _plain(str(answer.get("message", "")))
+    except ValueError:
+        log.debug("not JSON: %s", text[:200])
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        return "ENDPOINT_NOT_FOUND", f"no such route: {response.request.path_url.partition('?')[0]}"
+    return "", _plain(text) or str(response.reason)
+
+
+def _plain(text: str) -> str:
+    """One line of at most 500 characters."""
+    line = " ".join(text.split())
+    return line[:LONGEST_MESSAGE]

@@ -1,0 +1,1 @@
+"""The test suite: real MLflow servers, no mocks."""

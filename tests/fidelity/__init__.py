@@ -1,0 +1,1 @@
+"""Whole migrations, judged by code that shares nothing with the tool."""

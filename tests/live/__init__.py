@@ -1,0 +1,1 @@
+"""Servers set up as people run them."""
