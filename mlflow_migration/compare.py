@@ -143,7 +143,7 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
 def _pair_experiments(ends: Ends, result: Comparison) -> dict[str, str]:
     """Experiment id left → right: by where the right one says it came from, else by name."""
     rights = list(ends.right.records("experiment", Selection()))
-    by_origin = {(experiment.origin_place(record), experiment.origin(record)): record for record in rights}
+    by_origin = {origin: record for record in rights for origin in experiment.origins(record)}
     by_name = {record.name: record for record in rights}
     pairs: dict[str, str] = {}
     for left in ends.left.records("experiment", ends.selection):

@@ -21,6 +21,14 @@ from typing import Any
 import requests
 
 START_SECONDS = 90
+# Starts the server and ends it when this test process, which holds the other end of stdin, is gone for any reason.
+WATCH = """
+import os, signal, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
+sys.stdin.buffer.read()
+os.killpg(0, signal.SIGKILL)
+"""
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,10 @@ def _launch(folder: Path, options: Options) -> Server:
         command += ["--app-name", options.app_name]
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-c", WATCH, *command],
             cwd=folder,
             env=clean_environment(options.env),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -139,6 +147,8 @@ def stop(server: Server) -> None:
             os.killpg(server.process.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.process.wait(3)
+    if server.process.stdin:
+        server.process.stdin.close()
     server.process.wait(5)
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
 from pydantic import BaseModel
 
-from mlflow_migration.errors import ConflictError, NotFoundError
+from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.places import Ids, Live, Selection, Writing
-from mlflow_migration.records import LINEAGE, ORIGIN, File, Json, Loss, Record, Written, tags_of, without_origin
+from mlflow_migration.records import LINEAGE, ORIGIN, Json, Loss, Record, Written, tags_of, without_origin
 
 NAME = "experiment"
 NEEDS: tuple[str, ...] = ()
 ROWS: tuple[str, ...] = ()
 SOURCE_ID = ORIGIN + "experiment_id"
 SOURCE = ORIGIN + "source"
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+HOLDS = ORIGIN + "holds."
+"""Followed by a source experiment's id, with its place as value: its runs were merged into this experiment."""
 KEPT = ("creation_time", "last_update_time", "artifact_location")
 """What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
 
@@ -96,24 +99,11 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     }
 
 
-def origin(record: Record) -> str:
-    """The id of the experiment this one came from, or its own."""
-    return tags_of(record.head.get("tags")).get(SOURCE_ID, record.id)
-
-
-def origin_place(record: Record) -> str:
-    """The address of the place this one came from; "" for one that was made where it is."""
-    return tags_of(record.head.get("tags")).get(SOURCE, "")
-
-
-def swaps_of(record: Record, known: Callable[[str], str | None]) -> dict[str, str]:
-    """An experiment's own fields hold no ids."""
-    return {}
-
-
-def comparable(file: File, swaps: dict[str, str]) -> File:
-    """Experiments have no files."""
-    return file
+def origins(record: Record) -> list[tuple[str, str]]:
+    """(place, experiment id) of each experiment this one came from or holds the runs of."""
+    tags = tags_of(record.head.get("tags"))
+    held = [(value, key.removeprefix(HOLDS)) for key, value in tags.items() if key.startswith(HOLDS)]
+    return [(tags[SOURCE], tags[SOURCE_ID]), *held] if SOURCE_ID in tags and SOURCE in tags else held
 
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
@@ -127,10 +117,24 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     delete = record.head.get("lifecycle_stage") == "deleted"
     existing = sink.get_experiment_by_name(name)
     if existing is None:
-        experiment_id = "" if job.dry_run else sink.create_experiment(name, {**tags, **marks})
-        ids.made(experiment_id, record.id)
-        return Written(experiment_id, "done", link={"delete": experiment_id} if delete else None)
+        experiment_id = "" if job.dry_run else _create(sink, name, {**tags, **marks})
+        if experiment_id is not None:
+            ids.made(experiment_id, record.id)
+            return Written(experiment_id, "done", link={"delete": experiment_id} if delete else None)
+        existing = sink.get_experiment_by_name(name)
+    if existing is None:
+        raise ConflictError(f"the experiment {name!r} can be neither made nor found", f"at {sink.address}")
     return _update(sink, record, ids, job, _Change(existing, tags, marks, delete))
+
+
+def _create(sink: Live, name: str, tags: dict[str, str]) -> str | None:
+    """The new experiment's id; None when another writer was faster."""
+    try:
+        return sink.create_experiment(name, tags)
+    except ServerError as error:
+        if error.code == TAKEN:
+            return None
+        raise
 
 
 class _Change:
@@ -140,17 +144,15 @@ class _Change:
         self.id: str = existing["experiment_id"]
         here = tags_of(existing.get("tags"))
         self.deleted = existing.get("lifecycle_stage") == "deleted"
-        # One without marks is somebody's own, or the default experiment: what it lacks is added, nothing overwritten.
         self.foreign = SOURCE_ID not in here
         self.ours = here.get(SOURCE_ID) == marks[SOURCE_ID] and here.get(SOURCE) == marks[SOURCE]
         self.delete = delete and self.ours
         differing = {key: value for key, value in tags.items() if here.get(key) != value}
+        # In an experiment that came from elsewhere, or was made here, what is missing is added and nothing overwritten.
         self.kept = [] if self.ours else [key for key in differing if key in here]
         self.tags = {key: value for key, value in differing.items() if key not in self.kept}
-        if self.foreign:
-            self.tags.update(marks)
-        elif self.ours:
-            self.tags.update({key: value for key, value in marks.items() if here.get(key) != value})
+        wanted = marks if self.ours else {HOLDS + marks[SOURCE_ID]: marks[SOURCE]}
+        self.tags.update({key: value for key, value in wanted.items() if here.get(key) != value})
 
 
 def _update(sink: Live, record: Record, ids: Ids, job: Writing, change: _Change) -> Written:

@@ -25,6 +25,7 @@ from mlflow_migration.records import (
     Rows,
     Written,
     digest_of,
+    pairs_of,
     tags_of,
     without_origin,
 )
@@ -443,19 +444,21 @@ def comparable(file: File, swaps: dict[str, str]) -> File:
 
 
 def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
-    """Tie a run to its parent and root, which arrived after it or in another job."""
+    """Tie a run to its parent and root, which arrived after it or in another job.
+
+    A run that isn't at the destination stays named by its source id, as the source has it, and the tag is a loss; the
+    run is not marked complete, so that the next job ties it.
+    """
     tags, losses = {}, []
     for key, source_id in todo["tags"].items():
         found = ids.get(NAME, source_id) or ids.locate_run(source_id)
-        if found:
-            tags[key] = found
-        else:
+        tags[key] = found or source_id
+        if not found:
             reason = f"run {source_id} is not at the destination: bring it there, then type this command again"
             losses.append(Loss("link", key, reason))
     if not losses:
         tags[COMPLETE] = todo["digest"]
-    if tags:
-        sink.log_batch(written_id, {"tags": [{"key": key, "value": value} for key, value in tags.items()]})
+    sink.log_batch(written_id, {"tags": pairs_of(tags)})
     if todo["delete"]:
         sink.delete_run(written_id)
     return losses

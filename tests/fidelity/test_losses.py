@@ -196,3 +196,15 @@ def test_a_kind_not_carried_yet_is_named_and_fails_unless_waived(journey: Journe
     assert row["kind"] == "registered_model"
     assert journey.copy("--allow-loss", "registered_model")[0] == 0
     assert journey.copy("--allow-loss", "all")[0] == 0
+
+
+def test_a_parent_that_the_source_no_longer_has_is_kept_as_it_is_and_named(journey: Journey) -> None:
+    purged = "f" * 32
+    servers.execute(journey.source, "UPDATE tags SET value = ? WHERE key = 'mlflow.parentRunId'", purged)
+    code, report = journey.copy()
+    assert journey.differences == []
+    assert code in (0, 1)
+    if code:
+        assert all(purged in row["reason"] for row in report["rows"])
+        (kind,) = {row["kind"] for row in report["rows"]}
+        assert journey.copy("--allow-loss", kind)[0] == 0
