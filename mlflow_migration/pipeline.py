@@ -50,7 +50,7 @@ class BundleSource:
         """Raises BundleError before anything is given on when the bundle isn't whole and sane."""
         self.bundle = bundle
         self.address = bundle.address
-        self.files = bundle.check(
+        self.counts = bundle.check(
             {name: kind.validate for name, kind in KINDS.items()},
             {name: kind.validate_row for name, kind in KINDS.items() if kind.ROWS},
         )

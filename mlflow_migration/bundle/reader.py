@@ -30,22 +30,24 @@ class Bundle:
         self.origin: str = self.manifest["info"]["source"]
         self._kinds = kinds
 
-    def check(self, validate: dict[str, Validate], validate_row: dict[str, ValidateRow]) -> int:
-        """Prove the bundle whole and sane; the number of its files. Raises BundleError naming the first bad file.
+    def check(self, validate: dict[str, Validate], validate_row: dict[str, ValidateRow]) -> dict[str, int]:
+        """Prove the bundle whole and sane; how many "file"s and objects of each kind it has.
 
         `validate` gives, by kind, the home a head says it has; `validate_row` checks a row. Reads every byte once.
+        Raises BundleError naming the first file that is wrong.
         """
         seen: set[tuple[str, str]] = set()
-        count = 0
+        counts = {"file": 0, **dict.fromkeys(self._kinds, 0)}
         for name, path in manifest.check_sums(self.root, self.manifest["info"]["sha256sums"]):
-            count += 1
+            counts["file"] += 1
             parent, _, last = name.rpartition("/")
             kind = last.removesuffix(".json")
             if last.endswith(".json") and kind in self._kinds and f"/{layout.ARTIFACTS}/" not in f"/{name}":
+                counts[kind] += 1
                 head = self._head(kind, path, name)
                 self._check_head(head, validate[kind], (kind, parent, name), seen)
                 self._check_rows(parent, head, validate_row.get(kind))
-        return count
+        return counts
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
         """Every object of a kind, in the order of their folders."""

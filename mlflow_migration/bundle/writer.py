@@ -50,13 +50,13 @@ class BundleWriter:
         losses = tuple(Loss("artifact", file.path, file.problem, file.wanted) for file in files if file.problem)
         there = self._there(folder, record)
         state = "done" if there is None else "updated"
-        if dry_run:
-            size = sum(file.size for file in files if not file.problem)
-            return Written(record.id, "same" if there else state, losses=losses, bytes=0 if there else size)
         present = [file for file in files if not file.problem]
+        size = sum(file.size for file in present)
         with _storage(folder):
             if there is not None and self._is_same(there, record, present):
                 return Written(record.id, "same", losses=losses)
+            if dry_run:
+                return Written(record.id, state, losses=losses, bytes=size)
             self._open()
             folder.mkdir(parents=True, exist_ok=True)
             rows = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
@@ -68,7 +68,7 @@ class BundleWriter:
             entries.sort(key=_by_file)
             self._write_head(folder, record, entries)
             self._remove_others(folder, entries)
-        return Written(record.id, state, losses=losses, bytes=sum(entry["bytes"] for entry in entries))
+        return Written(record.id, state, losses=losses, bytes=size)
 
     def finish(self, info: Json, failures: Iterable[Json]) -> None:
         """Write the lists, SHA256SUMS, and the manifest last. A bundle in which nothing changed is left as it is."""

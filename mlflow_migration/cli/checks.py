@@ -35,8 +35,9 @@ EXPERIMENTS = click.option(
 ALLOW = click.option(
     "--allow-loss",
     multiple=True,
+    type=click.Choice(options.LOSSES),
     metavar="KIND",
-    help="Don't count differences of this kind (param, artifact, …, all).",
+    help="Show, but don't count, differences of this kind (param, tag, metric, artifact, name, link, or all of these).",
 )
 
 
@@ -96,10 +97,8 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     bundle = bundle_folder(jobs.existing(uri))
     source = BundleSource(bundle)
     absent = list(bundle.failures())
-    kinds = {
-        kind: {"equal": counts["done"] + counts["same"] + counts["updated"], "different": 0, "missing": 0, "extra": 0}
-        for kind, counts in bundle.manifest["info"].get("counts", {}).items()
-    }
+    files = source.counts.pop("file")
+    kinds = {kind: {"equal": count, "different": 0, "missing": 0, "extra": 0} for kind, count in source.counts.items()}
     document = {
         "ok": True,
         "exit_code": DONE,
@@ -108,7 +107,7 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
         "right": None,
         "seconds": round(time.monotonic() - begun, 3),
         "kinds": kinds,
-        "files": source.files,
+        "files": files,
         "not_exported": absent,
         "differences": [],
         "error": None,
@@ -120,7 +119,7 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     if common.as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
     if not common.quiet:
-        click.echo(f"whole: {source.files:,} files as their checksums say: {uri}", err=True)
+        click.echo(f"whole: {files:,} files as their checksums say: {uri}", err=True)
         for line in lines[:LINES]:
             click.echo(line, err=True)
     return DONE
@@ -304,7 +303,7 @@ def _examined(place: str, role: str, common: Common) -> Json:
         uri, _ = config.load(common.config, os.environ).place(place, role, os.environ)
         if config.folder_or_server(uri) == "bundle":
             source = BundleSource(bundle_folder(jobs.existing(uri)))
-            row.update({"kind": "bundle", "files": source.files, "made_from": source.bundle.origin})
+            row.update({"kind": "bundle", "files": source.counts["file"], "made_from": source.bundle.origin})
             return row
         live = opening.server(place, role, replace(common, patience=min(common.patience, 10.0)))
         experiments = len([head["experiment_id"] for head in live.search_experiments()])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mlflow_migration.errors import EXIT_CODES, INTERRUPTED, MigrationError
+from mlflow_migration.errors import EXIT_CODES, INTERRUPTED, MigrationError, UsageError
 from mlflow_migration.report import error_json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 class Command(click.Command):
     """A command whose help ends with the exit codes, and whose errors a person can act on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
@@ -65,9 +69,13 @@ def run(work: Callable[[], Any], words: list[str], name: str) -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         if "--json" in words:
-            _document(name, 2, {"code": 2, "message": error.format_message(), "hint": f"{name} --help"})
-        error.show()
-        sys.exit(2)
+            _document(
+                name,
+                UsageError.exit_code,
+                {"code": UsageError.exit_code, "message": error.format_message(), "hint": f"{name} --help"},
+            )
+        say_error(UsageError(error.format_message(), hint=f"{name} --help"))
+        sys.exit(UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)

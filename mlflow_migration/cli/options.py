@@ -13,6 +13,17 @@ from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.places import Selection
 
+LEGACY = {
+    "use-threads": "Accepted for old commands: runs always go in parallel.",
+    "export-permissions": "Accepted for old commands: open-source MLflow has no permissions to export.",
+    "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
+}
+LOSSES = (
+    *("all", "artifact", "evaluation_dataset", "issue", "link", "logged_model", "metric", "name"),
+    *("param", "prompt", "registered_model", "scorer", "tag", "trace", "webhook"),
+)
+"""What may be waived: parts of runs, and the kinds that aren't carried yet."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -74,7 +85,11 @@ def common(function: F) -> F:
             help="How long a request is repeated while a server is down or busy.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
-        click.option("--report", metavar="FILE", help="Also write the report to FILE: .json, .md or .html."),
+        click.option(
+            "--report",
+            metavar="FILE",
+            help="Also write the report to FILE: .json, .md or .html (this needs mlflow-migration[report]).",
+        ),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no summary unless something is wrong."),
         click.option("-v", "--verbose", count=True, help="Show what is done; -vv with every repeat and traceback."),
     )(function)
@@ -87,8 +102,9 @@ def moving(function: F) -> F:
         click.option(
             "--allow-loss",
             multiple=True,
+            type=click.Choice(LOSSES),
             metavar="KIND",
-            help="Don't fail when things of this kind (param, artifact, trace, …, all) can't go. Repeatable.",
+            help=f"Don't fail when things of this kind can't go. Repeatable. One of: {', '.join(LOSSES)}.",
         ),
         click.option(
             "--state-dir",
@@ -149,11 +165,11 @@ def writing(function: F) -> F:
 
 
 def legacy(*names: str) -> Callable[[F], F]:
-    """Options of mlflow-export-import that are no longer needed, accepted so that old commands go on working."""
+    """Options of mlflow-export-import, accepted so that old commands go on working; those without effect say so."""
 
     def decorate(function: F) -> F:
         for name in names:
-            function = boolean(name, False, "Accepted for old commands; has no effect.")(function)
+            function = boolean(name, False, LEGACY[name])(function)
         return function
 
     return decorate

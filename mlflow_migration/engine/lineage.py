@@ -14,6 +14,7 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.places import Found, Live
 from mlflow_migration.records import ORIGIN, Json, tags_of
 
+EXPERIMENT_ID = ORIGIN + "experiment_id"
 RUN_ID = ORIGIN + "run_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
@@ -41,6 +42,7 @@ class Lineage:
         self._ledger = ledger
         self._experiments: dict[str, str] = {}
         self._indexes: dict[str, _Index] = {}
+        self._origins: dict[tuple[str, str], Json] | None = None
         self._lock = threading.Lock()
 
     def get(self, kind: str, source_id: str) -> str | None:
@@ -58,6 +60,17 @@ class Lineage:
         """A new experiment: nothing needs to be looked for in it."""
         self._experiments[source_id] = experiment_id
         self._index(experiment_id).loaded = True
+
+    def find_experiment(self, source: str, source_id: str) -> Json | None:
+        """The experiment that was made from this one; asked of the destination once, for all experiments."""
+        with self._lock:
+            if self._origins is None:
+                self._origins = {}
+                for head in self._live.search_experiments():
+                    tags = tags_of(head.get("tags"))
+                    if EXPERIMENT_ID in tags:
+                        self._origins[tags.get(ORIGIN + "source", ""), tags[EXPERIMENT_ID]] = head
+            return self._origins.get((source, source_id))
 
     def find_run(self, experiment_id: str, source_id: str, root: str) -> Found | None:
         """The run that came from `source_id`, or else one that came from the same root; each is given once."""
@@ -137,8 +150,8 @@ def id_map(live: Live, visit: Callable[[Json], None]) -> None:
     for head in live.search_experiments():
         experiments.append(head["experiment_id"])
         tags = tags_of(head.get("tags"))
-        if ORIGIN + "experiment_id" in tags:
-            visit(_row("experiment", tags, ORIGIN + "experiment_id", (head["experiment_id"], head["name"])))
+        if EXPERIMENT_ID in tags:
+            visit(_row("experiment", tags, EXPERIMENT_ID, (head["experiment_id"], head["name"])))
     for head in live.search_runs(experiments):
         tags = tags_of(head["data"].get("tags"))
         if RUN_ID in tags:

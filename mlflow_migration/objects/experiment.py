@@ -18,6 +18,7 @@ NEEDS: tuple[str, ...] = ()
 ROWS: tuple[str, ...] = ()
 SOURCE_ID = ORIGIN + "experiment_id"
 SOURCE = ORIGIN + "source"
+SOURCE_NAME = ORIGIN + "experiment_name"
 TAKEN = "RESOURCE_ALREADY_EXISTS"
 HOLDS = ORIGIN + "holds."
 """Followed by a source experiment's id, with its place as value: its runs were merged into this experiment."""
@@ -112,10 +113,10 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     tags = without_origin(tags_of(record.head.get("tags")))
     if job.lineage:
         tags.update(_lineage(record.head))
-    marks = {SOURCE_ID: record.id, SOURCE: job.source}
+    marks = {SOURCE_ID: record.id, SOURCE: job.source, SOURCE_NAME: record.name}
     marks.update({ORIGIN + field: str(record.head[field]) for field in KEPT if record.head.get(field)})
     delete = record.head.get("lifecycle_stage") == "deleted"
-    existing = sink.get_experiment_by_name(name)
+    existing = sink.get_experiment_by_name(name) or _renamed(sink, record, ids, job)
     if existing is None:
         experiment_id = "" if job.dry_run else _create(sink, name, {**tags, **marks})
         if experiment_id is not None:
@@ -125,6 +126,18 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if existing is None:
         raise ConflictError(f"the experiment {name!r} can be neither made nor found", f"at {sink.address}")
     return _update(sink, record, ids, job, _Change(existing, tags, marks, delete))
+
+
+def _renamed(sink: Live, record: Record, ids: Ids, job: Writing) -> Json | None:
+    """The destination's experiment that arrived under a name the source has changed since, renamed likewise."""
+    if record.name in job.names:
+        return None
+    head = ids.find_experiment(job.source, record.id)
+    if head is None or not tags_of(head.get("tags")).get(SOURCE_NAME) == head["name"] != record.name:
+        return None
+    if not job.dry_run and head.get("lifecycle_stage") != "deleted":
+        sink.rename_experiment(head["experiment_id"], record.name)
+    return head
 
 
 def _create(sink: Live, name: str, tags: dict[str, str]) -> str | None:

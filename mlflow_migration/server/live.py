@@ -55,6 +55,7 @@ class Server:
     # Experiments
 
     def search_experiments(self) -> Iterator[Json]:
+        """Experiments in every state, by id."""
         body: Json = {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE, "order_by": ["experiment_id ASC"]}
         yield from self._pages("experiments/search", body, "experiments")
 
@@ -75,6 +76,9 @@ class Server:
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
         self._post("experiments/set-experiment-tag", {"experiment_id": experiment_id, "key": key, "value": value})
+
+    def rename_experiment(self, experiment_id: str, name: str) -> None:
+        self._post("experiments/update", {"experiment_id": experiment_id, "new_name": name})
 
     def delete_experiment(self, experiment_id: str) -> None:
         self._unless_gone("experiments/delete", {"experiment_id": experiment_id})

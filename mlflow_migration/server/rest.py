@@ -270,7 +270,7 @@ class Rest:
         return AccessError(
             f"can't reach {self.address}",
             _plain(reason),
-            f"is it running? try: mlflow-migration doctor {self.address}",
+            f"mlflow-migration doctor {self.address}, once it is running",
         )
 
     def _check(self, response: requests.Response) -> None:

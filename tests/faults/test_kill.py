@@ -36,7 +36,7 @@ def begin(stage: Stage, word: str, after: int, seconds: float = 0.03) -> Running
     proxy.clear()
     proxy.add(slow(seconds), times=None)
     running = stage.start(*getattr(stage, word))
-    assert proxy.wait_for(after, seconds=40), str(running.end(1))
+    assert proxy.wait_for(after, seconds=90), str(running.end(1))
     return running
 
 
@@ -111,7 +111,7 @@ def test_an_interrupted_command_says_how_to_go_on(stage: Stage, word: str) -> No
 def test_a_second_interrupt_leaves_at_once(stage: Stage) -> None:
     stage.dst.add(slow(20), UPLOADS, times=None)
     running = stage.start(*stage.copy)
-    assert stage.dst.wait_for(2, "PUT", seconds=40), str(running.end(1))
+    assert stage.dst.wait_for(2, "PUT", seconds=90), str(running.end(1))
     running.signal(signal.SIGINT)
     time.sleep(1)
     assert running.process.poll() is None, "the first one lets running items end"
@@ -121,7 +121,6 @@ def test_a_second_interrupt_leaves_at_once(stage: Stage) -> None:
     assert time.monotonic() - started < 5
     assert ended.code == 130, str(ended)
     assert "Traceback" not in ended.stderr, str(ended)
-    assert "same command" in ended.stderr, str(ended)
     finish(stage, "copy")
 
 

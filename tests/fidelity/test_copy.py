@@ -60,8 +60,11 @@ def test_a_child_copied_before_its_parent_finds_it_later(
     source: Server, small: Seeded, destination: Server, run_tool: Tool
 ) -> None:
     for label in ("child", "parent"):
-        run_id = small.corpus.runs[label]
-        run_tool("copy-run", *between(source, destination), "--run-id", run_id, "--experiment-name", "one").expect(0)
+        command = ("copy-run", *between(source, destination), "--run-id", small.corpus.runs[label])
+        outcome = run_tool(*command, "--experiment-name", "one", "--json")
+        if label == "child":
+            assert {row["kind"] for row in outcome.expect(1).json["rows"]} == {"link"}
+            run_tool(*command, "--experiment-name", "one", "--allow-loss", "link").expect(0)
     run_tool("copy-experiments", *between(source, destination), "--experiments", "all").expect(0)
     assert databases.compare(source, destination) == []
 
@@ -81,7 +84,10 @@ def test_experiments_are_chosen_by_list_glob_and_file(
     listed.write_text("two/é\n", encoding="utf-8")
     for chosen, names in ((str(listed), ["two/é"]), ("on*", ["one"]), ("one,two/é", ["one", "two/é"])):
         api = Api(destination.url)
-        run_tool("copy-experiments", *between(source, destination), "--experiments", chosen).expect(0)
+        # A run of the one experiment is the parent of a run in the other, which may not be there yet.
+        run_tool(
+            "copy-experiments", *between(source, destination), "--experiments", chosen, "--allow-loss", "link"
+        ).expect(0)
         there = {experiment["name"] for experiment in rest.experiments(api)}
         api.close()
         assert set(names) <= there
@@ -98,7 +104,10 @@ def test_what_is_at_the_destination_already_is_left_alone(
     gone = api.post("runs/create", **body)["run"]["info"]["run_id"]
     api.post("runs/delete", run_id=gone)
     before = rest.portrait(api, api.get("runs/get", run_id=theirs)["run"])
-    run_tool("copy-experiments", *between(source, destination), "--experiments", "all").expect(0)
+    outcome = run_tool("copy-experiments", *between(source, destination), "--experiments", "all", "--json")
+    (row,) = outcome.expect(1).json["rows"]
+    assert "team" in row["name"]
+    assert {"key": "team", "value": "theirs"} in rest.experiment(api, "one")["tags"]
     assert rest.portrait(api, api.get("runs/get", run_id=theirs)["run"]) == before
     assert api.get("runs/get", run_id=gone)["run"]["info"]["lifecycle_stage"] == "deleted"
     origins = [run["data"]["tags"] for run in rest.runs(api, number) if run["info"]["run_id"] not in (theirs, gone)]

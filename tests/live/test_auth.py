@@ -161,9 +161,9 @@ def test_one_user_at_a_time_by_mlflows_variables_and_credentials_file(ends: Ends
     )
     credentials = run_tool.home / ".mlflow" / "credentials"
     credentials.parent.mkdir()
+    password = ends.right.password.replace("%", "%%")  # an ini file
     credentials.write_text(
-        f"[mlflow]\nmlflow_tracking_username = {ends.right.user}\nmlflow_tracking_password = {ends.right.password}\n",
-        encoding="utf-8",
+        f"[mlflow]\nmlflow_tracking_username = {ends.right.user}\nmlflow_tracking_password = {password}\n"
     )
     target = ("--tracking-uri", ends.right.server.url)
     imported = run_tool("import-experiments", *target, "--input-dir", bundle).expect(0)
@@ -205,10 +205,23 @@ def test_a_password_in_the_address_is_not_shown(ends: Ends, run_tool: Tool) -> N
 
 def test_a_user_who_may_only_read_the_destination_is_told_so(ends: Ends, run_tool: Tool) -> None:
     admin = Api(ends.right.server.url, ("admin-right", "Admin-right-pass-12345"))
-    admin.post("experiments/create", name="with é")
+    # The user of the other tests owned the experiment with id 1, and the server remembers that.
+    for name in ("a", "b", "c", "with é"):
+        admin.post("experiments/create", name=name)
     admin.close()
     outcome = run_tool(*copy(ends), env=both_by_environment(ends))
     assert outcome.code in (1, 3), str(outcome)
     assert outcome.json["ok"] is False
     assert "Traceback" not in outcome.stderr
     assert_nothing_leaked(ends, run_tool.home, outcome.stdout, outcome.stderr)
+
+
+def test_a_credentials_file_that_cannot_be_read_is_no_traceback_and_no_leak(ends: Ends, run_tool: Tool) -> None:
+    credentials = run_tool.home / ".mlflow" / "credentials"
+    credentials.parent.mkdir(parents=True)
+    credentials.write_text("[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = top%secret\n")
+    place = ("--tracking-uri", ends.left.server.url)
+    outcome = run_tool("export-experiments", *place, "--experiments", "all", "--output-dir", "out")
+    assert outcome.code in (2, 3), str(outcome)
+    assert "Traceback" not in outcome.stderr
+    assert "secret" not in outcome.stdout + outcome.stderr
