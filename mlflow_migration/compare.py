@@ -6,7 +6,6 @@ differ are looked into field by field.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,7 +26,6 @@ SHOWN = 10_000
 DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 POINTS_SHOWN = 3
-BLOCK = 1 << 20
 FIELDS = {"param": "params.", "tag": "tags.", "metric": "metrics.", "artifact": "artifacts.", "name": "run_name"}
 """The fields in which a loss of that kind shows."""
 LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId")
@@ -216,14 +214,8 @@ def _checksum(kind: Any, file: File, swaps: dict[str, str]) -> tuple[str, str]:
     """Path and SHA-256 of an artifact as it would stand at the other end; a bundle's proven checksum is taken."""
     if file.open is None:
         return file.path, f"can't be read: {file.problem}"
-    same = kind.comparable(file, swaps)
-    if same is file and file.sha256:
-        return file.path, file.sha256
-    digest = hashlib.sha256()
-    with same.open() as reader:
-        while block := reader.read(BLOCK):
-            digest.update(block)
-    return file.path, digest.hexdigest()
+    comparable: File = kind.comparable(file, swaps)
+    return file.path, comparable.digest()
 
 
 def _judge(ends: Ends, pairing: Pairing, result: Comparison) -> None:

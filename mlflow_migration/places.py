@@ -52,13 +52,15 @@ class Selection:
 
 @dataclass(frozen=True)
 class Writing:
-    """How objects are to be written. `names` maps a source experiment's name to the destination's."""
+    """How objects are to be written. `names` maps a source experiment's name to the destination's;
+    with `checksum` artifacts that are there already are compared byte for byte, not only by their size."""
 
     source: str
     names: Mapping[str, str]
     lineage: bool = False
     source_user: bool = True
     dry_run: bool = False
+    checksum: bool = False
 
 
 @dataclass
@@ -150,7 +152,7 @@ class Live(Protocol):
 
     def put_file(self, root: Root, path: str, file: File) -> None: ...
 
-    def cannot_hold(self, root_uri: str, path: str) -> str: ...
+    def cannot_hold(self, path: str) -> str: ...
 
 
 class Source(Protocol):

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 Json = dict[str, Any]
 Rows = Callable[[], Iterator[Json]]
 
+BLOCK = 1 << 20
+
 ORIGIN = "mlflow_migration."
 """Prefix of the tags this tool adds to an object at a destination."""
 
@@ -33,6 +35,18 @@ class File:
     problem: str = ""
     sha256: str = ""
     wanted: bool = True
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes, in hex, read unless the place knows it; raises ValueError where they can't be read."""
+        if self.sha256:
+            return self.sha256
+        if self.open is None:
+            raise ValueError(f"{self.path} can't be read: {self.problem}")
+        digest = hashlib.sha256()
+        with self.open() as reader:
+            while block := reader.read(BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
 
 
 Files = Callable[[], Iterator[File]]

@@ -22,12 +22,15 @@ MARK = ".mlflow-migration"
 class BundleWriter:
     """A bundle to write to. Implements `Sink`."""
 
-    def __init__(self, root: Path, source: str, options: Json) -> None:
-        """Raises UsageError where the folder holds something else, StorageError where it can't be written."""
+    def __init__(self, root: Path, source: str, options: Json, checksum: bool = False) -> None:
+        """With `checksum` artifacts that are there already are compared by their bytes, not only by their size.
+
+        Raises UsageError where the folder holds something else, StorageError where it can't be written."""
         self.root = root
         self.address = str(root)
         self._source = source
         self._options = options
+        self._checksum = checksum
         self._opened = False
         self._lock = threading.Lock()
         if root.exists() and not root.is_dir():
@@ -60,7 +63,7 @@ class BundleWriter:
             self._open()
             folder.mkdir(parents=True, exist_ok=True)
             rows = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
-            entries, missing = _kept(there, present)
+            entries, missing = _kept(there, present, self._checksum)
             entries += rows
             self._begin(folder, record, rows)
             for file in missing:
@@ -113,7 +116,7 @@ class BundleWriter:
         return manifest.read_json(path, str(path)) if path.is_file() else None
 
     def _is_same(self, there: Json, record: Record, files: list[File]) -> bool:
-        entries, missing = _kept(there, files)
+        entries, missing = _kept(there, files, self._checksum)
         if missing or there["mlflow"] != record.head:
             return False
         for name, rows in record.rows.items():
@@ -221,10 +224,15 @@ class BundleWriter:
         return "/".join(parts[:-1]) if name.endswith(".jsonl") and len(parts) > 1 else None
 
 
-def _kept(there: Json | None, files: list[File]) -> tuple[list[Json], list[File]]:
+def _kept(there: Json | None, files: list[File], checksum: bool) -> tuple[list[Json], list[File]]:
     """The entries of artifacts that are in the bundle already, and the artifacts still to be fetched."""
     known = {entry.get("path"): entry for entry in there["info"]["files"]} if there else {}
-    kept = [known[file.path] for file in files if file.path in known and known[file.path]["bytes"] == file.size]
+    kept = [
+        known[file.path]
+        for file in files
+        if file.path in known and known[file.path]["bytes"] == file.size
+        if not checksum or known[file.path]["sha256"] == file.digest()
+    ]
     paths = {entry["path"] for entry in kept}
     return kept, [file for file in files if file.path not in paths]
 

@@ -62,7 +62,7 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
     options = {key: value for key, value in asdict(job.selection).items() if value}
-    writer = BundleWriter(folder, live.address, options)
+    writer = BundleWriter(folder, live.address, options, common.checksum)
     source = LiveSource(live)
 
     def work(tools: Tools) -> None:
@@ -88,7 +88,7 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
         source = BundleSource(bundle)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
-        transfer(source, _live_sink(live, tools, job, bundle.origin), job.selection, tools)
+        transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
 
     return _run(job, common, report, work, {"destination": live})
 
@@ -101,13 +101,13 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
         _list_others(source, reading, job, report)
-        transfer(reading, _live_sink(destination, tools, job, source.address), job.selection, tools)
+        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), job.selection, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
 
-def _live_sink(live: Server, tools: Tools, job: Job, origin: str) -> LiveSink:
-    writing = Writing(origin, job.names, job.lineage, job.source_user, tools.report.dry_run)
+def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
+    writing = Writing(origin, job.names, job.lineage, job.source_user, tools.report.dry_run, checksum)
     return LiveSink(live, Lineage(live, tools.ledger), writing)
 
 

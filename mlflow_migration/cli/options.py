@@ -42,6 +42,7 @@ class Common:
     dry_run: bool = False
     state_dir: str | None = None
     allow_loss: tuple[str, ...] = ()
+    checksum: bool = False
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -98,6 +99,11 @@ def common(function: F) -> F:
 def moving(function: F) -> F:
     """Options of commands that write."""
     return _stack(
+        click.option(
+            "--checksum",
+            is_flag=True,
+            help="Compare artifacts that are there already by their bytes, not only by their size.",
+        ),
         click.option("-n", "--dry-run", is_flag=True, help="Read for real, write nothing, say what would be done."),
         click.option(
             "--allow-loss",

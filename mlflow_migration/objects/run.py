@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, Field
-
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment
+from mlflow_migration.objects import experiment, run_schema
 from mlflow_migration.objects.points import Outgoing, metrics_of
 from mlflow_migration.objects.run_update import Filling, update_run
 from mlflow_migration.objects.texts import Texts, holds_ids, localized, run_ids_in, swap
@@ -33,85 +31,19 @@ from mlflow_migration.records import (
 NAME = "run"
 NEEDS = ("experiment",)
 ROWS = ("metrics",)
+validate_row = run_schema.validate_row
 SOURCE_ID = ORIGIN + "run_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
 PARENT = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 INFO = ("run_id", "experiment_id", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri")
-NUMBER = (int, float)
-
-
-class _Pair(BaseModel):
-    key: str
-    value: str = ""
-
-
-class _Info(BaseModel):
-    run_id: str = Field(min_length=1)
-    experiment_id: str = Field(min_length=1)
-    run_name: str = ""
-    user_id: str = ""
-    status: str = "RUNNING"
-    start_time: int = 0
-    end_time: int | None = None
-    artifact_uri: str = ""
-    lifecycle_stage: str = "active"
-
-
-class _Metric(BaseModel):
-    key: str
-
-
-class _Data(BaseModel):
-    metrics: list[_Metric] = []
-    params: list[_Pair] = []
-    tags: list[_Pair] = []
-
-
-class _Dataset(BaseModel):
-    name: str
-    digest: str
-
-
-class _Input(BaseModel):
-    dataset: _Dataset
-    tags: list[_Pair] = []
-
-
-class _Inputs(BaseModel):
-    dataset_inputs: list[_Input] = []
-
-
-class Head(BaseModel):
-    """The head as the REST API shows it; further fields are kept but not looked at."""
-
-    info: _Info
-    data: _Data = _Data()
-    inputs: _Inputs = _Inputs()
 
 
 def validate(head: Json) -> tuple[str, ...]:
     """Check a head from outside; its home. Raises pydantic's ValidationError."""
-    info = Head.model_validate(head).info
+    info = run_schema.Head.model_validate(head).info
     return (*experiment.home(info.experiment_id), info.run_id)
-
-
-def validate_row(name: str, row: Json) -> None:
-    """Check a row from outside. Raises ValueError."""
-    points = row.get("points")
-    if set(row) != {"key", "points"} or not isinstance(row["key"], str) or not isinstance(points, list):
-        raise ValueError("a line must be {key, points}")
-    for point in points:
-        if (
-            not isinstance(point, list)
-            or len(point) != 3  # noqa: PLR2004
-            or type(point[0]) is not int
-            or type(point[1]) is not int
-            or not (type(point[2]) in NUMBER or point[2] == "NaN")
-            or not (-(1 << 63) <= point[0] < 1 << 63 and -(1 << 63) <= point[1] < 1 << 63)
-        ):
-            raise ValueError(f"not a [step, timestamp, value]: {str(point)[:100]}")
 
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
@@ -275,7 +207,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         return Written(found.id, "skipped", reason="it is the source itself")
     files = list(record.files())
     if found is not None and found.digest:
-        same = _same(record, files, found)
+        same = _same(sink, record, files, found, job.checksum)
         if same is not None:
             ids.put(NAME, record.id, found.id)
             return same
@@ -286,25 +218,25 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     return _Writer(_Target(sink, ids, job), record, files).write(experiment_id, found)
 
 
-def _same(record: Record, files: list[File], found: Found) -> Written | None:
+def _same(sink: Live, record: Record, files: list[File], found: Found, checksum: bool) -> Written | None:
     points = Outgoing(record.rows["metrics"]())
     points.drain()
     digest = content_digest(record, points, files)
     deleted = record.head["info"].get("lifecycle_stage") == "deleted"
     if digest != found.digest or deleted != found.deleted:
         return None
-    losses = (*_static_losses(record), *points.losses(), *_unreadable(files))
+    if checksum:
+        head = sink.get_run(found.id)
+        if head is None or _changed_files(sink, head, files, _own_swaps(record, head), checksum):
+            return None
+    losses = (*_static_losses(record), *points.losses(), *_lost_files(sink, files))
     return Written(found.id, "same", digest, losses=losses)
 
 
 def _rehearsed(sink: Live, record: Record, files: list[File], found: Found | None) -> Written:
     points = Outgoing(record.rows["metrics"]())
     points.drain()
-    losses = [*_static_losses(record), *points.losses(), *_unreadable(files)]
-    for file in files:
-        reason = "" if file.problem else sink.cannot_hold("", file.path)
-        if reason:
-            losses.append(Loss("artifact", file.path, reason))
+    losses = [*_static_losses(record), *points.losses(), *_lost_files(sink, files)]
     state = "updated" if found is not None and found.digest else "done"
     size = sum(file.size for file in files if not file.problem)
     return Written(found.id if found else "", state, losses=tuple(losses), bytes=size)
@@ -322,8 +254,34 @@ def _params(record: Record) -> Iterator[tuple[str, str, str]]:
         yield key, value, Filling.bad_param(key, value)
 
 
-def _unreadable(files: list[File]) -> list[Loss]:
-    return [Loss("artifact", file.path, file.problem, wanted=file.wanted) for file in files if file.problem]
+def _lost_files(sink: Live, files: list[File]) -> list[Loss]:
+    """The artifacts that the source can't give, the person left out, or the destination can't hold."""
+    reasons = ((file, file.problem or sink.cannot_hold(file.path)) for file in files)
+    return [Loss("artifact", file.path, reason, wanted=file.wanted) for file, reason in reasons if reason]
+
+
+def _own_swaps(record: Record, head: Json) -> dict[str, str]:
+    """What turns the ids of the source's run into those of the destination's."""
+    pairs = (
+        (record.head["info"].get("artifact_uri"), head["info"].get("artifact_uri")),
+        (record.id, head["info"]["run_id"]),
+    )
+    return {old: new for old, new in pairs if old and new}
+
+
+def _changed_files(sink: Live, head: Json, files: list[File], swaps: dict[str, str], checksum: bool) -> list[File]:
+    """The artifacts that the destination lacks or has with another size, or with other bytes under `checksum`."""
+    there = {file.path: file for file in sink.files(root_of(head))}
+    return [
+        file
+        for file in files
+        if not file.problem and not sink.cannot_hold(file.path)
+        if _differs(comparable(file, swaps), there.get(file.path), checksum)
+    ]
+
+
+def _differs(file: File, other: File | None, checksum: bool) -> bool:
+    return other is None or other.size != file.size or (checksum and file.digest() != other.digest())
 
 
 @dataclass(frozen=True)
@@ -357,7 +315,8 @@ class _Writer:
             for row in points:
                 filling.add(metrics_of(row))
         else:
-            self._put_files(head, self._changed_files(head))
+            swaps = _own_swaps(self.record, head)
+            self._put_files(head, _changed_files(self.sink, head, self.files, swaps, self.job.checksum))
             update_run(filling, head, points)
         digest = content_digest(self.record, points, self.files)
         self.losses += points.losses() + filling.losses
@@ -405,22 +364,13 @@ class _Writer:
             raise NotFoundError("the run vanished from the destination while it was updated", found.id, "run it again")
         return head
 
-    def _changed_files(self, head: Json) -> list[File]:
-        there = {file.path: file.size for file in self.sink.files(root_of(head))}
-        return [file for file in self.files if there.get(file.path) != file.size or is_model_file(file.path)]
-
     def _put_files(self, head: Json, files: list[File]) -> None:
         root = root_of(head)
-        self.losses += _unreadable(self.files)
-        for file in self.files:
-            reason = "" if file.problem else self.sink.cannot_hold(root.uri, file.path)
-            if reason:
-                self.losses.append(Loss("artifact", file.path, reason))
+        self.losses += _lost_files(self.sink, self.files)
         for file in files:
-            if file.problem or self.sink.cannot_hold(root.uri, file.path):
-                continue
-            self.sink.put_file(root, file.path, self.texts.localized(file) if is_model_file(file.path) else file)
-            self.bytes += file.size
+            if not file.problem and not self.sink.cannot_hold(file.path):
+                self.sink.put_file(root, file.path, self.texts.localized(file) if is_model_file(file.path) else file)
+                self.bytes += file.size
 
     def _finish(self, filling: Filling, run_id: str, digest: str) -> Json | None:
         deleted = self.record.head["info"].get("lifecycle_stage") == "deleted"

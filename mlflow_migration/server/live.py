@@ -154,7 +154,7 @@ class Server:
     def put_file(self, root: Root, path: str, file: File) -> None:
         artifacts.put_file(self.rest, root, path, file)
 
-    def cannot_hold(self, root_uri: str, path: str) -> str:
+    def cannot_hold(self, path: str) -> str:
         """Why this server can't hold an artifact of that name; "" when it can."""
         return artifacts.unholdable(path)
 

@@ -221,6 +221,23 @@ class Rest:
             return self._headers
 
     def _repeat(self, once: Callable[[], Any], look: Look | None) -> Any:
+        # Nearly every request succeeds at once: only one that doesn't pays for the machinery of repeating.
+        try:
+            answer = once()
+        except _TransientError as error:
+            answer = self._again(error, once, look)
+        self._given_up = 0
+        return answer
+
+    def _again(self, first: _TransientError, once: Callable[[], Any], look: Look | None) -> Any:
+        """Repeat what failed once with `first`, which counts as the first attempt."""
+
+        def attempt() -> Any:
+            if retrying.statistics["attempt_number"] == 1:
+                raise first
+            found = look() if look is not None else None
+            return once() if found is None else found
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TransientError),
             stop=self._enough,
@@ -229,17 +246,9 @@ class Rest:
             reraise=True,
         )
         try:
-            for attempt in retrying:
-                with attempt:
-                    if look is not None and attempt.retry_state.attempt_number > 1:
-                        found = look()
-                        if found is not None:
-                            return found
-                    answer = once()
+            return retrying(attempt)
         except _TransientError as error:
             raise self._give_up(error) from error
-        self._given_up = 0
-        return answer
 
     def _enough(self, state: tenacity.RetryCallState) -> bool:
         error = _error_of(state)

@@ -24,7 +24,7 @@ class Journey:
     def copy(self, *more: str) -> tuple[int, Json]:
         """Copy everything; returns the exit code and the report."""
         places = ("--src-mlflow-uri", self.source.url, "--dst-mlflow-uri", self.destination.url)
-        outcome = self.tool("copy-experiments", *places, "--experiments", "all", "--json", *more)
+        outcome = self.tool("copy-experiments", *places, "--experiments", "all", "--json", *more, timeout=60)
         return outcome.code, outcome.json
 
     @property
@@ -77,7 +77,7 @@ def test_a_tag_that_grew_too_long_is_never_cut(journey: Journey) -> None:
     (got,) = value_of(journey.destination, "k")
     if got != long:
         assert got == "v"
-        assert code == 1
+        assert code == 1, report
         assert rows_about(report, "k")
 
 
@@ -129,7 +129,7 @@ def test_a_folder_that_mlflow_lists_wrongly_is_carried_or_named_and_never_endles
     code, report = journey.copy()
     lost = journey.differences
     assert len(lost) <= 1
-    assert code == (1 if lost else 0), report["rows"]
+    assert code == (1 if lost else 0), (lost, report["rows"])
     for text in lost:
         assert f"artifact missing: {folder + '/inside.txt'!r}" in text
         assert [row for row in report["rows"] if row["kind"] == "artifact"]

@@ -110,7 +110,7 @@ def test_one_damaged_row_is_found(pair: Pair, statement: str, kind: str, field: 
     assert report["ok"] is False
     assert report["differences"]
     assert all(row["kind"] == kind for row in report["differences"]), report["differences"]
-    assert any(field in row["field"] for row in report["differences"]), report["differences"]
+    assert any(field in f"{row['field']} {row['left']} {row['right']}" for row in report["differences"]), report
     assert report["kinds"][kind]["different"] >= 1
 
 

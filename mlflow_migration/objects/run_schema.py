@@ -1,0 +1,75 @@
+"""The form of a run that comes from outside: checked before anything of it is written."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from mlflow_migration.records import Json
+
+NUMBER = (int, float)
+
+
+class _Pair(BaseModel):
+    key: str
+    value: str = ""
+
+
+class _Info(BaseModel):
+    run_id: str = Field(min_length=1)
+    experiment_id: str = Field(min_length=1)
+    run_name: str = ""
+    user_id: str = ""
+    status: str = "RUNNING"
+    start_time: int = 0
+    end_time: int | None = None
+    artifact_uri: str = ""
+    lifecycle_stage: str = "active"
+
+
+class _Metric(BaseModel):
+    key: str
+
+
+class _Data(BaseModel):
+    metrics: list[_Metric] = []
+    params: list[_Pair] = []
+    tags: list[_Pair] = []
+
+
+class _Dataset(BaseModel):
+    name: str
+    digest: str
+
+
+class _Input(BaseModel):
+    dataset: _Dataset
+    tags: list[_Pair] = []
+
+
+class _Inputs(BaseModel):
+    dataset_inputs: list[_Input] = []
+
+
+class Head(BaseModel):
+    """The head as the REST API shows it; further fields are kept but not looked at."""
+
+    info: _Info
+    data: _Data = _Data()
+    inputs: _Inputs = _Inputs()
+
+
+def validate_row(name: str, row: Json) -> None:
+    """Check a row from outside. Raises ValueError."""
+    points = row.get("points")
+    if set(row) != {"key", "points"} or not isinstance(row["key"], str) or not isinstance(points, list):
+        raise ValueError("a line must be {key, points}")
+    for point in points:
+        if (
+            not isinstance(point, list)
+            or len(point) != 3  # noqa: PLR2004
+            or type(point[0]) is not int
+            or type(point[1]) is not int
+            or not (type(point[2]) in NUMBER or point[2] == "NaN")
+            or not (-(1 << 63) <= point[0] < 1 << 63 and -(1 << 63) <= point[1] < 1 << 63)
+        ):
+            raise ValueError(f"not a [step, timestamp, value]: {str(point)[:100]}")
