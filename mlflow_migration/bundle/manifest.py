@@ -151,6 +151,8 @@ def check_sums(root: Path, expected: str) -> Iterator[tuple[str, Path]]:
 
     Raises BundleError naming the first file that is changed, missing or surplus.
     """
+    if not (root / layout.SUMS).is_file():
+        raise BundleError(f"{layout.SUMS} is missing", "nothing proves the bundle whole", "get the bundle again")
     if digest_file(root / layout.SUMS) != expected:
         raise BundleError(f"{layout.SUMS} is changed", "its digest is not the manifest's", "get the bundle again")
     files = ((name, path) for name, path in layout.walk(root) if name not in {layout.MANIFEST, layout.SUMS})

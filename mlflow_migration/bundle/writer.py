@@ -32,6 +32,7 @@ class BundleWriter:
         self._options = options
         self._checksum = checksum
         self._opened = False
+        self._made = not root.exists()
         self._lock = threading.Lock()
         if root.exists() and not root.is_dir():
             raise UsageError(f"not a folder: {root}", hint="give a new or empty folder")
@@ -92,14 +93,14 @@ class BundleWriter:
                 self.root / layout.MANIFEST, {"system": manifest.system(), "info": {**body, "sha256sums": digest}}
             )
 
-    def is_empty(self) -> bool:
-        """Whether nothing has been written yet."""
-        return not self.root.exists() or not any(path.name != MARK for path in self.root.iterdir())
-
     def discard_empty(self) -> None:
-        """Leave no trace of a job that failed before its first object."""
-        if self.root.is_dir() and self._opened and self.is_empty():
-            shutil.rmtree(self.root)
+        """Leave no trace of a job that failed before its first object; a folder that was there before stays."""
+        if not self._opened or not self.root.is_dir() or any(path.is_file() for path in self.root.glob("*/**/*")):
+            return
+        if self._made:
+            shutil.rmtree(self.root, ignore_errors=True)
+        else:
+            (self.root / MARK).unlink(missing_ok=True)
 
     def _open(self) -> None:
         """The first change: from now on the bundle is incomplete until `finish`."""

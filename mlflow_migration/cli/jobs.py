@@ -59,6 +59,8 @@ class Job:
 def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
     """Server → bundle; the exit code."""
     folder = _folder(output_dir)
+    if job.selection.filter:
+        live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
     options = {key: value for key, value in asdict(job.selection).items() if value}
@@ -95,6 +97,8 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
 
 def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
     """Server → server, nothing staged on disk; the exit code."""
+    if job.selection.filter:
+        source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
     report.next_command = f"mlflow-migration verify {shlex.quote(source.address)} {shlex.quote(destination.address)}"
 
@@ -108,7 +112,7 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
     writing = Writing(origin, job.names, job.lineage, job.source_user, tools.report.dry_run, checksum)
-    return LiveSink(live, Lineage(live, tools.ledger), writing)
+    return LiveSink(live, Lineage(live, tools.ledger, tools.report.dry_run), writing)
 
 
 def _report(job: Job, common: Common, source: str, destination: str) -> Report:

@@ -37,8 +37,9 @@ class _Index:
 class Lineage:
     """Implements `Ids` for one job and one live destination."""
 
-    def __init__(self, live: Live, ledger: Ledger) -> None:
+    def __init__(self, live: Live, ledger: Ledger, rehearsal: bool = False) -> None:
         self._live = live
+        self._rehearsal = rehearsal
         self._ledger = ledger
         self._experiments: dict[str, str] = {}
         self._indexes: dict[str, _Index] = {}
@@ -78,7 +79,7 @@ class Lineage:
         with index.lock:
             found = index.by_origin.get(source_id) or index.own.get(source_id)
             if found is None:
-                near = [index.by_origin.get(root), *index.by_root.get(source_id, ())]
+                near = [index.by_origin.get(root), index.own.get(root), *index.by_root.get(source_id, ())]
                 found = next((run for run in near if run is not None and run.id not in index.claimed), None)
             if found is not None:
                 index.claimed.add(found.id)
@@ -136,12 +137,27 @@ class Lineage:
             deleted = head["info"].get("lifecycle_stage") == "deleted"
             found = Found(head["info"]["run_id"], tags.get(COMPLETE, ""), deleted)
             if RUN_ID in tags:
+                found = self._kept(index.by_origin.get(tags[RUN_ID]), found)
                 index.by_origin[tags[RUN_ID]] = found
                 if ROOT_ID in tags:
                     index.by_root.setdefault(tags[ROOT_ID], []).append(found)
+            elif ORIGIN + "source" in tags:
+                # A twin whose origin tag is off already, by a job that ended before it could delete it.
+                if not deleted and not self._rehearsal:
+                    self._live.delete_run(found.id)
             else:
                 index.own[found.id] = Found(found.id, "", deleted, itself=True)
                 index.foreign += not deleted
+
+    def _kept(self, one: Found | None, other: Found) -> Found:
+        """Of two runs with one origin the whole one; a half-made twin, of a request delivered twice, is deleted."""
+        if one is None:
+            return other
+        kept, twin = (one, other) if one.digest or not other.digest else (other, one)
+        if not twin.digest and not twin.deleted and not self._rehearsal:
+            self._live.delete_tag(twin.id, RUN_ID)
+            self._live.delete_run(twin.id)
+        return kept
 
 
 def id_map(live: Live, visit: Callable[[Json], None]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.places import Ids, Live, Selection, Writing
@@ -34,9 +34,9 @@ class _Tag(BaseModel):
 class Head(BaseModel):
     """The head as the REST API shows it; further fields are kept but not looked at."""
 
-    experiment_id: str
-    name: str
-    lifecycle_stage: str = "active"
+    experiment_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    lifecycle_stage: Literal["active", "deleted"] = "active"
     tags: list[_Tag] = []
 
 
@@ -109,7 +109,7 @@ def origins(record: Record) -> list[tuple[str, str]]:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the experiment, or bring the one of that name up to date."""
-    name = job.names.get(record.name, record.name)
+    name = job.names.get(record.head["name"], record.head["name"])
     tags = without_origin(tags_of(record.head.get("tags")))
     if job.lineage:
         tags.update(_lineage(record.head))

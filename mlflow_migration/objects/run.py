@@ -157,7 +157,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     tags = without_origin(tags_of(data.get("tags")))
     inputs = (record.head.get("inputs") or {}).get("dataset_inputs", [])
     return {
-        "run_name": record.name,
+        "run_name": run_name(record.head),
         "user_id": info.get("user_id", ""),
         "status": info.get("status", "RUNNING"),
         "start_time": info.get("start_time", 0),
@@ -244,7 +244,7 @@ def _rehearsed(sink: Live, record: Record, files: list[File], found: Found | Non
 
 def _static_losses(record: Record) -> list[Loss]:
     losses = [Loss("param", key, reason) for key, _, reason in _params(record) if reason]
-    if not record.name:
+    if not run_name(record.head):
         losses.append(Loss("name", record.id, "MLflow gives a nameless run a name; the source's id is used"))
     return losses
 
@@ -319,16 +319,16 @@ class _Writer:
             self._put_files(head, _changed_files(self.sink, head, self.files, swaps, self.job.checksum))
             update_run(filling, head, points)
         digest = content_digest(self.record, points, self.files)
-        self.losses += points.losses() + filling.losses
         filling.set_status(head)
         link = self._finish(filling, run_id, digest)
+        self.losses += points.losses() + filling.losses
         state = "updated" if found is not None and found.digest else "done"
         return Written(run_id, state, digest, losses=tuple(self.losses), link=link, bytes=self.bytes)
 
     def _create(self, experiment_id: str) -> Json:
         info = self.record.head["info"]
         tags = {**self.texts.early, **self._marks()}
-        name = self.record.name or self.record.id
+        name = run_name(self.record.head) or self.record.id
         body = {"experiment_id": experiment_id, "start_time": info.get("start_time", 0)}
         if self.job.source_user:
             body["user_id"] = info.get("user_id", "")
@@ -375,9 +375,9 @@ class _Writer:
     def _finish(self, filling: Filling, run_id: str, digest: str) -> Json | None:
         deleted = self.record.head["info"].get("lifecycle_stage") == "deleted"
         if self.texts.links:
-            filling.end(dict(self.texts.late))
+            filling.end(dict(self.texts.late), {})
             return {"id": run_id, "tags": self.texts.links, "digest": digest, "delete": deleted}
-        filling.end({**self.texts.late, COMPLETE: digest})
+        filling.end(dict(self.texts.late), {COMPLETE: digest})
         if deleted:
             self.sink.delete_run(run_id)
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from mlflow_migration.records import Json
@@ -19,11 +21,11 @@ class _Info(BaseModel):
     experiment_id: str = Field(min_length=1)
     run_name: str = ""
     user_id: str = ""
-    status: str = "RUNNING"
+    status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"] = "RUNNING"
     start_time: int = 0
     end_time: int | None = None
     artifact_uri: str = ""
-    lifecycle_stage: str = "active"
+    lifecycle_stage: Literal["active", "deleted"] = "active"
 
 
 class _Metric(BaseModel):

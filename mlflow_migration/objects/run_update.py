@@ -66,13 +66,16 @@ class Filling:
         if fields:
             self.sink.update_run(self._run_id, fields)
 
-    def end(self, tags: dict[str, str]) -> None:
-        """The remaining points, then `tags`: within a call MLflow writes tags last."""
+    def end(self, tags: dict[str, str], completion: dict[str, str]) -> None:
+        """The remaining points, then `tags`: within a call MLflow writes tags last.
+
+        `completion` goes with them unless something was lost on the way: then the next job tries, and tells, again.
+        """
         for key in [key for key, value in tags.items() if len(value) > LONGEST_TAG]:
             self.losses.append(
                 Loss("tag", key, f"its value has {len(tags.pop(key))} characters, MLflow takes {LONGEST_TAG}")
             )
-        pairs = pairs_of(tags)
+        pairs = pairs_of(tags if self.losses else {**tags, **completion})
         while len(pairs) > BATCH_TAGS:
             self.sink.log_batch(self._run_id, {"tags": pairs[:BATCH_TAGS]})
             del pairs[:BATCH_TAGS]

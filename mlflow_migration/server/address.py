@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -99,6 +100,11 @@ def _mlflow_credentials(uri: str) -> Any:
         return store.get_host_creds()
     except AttributeError as error:
         raise UsageError(f"no REST server is behind the address {printable(uri)}", hint=hint) from error
+    except (configparser.Error, OSError, ValueError) as error:
+        # The error's text may quote the file, and with it a secret.
+        raise UsageError(
+            "MLflow's credentials can't be read", f"{type(error).__name__} in ~/.mlflow/credentials", "mend the file"
+        ) from None
     except MlflowException as error:
         raise UsageError(f"MLflow can't resolve the address {printable(uri)}", error.message, hint) from error
 

@@ -134,6 +134,10 @@ def list_files(rest: Rest, root: Root) -> Iterator[File]:
         folder = folders.pop()
         query = {"run_id": root.id, "path": folder} if folder else {"run_id": root.id}
         entries = rest.call("GET", LIST, query=query).get("files", [])
+        # Some names (of spaces, "?" or ";" alone) MLflow takes for another folder, and lists that one, or nothing.
+        if folder and not all(str(entry["path"]).startswith(f"{folder}/") for entry in entries or [{"path": ""}]):
+            yield File(f"{folder}/", 0, problem="MLflow can't list a folder of this name")
+            continue
         for entry in sorted(entries, key=lambda entry: str(entry["path"])):
             path = entry["path"]
             problem = unholdable(path)

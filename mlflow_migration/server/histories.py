@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from itertools import groupby
+from operator import itemgetter
 
 from mlflow_migration.errors import ServerError
 from mlflow_migration.records import Json, Rows
@@ -39,10 +41,10 @@ class _Series:
     times: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
 
-    def add(self, row: Json) -> None:
-        self.steps.append(int(row.get("step", 0)))
-        self.times.append(int(row["timestamp"]))
-        self.values.append(float(row["value"]))
+    def extend(self, rows: Sequence[Json]) -> None:
+        self.steps.extend([int(row.get("step", 0)) for row in rows])
+        self.times.extend([int(row["timestamp"]) for row in rows])
+        self.values.extend([float(row["value"]) for row in rows])
 
     def rows(self, key: str) -> Iterator[Json]:
         for start in range(0, len(self.steps), CHUNK):
@@ -108,8 +110,8 @@ class _Batch:
             query += [("metric_key", key), ("max_results", str(BULK_ROWS))]
             rows = self._rest.call("GET", BULK, query=query).get("metrics", [])
             found: dict[str, _Series] = {}
-            for row in rows:
-                found.setdefault(row["run_id"], _Series()).add(row)
+            for run_id, group in groupby(rows, key=itemgetter("run_id")):
+                found.setdefault(run_id, _Series()).extend(list(group))
             if len(rows) < BULK_ROWS:
                 whole.update({run_id: found.get(run_id, _Series()) for run_id in wanted})
                 break
@@ -170,8 +172,7 @@ def page_history(rest: Rest, run_id: str, key: str) -> Iterator[Json]:
             query["page_token"] = token
         answer = rest.call("GET", SINGLE, query=query)
         series = _Series()
-        for row in answer.get("metrics", []):
-            series.add(row)
+        series.extend(answer.get("metrics", []))
         yield from series.rows(key)
         token = answer.get("next_page_token", "")
         if not token:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tenacity
 
-from mlflow_migration.errors import ServerError
+from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts
@@ -42,11 +42,12 @@ class Server:
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow."""
-        self._post("experiments/search", {"max_results": 1, "view_type": "ALL"})
-        try:
-            version = self.rest.text("/version").strip()
-        except ServerError:
-            version = ""
+        with self.rest.hurried():
+            self._post("experiments/search", {"max_results": 1, "view_type": "ALL"})
+            try:
+                version = self.rest.text("/version").strip()
+            except ServerError:
+                version = ""
         self.abilities = Abilities(version=version if re.fullmatch(r"\d+\.\d+[\w.+-]*", version) else "")
 
     def close(self) -> None:
@@ -157,6 +158,15 @@ class Server:
     def cannot_hold(self, path: str) -> str:
         """Why this server can't hold an artifact of that name; "" when it can."""
         return artifacts.unholdable(path)
+
+    def check_filter(self, filter_: str) -> None:
+        """Raise UsageError for a search text this server doesn't understand."""
+        try:
+            next(self.search_runs(["0"], filter_, limit=1), None)
+        except ServerError as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise
+            raise UsageError(f"not a filter: {filter_}", error.why, "write it like: metrics.acc > 0.9") from error
 
     def may_write(self) -> bool:
         """Whether these credentials may create: asked by a request the server must refuse for its empty name."""

@@ -1,8 +1,9 @@
 """How many requests a server gets at once, found while running.
 
-More requests at once help only until the server is busy: on a SQLite backend two writers are about the best and eight
-cost half the speed (measured). So the limit climbs towards what finishes most requests a second, halves when the
-server says 429 or 503, and a `Retry-After` holds back every worker of that server.
+More writers at once help only until the server is busy: on a SQLite backend two are about the best and eight cost half
+the speed (measured), so their number climbs towards what finishes most requests a second. Readers don't disturb each
+other: all workers read at once. Either number halves when the server says 429 or 503, and a `Retry-After` holds back
+every worker of that server.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ NOISE = 0.04
 
 
 class Pace:
-    """A gate for one server's requests."""
+    """A gate for one server's requests. With `seeks` it looks for the best number at once, else it allows `most`."""
 
-    def __init__(self, most: int, begin: int) -> None:
+    def __init__(self, most: int, begin: int, seeks: bool) -> None:
         self.most = max(1, most)
+        self._seeks = seeks
         self._limit = max(1, min(begin, most))
         self._running = 0
         self._held_until = 0.0
@@ -30,11 +32,6 @@ class Pace:
         self._step = 1
         self._last_rate = 0.0
         self._begin_window()
-
-    @property
-    def limit(self) -> int:
-        """Requests allowed at once, now."""
-        return self._limit
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -79,6 +76,10 @@ class Pace:
         if self._finished < WINDOW_REQUESTS or seconds < WINDOW_SECONDS:
             return
         rate = self._finished / seconds
+        if not self._seeks:
+            self._limit = min(self.most, self._limit + 1)
+            self._begin_window()
+            return
         # A window in which the limit was never reached says nothing about the limit.
         if self._full:
             if self._last_rate and rate < self._last_rate * (1 + NOISE if self._step > 0 else 1 - NOISE):

@@ -28,13 +28,16 @@ from mlflow_migration.server.pace import Pace
 log = logging.getLogger(__name__)
 
 OVERLOADED = frozenset({429, 503})
+OUTAGE = frozenset({429, 502, 503, 504})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 CONNECT_SECONDS = 10
 READ_SECONDS = 300
 PATIENCE = 120.0
+FIRST_CONTACT = 5.0
 TRIES_500 = 4
 """MLflow answers 500 also for what never succeeds (INVALID_STATE, INTERNAL_ERROR), so it gets few tries."""
 
+FIRST_WRITERS = 3
 HEADERS_SECONDS = 60.0
 OUTAGES = 3
 """So many requests given up with none answered between them, and the server counts as down."""
@@ -55,6 +58,10 @@ class _Request:
     data: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     keep: bool = False
+
+    def writes(self) -> bool:
+        """Whether it changes something: MLflow's searches are sent by POST too."""
+        return self.method != "GET" and not self.path.endswith("/search")
 
 
 class _TransientError(Exception):
@@ -106,13 +113,23 @@ class Rest:
         self.address = printable(uri)
         self.patience = patience
         self.requests = 0
-        self.pace = Pace(most=workers, begin=min(4, workers))
+        self._reading = Pace(most=workers, begin=workers, seeks=False)
+        self._writing = Pace(most=workers, begin=FIRST_WRITERS, seeks=True)
         self._endpoint = resolve(uri, credentials)
         self._session = self._open_session(workers)
         self._headers: dict[str, str] = {}
         self._headers_until = 0.0
         self._given_up = 0
         self._lock = threading.Lock()
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """At the first contact a person waits: a server that isn't there is said so soon."""
+        patience, self.patience = self.patience, min(self.patience, FIRST_CONTACT)
+        try:
+            yield
+        finally:
+            self.patience = patience
 
     def close(self) -> None:
         self._session.close()
@@ -171,7 +188,7 @@ class Rest:
     @contextmanager
     def _send(self, request: _Request) -> Iterator[requests.Response]:
         """One request, never repeated. The response is closed afterwards unless it is to be kept."""
-        with self.pace.turn():
+        with (self._writing if request.writes() else self._reading).turn():
             self.requests += 1
             try:
                 response = self._session.request(
@@ -189,8 +206,8 @@ class Rest:
                 raise self._unreachable(str(error)) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                    raise self._unreachable(str(error)) from error
-                raise _TransientError(0, f"{type(error).__name__}: {error}") from error
+                    raise self._unreachable(_reason(error)) from error
+                raise _TransientError(0, _reason(error)) from error
             try:
                 yield response
             finally:
@@ -261,12 +278,13 @@ class Rest:
         seconds = state.next_action.sleep if state.next_action else 0.0
         log.info("%s: %s; again in %.1f s", self.address, error, seconds)
         if error.status in OVERLOADED or "database is locked" in str(error):
-            self.pace.slow_down(seconds if error.retry_after is not None else 0.0)
+            for pace in (self._reading, self._writing):
+                pace.slow_down(seconds if error.retry_after is not None else 0.0)
 
     def _give_up(self, error: _TransientError) -> Exception:
-        self._given_up += 1
         if error.status == 0:
             return self._unreachable(str(error))
+        self._given_up += error.status in OUTAGE
         if self._given_up >= OUTAGES:
             return AccessError(
                 f"{self.address} keeps answering {error.status}",
@@ -328,7 +346,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
     error = _error_of(state)
     if error.retry_after is not None:
         return error.retry_after
-    return tenacity.wait_exponential_jitter(initial=0.5, max=20, jitter=0.5)(state)
+    return tenacity.wait_exponential(multiplier=0.5, max=20)(state) + tenacity.wait_random(0, 0.5)(state)
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -350,6 +368,18 @@ def _error_in(response: requests.Response) -> tuple[str, str]:
     if response.status_code == HTTPStatus.NOT_FOUND:
         return "ENDPOINT_NOT_FOUND", f"no such route: {response.request.path_url.partition('?')[0]}"
     return "", _plain(text) or str(response.reason)
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own word for what went wrong with a connection, in place of the libraries' nested texts."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        inner = next((arg for arg in cause.args if isinstance(arg, BaseException)), None)
+        cause = inner or getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
+        cause = cause if isinstance(cause, BaseException) else None
+    return f"{type(error).__name__}: {error}"
 
 
 def _plain(text: str) -> str:

@@ -68,6 +68,7 @@ def _run(seed: Seed, experiment: str, index: int) -> None:
 class Running:
     """The tool, started as a process group of its own."""
 
+    command: tuple[str, ...]
     process: "subprocess.Popen[str]"
 
     def signal(self, number: signal.Signals) -> None:
@@ -83,7 +84,7 @@ class Running:
             late = True
             self.signal(signal.SIGKILL)
             out, err = self.process.communicate()
-        outcome = Outcome(tuple(map(str, self.process.args)), self.process.returncode, out, err)  # type: ignore[arg-type]
+        outcome = Outcome(self.command, self.process.returncode, out, err)
         assert not late, f"still running after {seconds} s\n{outcome}"
         return outcome
 
@@ -176,7 +177,7 @@ class Stage:
             encoding="utf-8",
             start_new_session=True,
         )
-        return Running(process)
+        return Running(tuple(command), process)
 
     def arrived(self) -> None:
         """The destination holds everything the source holds, once, and nothing else."""
@@ -204,10 +205,11 @@ def staged(setting: Setting, tool: Tool) -> Iterator[Stage]:
         yield Stage(setting, plain.corpus, src, dst, tool)
 
 
-def run_names(server: Server, where: str = "1 = 1") -> list[str]:
-    """The name of every row of `runs`, deleted ones too, from the database itself."""
+def run_names(server: Server, active: bool = False) -> list[str]:
+    """The name of every row of `runs`, or of those not in the trash, from the database itself."""
+    query = "SELECT name FROM runs WHERE lifecycle_stage = 'active' OR NOT ? ORDER BY 1"
     with contextlib.closing(sqlite3.connect(server.database)) as connection:
-        return [name for (name,) in connection.execute(f"SELECT name FROM runs WHERE {where} ORDER BY 1")]  # noqa: S608
+        return [name for (name,) in connection.execute(query, [active])]
 
 
 def here(tool: Tool, *words: str | Path) -> Outcome:

@@ -184,7 +184,7 @@ def says(ended: Outcome, name: str, usage: bool = False) -> None:
     assert "Traceback" not in ended.stderr, ended
     assert len(ended.stderr.splitlines()) <= 8, ended
     assert name in ended.stderr, f"does not name {name!r}\n{ended}"
-    assert ended.stderr.lower().count("error: ") == 1, ended
+    assert [line.lower().startswith("error: ") for line in ended.stderr.splitlines()].count(True) == 1, ended
 
 
 def tells(ended: Outcome, code: int, name: str) -> None:

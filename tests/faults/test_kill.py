@@ -109,7 +109,7 @@ def test_an_interrupted_command_says_how_to_go_on(stage: Stage, word: str) -> No
 
 
 def test_a_second_interrupt_leaves_at_once(stage: Stage) -> None:
-    stage.dst.add(slow(20), UPLOADS, times=None)
+    stage.dst.add(slow(8), UPLOADS, times=None)
     running = stage.start(*stage.copy)
     assert stage.dst.wait_for(2, "PUT", seconds=90), str(running.end(1))
     running.signal(signal.SIGINT)
@@ -118,7 +118,7 @@ def test_a_second_interrupt_leaves_at_once(stage: Stage) -> None:
     started = time.monotonic()
     running.signal(signal.SIGINT)
     ended = running.end(15)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 4
     assert ended.code == 130, str(ended)
     assert "Traceback" not in ended.stderr, str(ended)
     finish(stage, "copy")
