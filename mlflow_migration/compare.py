@@ -26,6 +26,7 @@ SHOWN = 10_000
 DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 POINTS_SHOWN = 3
+VALUE_SHOWN = 120
 FIELDS = {"param": "params.", "tag": "tags.", "metric": "metrics.", "artifact": "artifacts.", "name": "run_name"}
 """The fields in which a loss of that kind shows."""
 LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId")
@@ -304,7 +305,7 @@ def _fields(prefix: str, left: Json, right: Json) -> Iterator[tuple[str, str, st
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"  # noqa: PLR2004
+    return text if len(text) <= VALUE_SHOWN else f"{text[:VALUE_SHOWN]}… ({len(text)} characters)"
 
 
 def _drop_lineage(left: Json, right: Json) -> None:

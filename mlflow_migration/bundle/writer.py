@@ -8,7 +8,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow_migration.bundle import layout, manifest
@@ -100,7 +100,9 @@ class BundleWriter:
         if self._made:
             shutil.rmtree(self.root, ignore_errors=True)
         else:
-            (self.root / MARK).unlink(missing_ok=True)
+            # The error that ended the job is to be told, not that its mark can't be taken away either.
+            with suppress(OSError):
+                (self.root / MARK).unlink(missing_ok=True)
 
     def _open(self) -> None:
         """The first change: from now on the bundle is incomplete until `finish`."""

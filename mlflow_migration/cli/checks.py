@@ -221,22 +221,24 @@ def id_map(**given: Any) -> int:
     jobs.configure(common)
     live = opening.server(given["place"], "DST", common)
     target = given["output_file"]
+    write = _json_rows if common.as_json else _csv_rows
     try:
-        out = Path(target).open("w", encoding="utf-8", newline="") if target else sys.stdout  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(f"can't write {target}", error.strerror or str(error)) from error
-    try:
-        if common.as_json:
-            _json_rows(live, out)
-        else:
-            writer = csv.DictWriter(out, ["kind", "source", "source_id", "destination_id", "name"], lineterminator="\n")
-            writer.writeheader()
-            lineage.id_map(live, writer.writerow)
-    finally:
         if target:
-            out.close()
+            with Path(target).open("w", encoding="utf-8", newline="") as out:
+                write(live, out)
+        else:
+            write(live, sys.stdout)
+    except OSError as error:
+        raise UsageError(f"can't write {target or 'stdout'}", error.strerror or str(error)) from error
+    finally:
         live.close()
     return DONE
+
+
+def _csv_rows(live: Any, out: Any) -> None:
+    writer = csv.DictWriter(out, ["kind", "source", "source_id", "destination_id", "name"], lineterminator="\n")
+    writer.writeheader()
+    lineage.id_map(live, writer.writerow)
 
 
 def _json_rows(live: Any, out: Any) -> None:

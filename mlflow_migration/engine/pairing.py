@@ -20,7 +20,6 @@ CREATE TABLE origin (side TEXT, id TEXT, origin TEXT, PRIMARY KEY (side, id)) WI
 CREATE TABLE summary (side TEXT, kind TEXT, grp TEXT, origin TEXT, id TEXT, name TEXT, digest TEXT, lineage TEXT,
   PRIMARY KEY (side, kind, grp, origin, id)) WITHOUT ROWID;
 """
-FIELDS = "{0}.kind, {0}.grp, {0}.origin, {0}.id, {0}.name, {0}.digest, {0}.lineage"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ class Pairing:
     def only(self, side: str, kind: str) -> Iterator[Summary]:
         """Objects whose origin the other side doesn't hold."""
         sql = (
-            f"SELECT {FIELDS.format('a')} FROM summary a WHERE side = ? AND kind = ? AND NOT EXISTS "  # noqa: S608
+            "SELECT a.kind, a.grp, a.origin, a.id, a.name, a.digest, a.lineage "
+            "FROM summary a WHERE side = ? AND kind = ? AND NOT EXISTS "
             "(SELECT 1 FROM summary b "
             "WHERE b.side != a.side AND b.kind = a.kind AND b.grp = a.grp AND b.origin = a.origin)"
         )
@@ -88,7 +88,8 @@ class Pairing:
     def repeated(self, side: str, kind: str) -> Iterator[Summary]:
         """Further objects of an origin that stands more often on this side than on the other."""
         sql = (
-            f"SELECT {FIELDS.format('a')} FROM summary a WHERE side = ? AND kind = ? "  # noqa: S608
+            "SELECT a.kind, a.grp, a.origin, a.id, a.name, a.digest, a.lineage "
+            "FROM summary a WHERE side = ? AND kind = ? "
             "AND (SELECT COUNT(*) FROM summary c WHERE c.side = a.side AND c.kind = a.kind AND c.grp = a.grp "
             "AND c.origin = a.origin AND c.id <= a.id) > (SELECT COUNT(*) FROM summary b "
             "WHERE b.side != a.side AND b.kind = a.kind AND b.grp = a.grp AND b.origin = a.origin) "
@@ -100,7 +101,8 @@ class Pairing:
     def both(self, kind: str) -> Iterator[tuple[Summary, Summary]]:
         """Each left object with the first right one of its origin."""
         sql = (
-            f"SELECT {FIELDS.format('a')}, {FIELDS.format('b')} FROM summary a JOIN summary b "  # noqa: S608
+            "SELECT a.kind, a.grp, a.origin, a.id, a.name, a.digest, a.lineage, "
+            "b.kind, b.grp, b.origin, b.id, b.name, b.digest, b.lineage FROM summary a JOIN summary b "
             "ON b.kind = a.kind AND b.grp = a.grp AND b.origin = a.origin WHERE a.side = 'left' AND b.side = 'right' "
             "AND a.kind = ? AND b.id = (SELECT MIN(c.id) FROM summary c WHERE c.side = 'right' AND c.kind = a.kind "
             "AND c.grp = a.grp AND c.origin = a.origin)"

@@ -169,8 +169,8 @@ class _Change:
 
 
 def _update(sink: Live, record: Record, ids: Ids, job: Writing, change: _Change) -> Written:
-    ids.put(NAME, record.id, change.id)
     if change.id == record.id and change.foreign and job.source == sink.address:
+        ids.put(NAME, record.id, change.id)
         return Written(change.id, "skipped", reason="it is the source itself")
     wakes = change.deleted and record.head.get("lifecycle_stage") != "deleted"
     if change.deleted and not change.ours:
@@ -179,6 +179,7 @@ def _update(sink: Live, record: Record, ids: Ids, job: Writing, change: _Change)
             f"experiment {change.id}",
             "restore or purge it there, or give another name with --experiment-rename-file",
         )
+    ids.put(NAME, record.id, change.id)
     losses = tuple(
         Loss("tag", key, f"experiment {change.id} at the destination has another value, which is kept")
         for key in change.kept

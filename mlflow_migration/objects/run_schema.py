@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from mlflow_migration.records import Json
 
 NUMBER = (int, float)
+POINT = len(("step", "timestamp", "value"))
 
 
 class _Pair(BaseModel):
@@ -68,7 +69,7 @@ def validate_row(name: str, row: Json) -> None:
     for point in points:
         if (
             not isinstance(point, list)
-            or len(point) != 3  # noqa: PLR2004
+            or len(point) != POINT
             or type(point[0]) is not int
             or type(point[1]) is not int
             or not (type(point[2]) in NUMBER or point[2] == "NaN")

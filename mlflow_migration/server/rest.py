@@ -112,6 +112,7 @@ class Rest:
     def __init__(self, uri: str, credentials: Credentials, workers: int, patience: float = PATIENCE) -> None:
         self.address = printable(uri)
         self.patience = patience
+        self._silence = patience
         self.requests = 0
         self._reading = Pace(most=workers, begin=workers, seeks=False)
         self._writing = Pace(most=workers, begin=FIRST_WRITERS, seeks=True)
@@ -125,11 +126,11 @@ class Rest:
     @contextmanager
     def hurried(self) -> Iterator[None]:
         """At the first contact a person waits: a server that isn't there is said so soon."""
-        patience, self.patience = self.patience, min(self.patience, FIRST_CONTACT)
+        self._silence = FIRST_CONTACT
         try:
             yield
         finally:
-            self.patience = patience
+            self._silence = self.patience
 
     def close(self) -> None:
         self._session.close()
@@ -271,7 +272,9 @@ class Rest:
         error = _error_of(state)
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return state.attempt_number >= TRIES_500
-        return (state.seconds_since_start or 0.0) >= self.patience
+        # Only a server that doesn't answer at all is given up soon; one that answers "busy" is there.
+        patience = self.patience if error.status else min(self.patience, self._silence)
+        return (state.seconds_since_start or 0.0) >= patience
 
     def _hold(self, state: tenacity.RetryCallState) -> None:
         error = _error_of(state)

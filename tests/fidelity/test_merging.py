@@ -139,7 +139,7 @@ def test_one_bundle_imports_under_two_names_and_each_only_once(
     target = ("--tracking-uri", destination.url, "--input-dir", str(bundle))
     for name in ("copy 1", "copy 2", "copy 1"):
         run_tool("import-experiment", *target, "--experiment-name", name).expect(0)
-    query = "SELECT name, COUNT(*) FROM runs JOIN experiments USING (experiment_id) GROUP BY name ORDER BY name"
+    query = "SELECT e.name, COUNT(*) FROM runs JOIN experiments e USING (experiment_id) GROUP BY e.name ORDER BY e.name"
     assert servers.select(destination, query) == [("copy 1", 3), ("copy 2", 3)]
 
 

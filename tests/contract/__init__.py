@@ -1,0 +1,1 @@
+"""What every place must do, tried on each place and each kind."""
