@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import rest, seeding, servers
@@ -27,7 +27,7 @@ def texts(least: int = 0, most: int = 30) -> st.SearchStrategy[str]:
 
 def is_allowed_key(key: str) -> bool:
     """MLflow's rule for param and metric keys, which may become file names."""
-    return posixpath.normpath(key) == key and key not in (".", "..") and not key.startswith(("/", "../"))
+    return posixpath.normpath(key) == key and key != "." and not key.startswith(("/", ".."))
 
 
 keys = st.text("ab/.-_ :éЖ中0", min_size=1, max_size=12).filter(is_allowed_key)
@@ -169,7 +169,16 @@ def parents_mapped(portrait: Portrait, ids: dict[str, str]) -> Portrait:
     return dataclasses.replace(portrait, tags=tags)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+# The same examples each time: a run of the suite tells about a change, not about the day's luck. Shrinking a failure
+# would outlast the test's time limit, since each try moves experiments between two servers.
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
 @given(world=worlds)
 def test_random_experiments_come_back_equal(
     world: list[ExperimentPlan], server_pool: ServerPool, template: Path
