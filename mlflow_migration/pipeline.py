@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
@@ -21,6 +22,7 @@ from mlflow_migration.places import Live, Selection, Sink, Source, Writing
 from mlflow_migration.records import Json, Record, Written
 from mlflow_migration.report import Report, Row
 
+Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 NEEDS_ALL = (AccessError, StorageError)
@@ -131,27 +133,29 @@ def transfer(source: Source, sink: Sink, selection: Selection, tools: Tools) -> 
     """
     for kind in KINDS:
         records = source.records(kind, selection)
-        for record, outcome in parallel.each(
-            records, lambda record: (record, _put(sink, record)), tools.workers, tools.stop
-        ):
+        for record, outcome in parallel.each(records, partial(_put, sink), tools.workers, tools.stop):
             _account(record, outcome, tools)
         _check_stop(tools)
     if isinstance(sink, LiveSink) and not tools.report.dry_run:
         _link(sink, tools)
 
 
-def _put(sink: Sink, record: Record) -> Written | MigrationError:
-    """One object. The only place where an error of whatever kind becomes a row of the report."""
+def _guarded(work: Callable[[], Result], kind: str, id_: str) -> Result | MigrationError:
+    """The work on one object. The only place where an error of whatever kind becomes a row of the report."""
     try:
-        return sink.put(record)
+        return work()
     except NEEDS_ALL:
         raise
     except MigrationError as error:
-        log.info("%s %s failed: %s", record.kind, record.id, error)
+        log.info("%s %s failed: %s", kind, id_, error)
         return error
     except Exception as error:
-        log.exception("%s %s failed", record.kind, record.id)
+        log.exception("%s %s failed", kind, id_)
         return MigrationError(f"{type(error).__name__}", str(error), "please report this with the log of -vv")
+
+
+def _put(sink: Sink, record: Record) -> tuple[Record, Written | MigrationError]:
+    return record, _guarded(lambda: sink.put(record), record.kind, record.id)
 
 
 def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
@@ -179,19 +183,17 @@ def _account(record: Record, outcome: Written | MigrationError, tools: Tools) ->
 def _link(sink: LiveSink, tools: Tools) -> None:
     # Runs before experiments: an experiment that is deleted at the source is deleted when nothing more goes into it.
     for kind in reversed(list(KINDS)):
-
-        def tie(item: tuple[str, str, Json], kind: str = kind) -> list[Row]:
-            try:
-                return sink.link(kind, item)
-            except NEEDS_ALL:
-                raise
-            except MigrationError as error:
-                return [Row("link", item[0], f"{kind} {item[0]}", "failed", str(error), item[1])]
-
-        for rows in parallel.each(tools.ledger.links(kind), tie, tools.workers, tools.stop):
+        for rows in parallel.each(tools.ledger.links(kind), partial(_tie, sink, kind), tools.workers, tools.stop):
             for row in rows:
                 tools.report.add(row)
         _check_stop(tools)
+
+
+def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
+    outcome = _guarded(lambda: sink.link(kind, item), kind, item[0])
+    if isinstance(outcome, MigrationError):
+        return [Row("link", item[0], f"{kind} {item[0]}", "failed", str(outcome), item[1])]
+    return outcome
 
 
 def _check_stop(tools: Tools) -> None:

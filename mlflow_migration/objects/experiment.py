@@ -5,11 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any, Literal
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
+from mlflow_migration.objects import forms
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import LINEAGE, ORIGIN, Json, Loss, Record, Written, tags_of, without_origin
 
@@ -26,23 +25,9 @@ KEPT = ("creation_time", "last_update_time", "artifact_location")
 """What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
 
 
-class _Tag(BaseModel):
-    key: str
-    value: str = ""
-
-
-class Head(BaseModel):
-    """The head as the REST API shows it; further fields are kept but not looked at."""
-
-    experiment_id: str = Field(min_length=1)
-    name: str = Field(min_length=1)
-    lifecycle_stage: Literal["active", "deleted"] = "active"
-    tags: list[_Tag] = []
-
-
 def validate(head: Json) -> tuple[str, ...]:
     """Check a head from outside; its home. Raises pydantic's ValidationError."""
-    return home(Head.model_validate(head).experiment_id)
+    return home(forms.Experiment.model_validate(head).experiment_id)
 
 
 def home(experiment_id: str) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, run_schema
+from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects.points import Outgoing, metrics_of
 from mlflow_migration.objects.run_update import Filling, update_run
 from mlflow_migration.objects.texts import Texts, holds_ids, localized, run_ids_in, swap
@@ -31,7 +32,7 @@ from mlflow_migration.records import (
 NAME = "run"
 NEEDS = ("experiment",)
 ROWS = ("metrics",)
-validate_row = run_schema.validate_row
+validate_row = forms.validate_run_row
 SOURCE_ID = ORIGIN + "run_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
@@ -42,7 +43,7 @@ INFO = ("run_id", "experiment_id", "user_id", "status", "start_time", "end_time"
 
 def validate(head: Json) -> tuple[str, ...]:
     """Check a head from outside; its home. Raises pydantic's ValidationError."""
-    info = run_schema.Head.model_validate(head).info
+    info = forms.Run.model_validate(head).info
     return (*experiment.home(info.experiment_id), info.run_id)
 
 
@@ -121,9 +122,9 @@ def _families(source: Live, heads: Iterator[Json], experiment_ids: list[str]) ->
             yield from with_ancestors(parent)
         yield head
 
-    queue = list(heads)
+    queue = deque(heads)
     while queue:
-        head = queue.pop(0)
+        head = queue.popleft()
         yield from with_ancestors(head)
         children = source.search_runs(experiment_ids, f"tags.`{PARENT}` = '{head['info']['run_id']}'")
         queue.extend(child for child in children if child["info"]["run_id"] not in seen)

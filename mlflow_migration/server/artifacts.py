@@ -76,7 +76,10 @@ class Download(io.RawIOBase):
         # A server without ranges begins anew: what has been read already is read past.
         left = self._at
         while left:
-            left -= len(self._response.raw.read(min(left, BLOCK)))
+            skipped = len(self._response.raw.read(min(left, BLOCK)))
+            if not skipped:
+                raise ServerError("an artifact shrank while it was read", f"to less than {self._at} bytes", 0, "")
+            left -= skipped
 
 
 class Body:

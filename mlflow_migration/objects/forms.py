@@ -1,4 +1,4 @@
-"""The form of a run that comes from outside: checked before anything of it is written."""
+"""The forms of objects that come from outside: checked before anything of them is written."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ POINT = len(("step", "timestamp", "value"))
 class _Pair(BaseModel):
     key: str
     value: str = ""
+
+
+class Experiment(BaseModel):
+    """The head as the REST API shows it; further fields are kept but not looked at."""
+
+    experiment_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    lifecycle_stage: Literal["active", "deleted"] = "active"
+    tags: list[_Pair] = []
 
 
 class _Info(BaseModel):
@@ -53,7 +62,7 @@ class _Inputs(BaseModel):
     dataset_inputs: list[_Input] = []
 
 
-class Head(BaseModel):
+class Run(BaseModel):
     """The head as the REST API shows it; further fields are kept but not looked at."""
 
     info: _Info
@@ -61,7 +70,7 @@ class Head(BaseModel):
     inputs: _Inputs = _Inputs()
 
 
-def validate_row(name: str, row: Json) -> None:
+def validate_run_row(name: str, row: Json) -> None:
     """Check a row from outside. Raises ValueError."""
     points = row.get("points")
     if set(row) != {"key", "points"} or not isinstance(row["key"], str) or not isinstance(points, list):
