@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -135,6 +136,7 @@ def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:
     check_report_path(common.report)
     stop = threading.Event()
+    gc.freeze()  # What the imports made stays: collecting garbage need not look through it again and again.
     with _ledger(job, common, report) as ledger, _signals(stop), Progress(common.quiet or common.as_json) as progress:
         report.ledger = str(ledger.path)
         tools = Tools(ledger, report, progress, stop, common.workers)

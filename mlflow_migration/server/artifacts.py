@@ -18,11 +18,12 @@ import urllib3
 
 from mlflow_migration.errors import ServerError
 from mlflow_migration.places import Root
-from mlflow_migration.records import File
+from mlflow_migration.records import File, Json
 from mlflow_migration.server.rest import Rest
 
 LIST = "/api/2.0/mlflow/artifacts/list"
 PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
+PROXY_LIST = "/api/2.0/mlflow-artifacts/artifacts"
 GET = "/get-artifact"
 UPLOAD = "/ajax-api/2.0/mlflow/upload-artifact"
 UPLOAD_MOST = 10 * 1024 * 1024
@@ -135,14 +136,11 @@ def list_files(rest: Rest, root: Root) -> Iterator[File]:
     folders = [""]
     while folders:
         folder = folders.pop()
-        query = {"run_id": root.id, "path": folder} if folder else {"run_id": root.id}
-        entries = rest.call("GET", LIST, query=query).get("files", [])
-        # Some names (of spaces, "?" or ";" alone) MLflow takes for another folder, and lists that one, or nothing.
-        if folder and not all(str(entry["path"]).startswith(f"{folder}/") for entry in entries or [{"path": ""}]):
+        entries = _listed(rest, root, folder)
+        if entries is None:
             yield File(f"{folder}/", 0, problem="MLflow can't list a folder of this name")
             continue
-        for entry in sorted(entries, key=lambda entry: str(entry["path"])):
-            path = entry["path"]
+        for path, entry in sorted(entries.items()):
             problem = unholdable(path)
             if problem:
                 yield File(path + ("/" if entry.get("is_dir") else ""), int(entry.get("file_size", 0)), problem=problem)
@@ -150,6 +148,22 @@ def list_files(rest: Rest, root: Root) -> Iterator[File]:
                 folders.append(path)
             else:
                 yield File(path, int(entry.get("file_size", 0)), partial(_reader, rest, root, path))
+
+
+def _listed(rest: Rest, root: Root, folder: str) -> dict[str, Json] | None:
+    """What lies directly in a folder, by its path from the root; None where the server lists something else.
+
+    The proxy's own listing doesn't read the run from the database, which takes most of the time of the other one.
+    """
+    if is_proxied(root.uri):
+        found = rest.call("GET", PROXY_LIST, query={"path": _below(root.uri, folder)}).get("files", [])
+        return {f"{folder}/{entry['path']}".lstrip("/"): entry for entry in found}
+    query = {"run_id": root.id, "path": folder} if folder else {"run_id": root.id}
+    entries = {str(entry["path"]): entry for entry in rest.call("GET", LIST, query=query).get("files", [])}
+    # Some names (of spaces, "?" or ";" alone) MLflow takes for another folder, and lists that one, or nothing.
+    if folder and not all(path.startswith(f"{folder}/") for path in entries or [""]):
+        return None
+    return entries
 
 
 @contextmanager
@@ -205,4 +219,9 @@ def _put_direct(root: Root, path: str, file: File) -> None:
 
 
 def _proxied(uri: str, path: str) -> str:
-    return quote(f"{urlsplit(uri).path.strip('/')}/{path}", safe="/")
+    return quote(_below(uri, path), safe="/")
+
+
+def _below(uri: str, path: str) -> str:
+    """A path below an artifact root, as the proxy counts it."""
+    return f"{urlsplit(uri).path.strip('/')}/{path}".rstrip("/")

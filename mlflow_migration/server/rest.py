@@ -191,16 +191,13 @@ class Rest:
         """One request, never repeated. The response is closed afterwards unless it is to be kept."""
         with (self._writing if request.writes() else self._reading).turn():
             self.requests += 1
+            settings: dict[str, Any] = {**self._transport, "stream": request.keep}
             try:
-                response = self._session.request(
-                    request.method,
-                    self._endpoint.host + request.path,
-                    params=request.query,
-                    data=request.data,
-                    headers={**self._auth_headers(), **request.headers},
+                response = self._session.send(
+                    self._prepare(request),
                     timeout=(CONNECT_SECONDS, READ_SECONDS),
-                    stream=request.keep,
                     allow_redirects=request.method == "GET",
+                    **settings,
                 )
                 self._check(response)
             except requests.exceptions.InvalidURL as error:
@@ -215,6 +212,19 @@ class Rest:
                 if not request.keep:
                     response.close()
 
+    def _prepare(self, request: _Request) -> requests.PreparedRequest:
+        # Without the session's merging of settings, which are the same for each request.
+        prepared = requests.PreparedRequest()
+        prepared.prepare(
+            request.method,
+            self._endpoint.host + request.path,
+            headers={**self._session.headers, **self._auth_headers(), **request.headers},
+            params=request.query,
+            data=request.data,
+            auth=self._session.auth,
+        )
+        return prepared
+
     def _open_session(self, workers: int) -> requests.Session:
         session = requests.Session()
         adapter = _Adapter(pool_connections=2, pool_maxsize=workers + 2, max_retries=0)
@@ -224,8 +234,8 @@ class Rest:
         # The environment (proxies, netrc, CA bundle) is read once and not again for each request.
         session.proxies.update(get_environ_proxies(host))
         session.auth = self._endpoint.auth or (None if self._auth_once() else get_netrc_auth(host))
-        merged = session.merge_environment_settings(host, {}, None, self._endpoint.verify, self._endpoint.cert)
-        session.verify, session.cert, session.trust_env = merged["verify"], merged["cert"], False
+        self._transport = session.merge_environment_settings(host, {}, None, self._endpoint.verify, self._endpoint.cert)
+        session.trust_env = False
         return session
 
     def _auth_once(self) -> bool:
