@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
 from typing import Any
 
 from mlflow_migration.engine import parallel
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
-from mlflow_migration.objects import KINDS, experiment, points
+from mlflow_migration.objects import KINDS, experiment
+from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import Selection, Source
 from mlflow_migration.records import LINEAGE, File, Json, Record, digest_of
 from mlflow_migration.report import error_json
@@ -25,7 +25,6 @@ SHOWN = 10_000
 """Differences kept for the report; all are counted."""
 DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
-POINTS_SHOWN = 3
 VALUE_SHOWN = 120
 FIELDS = {"param": "params.", "tag": "tags.", "metric": "metrics.", "artifact": "artifacts.", "name": "run_name"}
 """The fields in which a loss of that kind shows."""
@@ -126,17 +125,41 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
     """Compare everything selected and put what is found into `result`."""
     with Pairing() as pairing:
         pairs = _pair_experiments(ends, result)
-        right_selection = Selection(tuple(pairs.values()))
-        if not pairs:
-            return
-        for side, place, chosen in (("left", ends.left, ends.selection), ("right", ends.right, right_selection)):
-            _learn_ids(pairing, side, place, chosen)
-        for side, place, chosen in (("left", ends.left, ends.selection), ("right", ends.right, right_selection)):
-            groups = (
-                {left: left for left in pairs} if side == "left" else {right: left for left, right in pairs.items()}
-            )
-            _summarize(pairing, (side, place, chosen), groups, progress, workers)
-        _judge(ends, pairing, result)
+        kinds = [
+            name
+            for name, kind in KINDS.items()
+            if name != experiment.NAME and ends.selection.takes(name) and (pairs or experiment.NAME not in kind.PARENTS)
+        ]
+        backwards = {right: left for left, right in pairs.items()}
+        for right, left in backwards.items():
+            pairing.learn("right", experiment.shared_id(right), experiment.shared_id(left))
+        sides = [
+            _Side("left", ends.left, ends.selection, {left: left for left in pairs}),
+            _Side("right", ends.right, _whole(ends.selection, tuple(backwards)), backwards),
+        ]
+        for kind in kinds:
+            for side in sides:
+                _learn_ids(pairing, side, kind)
+        for kind in kinds:
+            for side in sides:
+                _summarize(pairing, side, kind, progress, workers)
+        for kind in kinds:
+            _judge(ends, pairing, kind, result)
+
+
+def _whole(selection: Selection, experiments: tuple[str, ...]) -> Selection:
+    """All of these experiments: what the left one was asked for by its own ids and times is looked for in them."""
+    return Selection(experiments, selection.kinds, files=selection.files, max_file=selection.max_file)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of two places. `groups` gives, for its experiments, the id of the left one of each pair."""
+
+    name: str
+    place: Source
+    selection: Selection
+    groups: Mapping[str, str]
 
 
 def _pair_experiments(ends: Ends, result: Comparison) -> dict[str, str]:
@@ -173,73 +196,59 @@ def _judge_experiment(left: Record, right: Record, name: str, result: Comparison
         result.add(difference)
 
 
-def _learn_ids(pairing: Pairing, side: str, place: Source, selection: Selection) -> None:
-    """Note which runs of a place came from others, so that ids in tags can be seen through."""
-    for kind in _compared():
-        for record in place.records(kind, selection):
-            pairing.learn(side, record.id, KINDS[kind].origin(record))
+def _learn_ids(pairing: Pairing, side: _Side, kind: str) -> None:
+    """Note which objects of a place came from others, so that ids in tags can be seen through."""
+    if KINDS[kind].NEW_IDS:
+        for record in side.place.records(kind, side.selection):
+            pairing.learn(side.name, record.id, KINDS[kind].origin(record))
 
 
-def _summarize(
-    pairing: Pairing,
-    where: tuple[str, Source, Selection],
-    groups: Mapping[str, str],
-    progress: Progress,
-    workers: int,
-) -> None:
-    side, place, selection = where
+def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, workers: int) -> None:
+    kind = KINDS[name]
 
     def summary(record: Record) -> Summary:
-        kind = KINDS[record.kind]
-        swaps = kind.swaps_of(record, lambda id_: pairing.origin(side, id_))
+        swaps = kind.swaps_of(record, lambda id_: pairing.origin(side.name, id_))
         head = kind.portable(record, swaps)
         lineage = {key: value for key, value in head["tags"].items() if key.startswith(LINEAGE)}
         head["tags"] = {key: value for key, value in head["tags"].items() if key not in lineage}
-        digest = points.Digest()
-        for rows in record.rows.values():
-            for row in rows():
-                digest.add(row)
         files = sorted(_checksum(kind, file, swaps) for file in record.files())
-        whole = digest_of([head, digest.value(), digest.count, files])
-        group = groups.get(record.refs.get("experiment", ""), "")
-        return Summary(record.kind, group, kind.origin(record), record.id, record.name, whole, lineage)
+        whole = digest_of([head, kind.rows_summary(record, swaps), files])
+        group = side.groups.get(record.refs.get(experiment.NAME, ""), "")
+        return Summary(name, group, kind.origin(record), record.id, record.name, whole, lineage)
 
-    for kind in _compared():
-        for found in parallel.each(place.records(kind, selection), summary, workers, threading.Event()):
-            pairing.add(side, found)
-            progress.advance(f"{side} {kind}")
+    for found in parallel.each(side.place.records(name, side.selection), summary, workers, threading.Event()):
+        pairing.add(side.name, found)
+        progress.advance(f"{side.name} {name}")
     pairing.flush()
 
 
-def _checksum(kind: Any, file: File, swaps: dict[str, str]) -> tuple[str, str]:
+def _checksum(kind: Kind, file: File, swaps: dict[str, str]) -> tuple[str, str]:
     """Path and SHA-256 of an artifact as it would stand at the other end; a bundle's proven checksum is taken."""
     if file.open is None:
         return file.path, f"can't be read: {file.problem}"
-    comparable: File = kind.comparable(file, swaps)
-    return file.path, comparable.digest()
+    return file.path, kind.comparable(file, swaps).digest()
 
 
-def _judge(ends: Ends, pairing: Pairing, result: Comparison) -> None:
-    for kind in _compared():
-        for left in pairing.only("left", kind):
-            result.count(kind, "missing")
-            result.add(Difference("-", kind, left.id, left.name))
-        for right in pairing.only("right", kind):
-            result.count(kind, "extra")
-            result.add(Difference("+", kind, right.id, right.name))
-        for right in pairing.repeated("right", kind):
-            result.count(kind, "extra")
-            result.add(Difference("+", kind, right.id, right.name, "duplicate", "", f"also from {right.origin}"))
-        detailed = 0
-        for left, right in pairing.both(kind):
-            if left.digest == right.digest and left.lineage.items() <= right.lineage.items():
-                result.count(kind, "equal")
-                continue
-            result.count(kind, "different")
-            detailed += 1
-            details = list(_details(ends, pairing, left, right)) if detailed <= DETAILED else []
-            for difference in details or [Difference("!", kind, left.id, left.name, "content")]:
-                result.add(difference)
+def _judge(ends: Ends, pairing: Pairing, kind: str, result: Comparison) -> None:
+    for left in pairing.only("left", kind):
+        result.count(kind, "missing")
+        result.add(Difference("-", kind, left.id, left.name))
+    for right in pairing.only("right", kind):
+        result.count(kind, "extra")
+        result.add(Difference("+", kind, right.id, right.name))
+    for right in pairing.repeated("right", kind):
+        result.count(kind, "extra")
+        result.add(Difference("+", kind, right.id, right.name, "duplicate", "", f"also from {right.origin}"))
+    detailed = 0
+    for left, right in pairing.both(kind):
+        if left.digest == right.digest and left.lineage.items() <= right.lineage.items():
+            result.count(kind, "equal")
+            continue
+        result.count(kind, "different")
+        detailed += 1
+        details = list(_details(ends, pairing, left, right)) if detailed <= DETAILED else []
+        for difference in details or [Difference("!", kind, left.id, left.name, "content")]:
+            result.add(difference)
 
 
 def _details(ends: Ends, pairing: Pairing, left: Summary, right: Summary) -> Iterator[Difference]:
@@ -260,36 +269,9 @@ def _details(ends: Ends, pairing: Pairing, left: Summary, right: Summary) -> Ite
         dict(_checksum(kind, file, swap) for file in ends.selection.files_of(record.files))
         for record, swap in zip((ours, theirs), swaps, strict=True)
     ]
-    found = [*_fields("", *heads), *_points(ours, theirs), *_fields("artifacts.", *files)]
+    found = [*_fields("", *heads), *kind.differing_rows(ours, theirs), *_fields("artifacts.", *files)]
     for where, a, b in found:
         yield Difference("!", left.kind, left.id, left.name, where, a, b)
-
-
-def _points(left: Record, right: Record) -> Iterator[tuple[str, str, str]]:
-    """The first points of each series that only one side has."""
-    for name in left.rows:
-        sides = [groupby(record.rows[name](), key=lambda row: str(row["key"])) for record in (left, right)]
-        for key, ours, theirs in _by_key(*sides):
-            shown = 0
-            for point, here, there in points.paired(ours, theirs):
-                if here != there and shown < POINTS_SHOWN:
-                    shown += 1
-                    text = f"step {point[0]}, time {point[1]}: {point[2]!r}"
-                    yield f"{name}.{key}", text if here else "absent", text if there else "absent"
-
-
-def _by_key(left: Any, right: Any) -> Iterator[tuple[str, Iterator[Json], Iterator[Json]]]:
-    ours, theirs = next(left, None), next(right, None)
-    while ours is not None or theirs is not None:
-        if ours is not None and (theirs is None or ours[0] < theirs[0]):
-            yield ours[0], ours[1], iter(())
-            ours = next(left, None)
-        elif theirs is not None and (ours is None or theirs[0] < ours[0]):
-            yield theirs[0], iter(()), theirs[1]
-            theirs = next(right, None)
-        elif ours is not None and theirs is not None:
-            yield ours[0], ours[1], theirs[1]
-            ours, theirs = next(left, None), next(right, None)
 
 
 def _fields(prefix: str, left: Json, right: Json) -> Iterator[tuple[str, str, str]]:
@@ -313,7 +295,3 @@ def _drop_lineage(left: Json, right: Json) -> None:
     right["tags"] = {
         key: value for key, value in right["tags"].items() if not key.startswith(LINEAGE) or key in left["tags"]
     }
-
-
-def _compared() -> list[str]:
-    return [name for name in KINDS if name != "experiment"]

@@ -37,12 +37,10 @@ class LiveSource:
         self.address = live.address
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
-        found: Iterator[Record] = KINDS[kind].read(self.live, selection)
-        return found
+        return KINDS[kind].read(self.live, selection)
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
-        found: Record | None = KINDS[kind].record(self.live, record_id, selection)
-        return found
+        return KINDS[kind].record(self.live, record_id, selection)
 
 
 class BundleSource:
@@ -56,21 +54,19 @@ class BundleSource:
             {name: kind.validate for name, kind in KINDS.items()},
             {name: kind.validate_row for name, kind in KINDS.items() if kind.ROWS},
         )
-        self._needed = {need for kind in KINDS.values() for need in kind.NEEDS}
         self._chosen: dict[str, set[str]] = {}
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
-        records = self.bundle.records(kind, selection)
-        if kind in self._needed:
-            chosen = self._chosen[kind] = set()
-            for record in KINDS[kind].choose(records, selection, self.address):
-                chosen.add(record.id)
-                yield self._limited(record, selection)
-        else:
-            for record in records:
-                parents = all(id_ in self._chosen.get(parent, {id_}) for parent, id_ in record.refs.items())
-                if parents and KINDS[kind].selected(record, selection):
-                    yield self._limited(record, selection)
+        chosen = self._chosen[kind] = set()
+        parents = KINDS[kind].PARENTS
+        records = (
+            record
+            for record in self.bundle.records(kind, selection)
+            if all(record.refs[parent] in self._chosen.get(parent, {record.refs[parent]}) for parent in parents)
+        )
+        for record in KINDS[kind].choose(records, selection, self.address):
+            chosen.add(record.id)
+            yield self._limited(record, selection)
 
     @staticmethod
     def _limited(record: Record, selection: Selection) -> Record:
@@ -90,8 +86,7 @@ class LiveSink:
         self._job = job
 
     def put(self, record: Record) -> Written:
-        written: Written = KINDS[record.kind].write(self.live, record, self._lineage, self._job)
-        return written
+        return KINDS[record.kind].write(self.live, record, self._lineage, self._job)
 
     def link(self, kind: str, item: tuple[str, str, Json]) -> list[Row]:
         """The second pass for one object: what it refers to is there by now."""
@@ -131,7 +126,7 @@ def transfer(source: Source, sink: Sink, selection: Selection, tools: Tools) -> 
 
     Raises AccessError and StorageError, which concern everything, and InterruptedJobError after Ctrl-C.
     """
-    for kind in KINDS:
+    for kind in filter(selection.takes, KINDS):
         records = source.records(kind, selection)
         for record, outcome in parallel.each(records, partial(_put, sink), tools.workers, tools.stop):
             _account(record, outcome, tools)

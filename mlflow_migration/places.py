@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mlflow_migration.records import File, Files, Json, Record, Rows, Written
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Abilities:
 class Selection:
     """What of a place is asked for.
 
-    `experiments`: names, ids or globs, empty for all. Times are ms since 1970 UTC, compared with a run's start.
+    `kinds`: empty for all. `experiments`: names, ids or globs, empty for all.
+    Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     """
 
     experiments: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     run_ids: tuple[str, ...] = ()
     filter: str = ""
     since: int | None = None
@@ -37,6 +41,10 @@ class Selection:
     nested: bool = False
     files: str = "copy"
     max_file: int | None = None
+
+    def takes(self, kind: str) -> bool:
+        """Whether objects of a kind are asked for."""
+        return not self.kinds or kind in self.kinds
 
     def files_of(self, files: Files) -> Iterator[File]:
         """The artifacts asked for; one that is too large comes without its bytes."""
@@ -93,6 +101,8 @@ class Ids(Protocol):
     def is_deleted(self, experiment_id: str) -> bool: ...
 
     def has_foreign_runs(self, experiment_id: str) -> bool: ...
+
+    def once(self, key: str, load: Callable[[], T]) -> T: ...
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 Json = dict[str, Any]
 Rows = Callable[[], Iterator[Json]]
+Identity = tuple[tuple[str, ...], str]
+"""An object's home and id."""
 
 BLOCK = 1 << 20
 

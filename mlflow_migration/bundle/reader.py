@@ -11,11 +11,11 @@ from typing import Any, BinaryIO
 from mlflow_migration.bundle import layout, manifest
 from mlflow_migration.errors import BundleError
 from mlflow_migration.places import Selection
-from mlflow_migration.records import File, Json, Record, Rows
+from mlflow_migration.records import File, Identity, Json, Record, Rows
 
 LONGEST_LINE = 16 * 1024 * 1024
 
-Validate = Callable[[Json], tuple[str, ...]]
+Validate = Callable[[Json], Identity]
 ValidateRow = Callable[[str, Json], None]
 
 
@@ -33,8 +33,8 @@ class Bundle:
     def check(self, validate: dict[str, Validate], validate_row: dict[str, ValidateRow]) -> dict[str, int]:
         """Prove the bundle whole and sane; how many "file"s and objects of each kind it has.
 
-        `validate` gives, by kind, the home a head says it has; `validate_row` checks a row. Reads every byte once.
-        Raises BundleError naming the first file that is wrong.
+        `validate` gives, by kind, the home and id a head says it has; `validate_row` checks a row. Reads every byte
+        once. Raises BundleError naming the first file that is wrong.
         """
         seen: set[tuple[str, str]] = set()
         counts = {"file": 0, **dict.fromkeys(self._kinds, 0)}
@@ -55,10 +55,13 @@ class Bundle:
             yield self._record(kind, folder)
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
-        """One object by id, or None. Objects lie in a folder of their id's name."""
+        """One object by id, or None. Objects lie in a folder named by the last part of their id."""
+        name = layout.quoted(record_id.rpartition("/")[2])
         for folder in _folders(self.root, f"{kind}.json"):
-            if folder.name == layout.quoted(record_id):
-                return self._record(kind, folder)
+            if folder.name == name:
+                found = self._record(kind, folder)
+                if found.id == record_id:
+                    return found
         return None
 
     def failures(self) -> Iterator[Json]:
@@ -79,14 +82,14 @@ class Bundle:
     ) -> None:
         kind, parent, name = where
         try:
-            home = validate(head["mlflow"])
+            home, id_ = validate(head["mlflow"])
             if layout.folder(home) != parent:
                 raise ValueError(f"its ids say it belongs into {layout.folder(home)}")
-            if (kind, home[-1]) in seen:
-                raise ValueError(f"{kind} {home[-1]!r} is in the bundle twice")
-            seen.add((kind, home[-1]))
+            if (kind, id_) in seen:
+                raise ValueError(f"{kind} {id_!r} is in the bundle twice")
+            seen.add((kind, id_))
             info = head["info"]
-            if tuple(info["home"]) != home or info["id"] != home[-1] or not isinstance(info["name"], str):
+            if tuple(info["home"]) != home or info["id"] != id_ or not isinstance(info["name"], str):
                 raise ValueError("info.id, info.name and info.home are not those of the object")
             if not all(isinstance(text, str) for pair in info["refs"].items() for text in pair):
                 raise ValueError("info.refs is not a list of ids")

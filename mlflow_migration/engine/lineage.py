@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.places import Found, Live
@@ -18,6 +19,8 @@ EXPERIMENT_ID = ORIGIN + "experiment_id"
 RUN_ID = ORIGIN + "run_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -44,7 +47,19 @@ class Lineage:
         self._experiments: dict[str, str] = {}
         self._indexes: dict[str, _Index] = {}
         self._origins: dict[tuple[str, str], Json] | None = None
+        self._memory: dict[str, Any] = {}
+        self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+
+    def once(self, key: str, load: Callable[[], T]) -> T:
+        """What `load()` gave when it was first asked for under this key; others wait for it meanwhile."""
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._memory:
+                self._memory[key] = load()
+            found: T = self._memory[key]
+            return found
 
     def get(self, kind: str, source_id: str) -> str | None:
         if kind == "experiment":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
 
 from mlflow_migration.objects import experiment, run
+from mlflow_migration.objects.kind import Kind
 
-KINDS: Mapping[str, ModuleType] = {module.NAME: module for module in (experiment, run)}
+_IN_ORDER: tuple[Kind, ...] = (experiment, run)
+KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 """Every kind, in the order of writing: what a kind NEEDS comes before it."""

@@ -8,13 +8,21 @@ from datetime import datetime, timezone
 from typing import Any
 
 from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
-from mlflow_migration.objects import forms
+from mlflow_migration.objects import forms, kind
 from mlflow_migration.places import Ids, Live, Selection, Writing
-from mlflow_migration.records import LINEAGE, ORIGIN, Json, Loss, Record, Written, tags_of, without_origin
+from mlflow_migration.records import LINEAGE, ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
 
 NAME = "experiment"
 NEEDS: tuple[str, ...] = ()
+PARENTS: tuple[str, ...] = ()
 ROWS: tuple[str, ...] = ()
+NEW_IDS = True
+validate_row = kind.no_row
+swaps_of = kind.no_swaps
+comparable = kind.same_file
+rows_summary = kind.no_rows_summary
+differing_rows = kind.no_differing_rows
+origin = kind.own_id
 SOURCE_ID = ORIGIN + "experiment_id"
 SOURCE = ORIGIN + "source"
 SOURCE_NAME = ORIGIN + "experiment_name"
@@ -25,13 +33,19 @@ KEPT = ("creation_time", "last_update_time", "artifact_location")
 """What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
 
 
-def validate(head: Json) -> tuple[str, ...]:
-    """Check a head from outside; its home. Raises pydantic's ValidationError."""
-    return home(forms.Experiment.model_validate(head).experiment_id)
+def validate(head: Json) -> Identity:
+    """Check a head from outside; its home and id. Raises pydantic's ValidationError."""
+    experiment_id = forms.Experiment.model_validate(head).experiment_id
+    return home(experiment_id), experiment_id
 
 
 def home(experiment_id: str) -> tuple[str, ...]:
     return ("experiments", experiment_id)
+
+
+def shared_id(experiment_id: str) -> str:
+    """An experiment's id where those of all kinds meet: plain numbers would be taken for anything."""
+    return f"experiment {experiment_id}"
 
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:

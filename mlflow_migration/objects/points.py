@@ -16,10 +16,12 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
-from mlflow_migration.records import Json, Loss
+from mlflow_migration.records import Json, Loss, Record
 
 MODULUS = 1 << 128
 LONGEST_KEY = 250
+SHOWN = 3
+"""Differing points named for each series."""
 _KEY = re.compile(r"[/\w.\- :]*")
 _PACK = struct.Struct("<dqq").pack
 
@@ -130,3 +132,37 @@ def _moments(rows: Iterator[Json]) -> Iterator[tuple[tuple[int, int], Counter[An
     points = (point for row in rows for point in row["points"])
     for moment, group in groupby(points, key=lambda point: (point[1], point[0])):
         yield moment, Counter((step, time, value if value == "NaN" else value + 0.0) for step, time, value in group)
+
+
+def rows_summary(record: Record, swaps: dict[str, str]) -> Json:
+    """One digest over every point of a run."""
+    digest = Digest()
+    for row in record.rows["metrics"]():
+        digest.add(row)
+    return {"points": digest.count, "digest": digest.value()}
+
+
+def differing_rows(left: Record, right: Record) -> Iterator[tuple[str, str, str]]:
+    """The first points of each series that only one of two runs has."""
+    sides = [groupby(record.rows["metrics"](), key=lambda row: str(row["key"])) for record in (left, right)]
+    for key, ours, theirs in _by_key(*sides):
+        shown = 0
+        for point, here, there in paired(ours, theirs):
+            if here != there and shown < SHOWN:
+                shown += 1
+                text = f"step {point[0]}, time {point[1]}: {point[2]!r}"
+                yield f"metrics.{key}", text if here else "absent", text if there else "absent"
+
+
+def _by_key(left: Any, right: Any) -> Iterator[tuple[str, Iterator[Json], Iterator[Json]]]:
+    ours, theirs = next(left, None), next(right, None)
+    while ours is not None or theirs is not None:
+        if ours is not None and (theirs is None or ours[0] < theirs[0]):
+            yield ours[0], ours[1], iter(())
+            ours = next(left, None)
+        elif theirs is not None and (ours is None or theirs[0] < ours[0]):
+            yield theirs[0], iter(()), theirs[1]
+            theirs = next(right, None)
+        elif ours is not None and theirs is not None:
+            yield ours[0], ours[1], theirs[1]
+            ours, theirs = next(left, None), next(right, None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms
+from mlflow_migration.objects import points as series
 from mlflow_migration.objects.points import Outgoing, metrics_of
 from mlflow_migration.objects.run_update import Filling, update_run
 from mlflow_migration.objects.texts import Texts, holds_ids, localized, run_ids_in, swap
@@ -18,6 +19,7 @@ from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,
     File,
+    Identity,
     Json,
     Loss,
     Record,
@@ -30,9 +32,13 @@ from mlflow_migration.records import (
 )
 
 NAME = "run"
-NEEDS = ("experiment",)
-ROWS = ("metrics",)
+NEEDS: tuple[str, ...] = ("experiment",)
+PARENTS: tuple[str, ...] = ("experiment",)
+ROWS: tuple[str, ...] = ("metrics",)
+NEW_IDS = True
 validate_row = forms.validate_run_row
+rows_summary = series.rows_summary
+differing_rows = series.differing_rows
 SOURCE_ID = ORIGIN + "run_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
@@ -41,10 +47,10 @@ NAME_TAG = "mlflow.runName"
 INFO = ("run_id", "experiment_id", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri")
 
 
-def validate(head: Json) -> tuple[str, ...]:
-    """Check a head from outside; its home. Raises pydantic's ValidationError."""
+def validate(head: Json) -> Identity:
+    """Check a head from outside; its home and id. Raises pydantic's ValidationError."""
     info = forms.Run.model_validate(head).info
-    return (*experiment.home(info.experiment_id), info.run_id)
+    return (*experiment.home(info.experiment_id), info.run_id), info.run_id
 
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
@@ -130,8 +136,13 @@ def _families(source: Live, heads: Iterator[Json], experiment_ids: list[str]) ->
         queue.extend(child for child in children if child["info"]["run_id"] not in seen)
 
 
+def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+    """The runs of a bundle that are asked for; their experiments have been chosen before."""
+    return (record for record in records if selected(record, selection))
+
+
 def selected(record: Record, selection: Selection) -> bool:
-    """Whether a run from a bundle is asked for; its experiment has been chosen before."""
+    """Whether a run from a bundle is asked for."""
     info = record.head["info"]
     start = info.get("start_time", 0)
     return (

@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 
 import tenacity
 
 from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json, Rows, pairs_of
-from mlflow_migration.server import artifacts
+from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.histories import Histories, page_history
-from mlflow_migration.server.rest import Rest
+from mlflow_migration.server.rest import Look, Rest
 
-API = "/api/2.0/mlflow/"
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
 EXPERIMENTS_PER_PAGE = 1000
 EXPERIMENTS_PER_SEARCH = 100
-GONE = "RESOURCE_DOES_NOT_EXIST"
 
 
 def _is_race(error: BaseException) -> bool:
@@ -58,13 +55,17 @@ class Server:
     def search_experiments(self) -> Iterator[Json]:
         """Experiments in every state, by id."""
         body: Json = {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE, "order_by": ["experiment_id ASC"]}
-        yield from self._pages("experiments/search", body, "experiments")
+        yield from pages.posted_pages(self.rest, pages.V2 + "experiments/search", body, "experiments")
 
     def get_experiment(self, experiment_id: str) -> Json | None:
-        return self._get_or_none("experiments/get", {"experiment_id": experiment_id}, "experiment")
+        return pages.get_or_none(
+            self.rest, pages.V2 + "experiments/get", {"experiment_id": experiment_id}, "experiment"
+        )
 
     def get_experiment_by_name(self, name: str) -> Json | None:
-        return self._get_or_none("experiments/get-by-name", {"experiment_name": name}, "experiment")
+        return pages.get_or_none(
+            self.rest, pages.V2 + "experiments/get-by-name", {"experiment_name": name}, "experiment"
+        )
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
         """The new experiment's id. Raises ServerError where the name is taken."""
@@ -82,10 +83,10 @@ class Server:
         self._post("experiments/update", {"experiment_id": experiment_id, "new_name": name})
 
     def delete_experiment(self, experiment_id: str) -> None:
-        self._unless_gone("experiments/delete", {"experiment_id": experiment_id})
+        pages.unless_gone(self.rest, pages.V2 + "experiments/delete", {"experiment_id": experiment_id})
 
     def restore_experiment(self, experiment_id: str) -> None:
-        self._unless_gone("experiments/restore", {"experiment_id": experiment_id})
+        pages.unless_gone(self.rest, pages.V2 + "experiments/restore", {"experiment_id": experiment_id})
 
     # Runs
 
@@ -100,10 +101,10 @@ class Server:
             }
             if filter_:
                 body["filter"] = filter_
-            yield from self._pages("runs/search", body, "runs")
+            yield from pages.posted_pages(self.rest, pages.V2 + "runs/search", body, "runs")
 
     def get_run(self, run_id: str) -> Json | None:
-        return self._get_or_none("runs/get", {"run_id": run_id}, "run")
+        return pages.get_or_none(self.rest, pages.V2 + "runs/get", {"run_id": run_id}, "run")
 
     def with_histories(self, runs: Iterable[Json]) -> Iterator[tuple[Json, Rows]]:
         return self._histories.attach(runs)
@@ -139,7 +140,7 @@ class Server:
         retrying(self._post, "runs/log-inputs", {"run_id": run_id, "datasets": datasets})
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        self._unless_gone("runs/delete-tag", {"run_id": run_id, "key": key})
+        pages.unless_gone(self.rest, pages.V2 + "runs/delete-tag", {"run_id": run_id, "key": key})
 
     def delete_run(self, run_id: str) -> None:
         self._post("runs/delete", {"run_id": run_id})
@@ -176,31 +177,5 @@ class Server:
             return error.status == HTTPStatus.BAD_REQUEST
         return True
 
-    def _post(self, method: str, body: Json, look: Any = None) -> Json:
-        return self.rest.call("POST", API + method, body, look=look)
-
-    def _get_or_none(self, method: str, query: Mapping[str, str], field: str) -> Json | None:
-        try:
-            found: Json = self.rest.call("GET", API + method, query=query)[field]
-        except ServerError as error:
-            if error.code == GONE:
-                return None
-            raise
-        return found
-
-    def _unless_gone(self, method: str, body: Json) -> None:
-        """A repeated delete or restore answers that nothing is there to change: that is its aim reached."""
-        try:
-            self._post(method, body)
-        except ServerError as error:
-            if error.code != GONE:
-                raise
-
-    def _pages(self, method: str, body: Json, field: str) -> Iterator[Json]:
-        while True:
-            answer = self._post(method, body)
-            yield from answer.get(field, [])
-            token = answer.get("next_page_token")
-            if not token:
-                return
-            body = {**body, "page_token": token}
+    def _post(self, method: str, body: Json, look: Look | None = None) -> Json:
+        return pages.post(self.rest, pages.V2 + method, body, look)

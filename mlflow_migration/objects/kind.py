@@ -1,0 +1,106 @@
+"""What each kind of MLflow object has to say for itself: the verbs a module of this folder offers.
+
+A kind without rows, artifacts or ids of its own takes the answers for that from the functions at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
+
+Known = Callable[[str], "str | None"]
+"""The first origin of another object's id; None for one that was made where it is."""
+
+FieldDifference = tuple[str, str, str]
+"""Field, left value, right value."""
+
+
+class Kind(Protocol):
+    """The verbs of a kind. A module implements it."""
+
+    NAME: str
+    NEEDS: tuple[str, ...]
+    """The kinds written before it."""
+    PARENTS: tuple[str, ...]
+    """The kinds whose objects it belongs to: without them it isn't asked for. They are NEEDS and keys of `refs`."""
+    ROWS: tuple[str, ...]
+    """The names of its row streams."""
+    NEW_IDS: bool
+    """Whether a server gives it an id of its own, so that one object has two ids at two places."""
+
+    def read(self, source: Live, selection: Selection) -> Iterator[Record]:
+        """The selected objects. Raises NotFoundError when one that was named isn't there."""
+
+    def record(self, source: Live, record_id: str, selection: Selection) -> Record | None:
+        """One object by id, or None."""
+
+    def choose(self, records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+        """Those of a bundle's records that are asked for; raises NotFoundError as `read` does."""
+
+    def validate(self, head: Json) -> Identity:
+        """Check a head from outside; its home and id. Raises ValueError."""
+
+    def validate_row(self, name: str, row: Json) -> None:
+        """Check a row from outside. Raises ValueError."""
+
+    def write(self, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
+        """Make the object whole at a live place; one that is there already is completed or brought up to date."""
+
+    def link(self, sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
+        """The second pass over what `write` left in `Written.link`: all else is there by now."""
+
+    def portable(self, record: Record, swaps: dict[str, str] | None = None) -> Json:
+        """What must be equal at both ends. `swaps` turns ids into those both ends share."""
+
+    def origin(self, record: Record) -> str:
+        """The id of the object this one came from in the first place, or its own."""
+
+    def swaps_of(self, record: Record, known: Known) -> dict[str, str]:
+        """What turns the ids in this object into those that both ends share."""
+
+    def comparable(self, file: File, swaps: dict[str, str]) -> File:
+        """An artifact as it would stand at the other end."""
+
+    def rows_summary(self, record: Record, swaps: dict[str, str]) -> Json | list[Json]:
+        """A short value that is equal exactly when all rows are."""
+
+    def differing_rows(self, left: Record, right: Record) -> Iterator[FieldDifference]:
+        """The first differences between the rows of two objects."""
+
+
+def no_row(name: str, row: Json) -> None:
+    """`validate_row` of a kind without rows."""
+    raise ValueError("this kind has no rows")
+
+
+def no_link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
+    """`link` of a kind that leaves nothing for the second pass."""
+    return []
+
+
+def own_id(record: Record) -> str:
+    """`origin` of a kind that keeps its ids everywhere."""
+    return record.id
+
+
+def no_swaps(record: Record, known: Known) -> dict[str, str]:
+    """`swaps_of` of a kind that holds no ids."""
+    return {}
+
+
+def same_file(file: File, swaps: dict[str, str]) -> File:
+    """`comparable` of a kind whose artifacts hold no ids."""
+    return file
+
+
+def no_rows_summary(record: Record, swaps: dict[str, str]) -> Json | list[Json]:
+    """`rows_summary` of a kind without rows."""
+    return []
+
+
+def no_differing_rows(left: Record, right: Record) -> Iterator[FieldDifference]:
+    """`differing_rows` of a kind without rows."""
+    return iter(())
