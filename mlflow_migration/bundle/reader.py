@@ -64,6 +64,11 @@ class Bundle:
                     return found
         return None
 
+    def kinds_asked_for(self) -> tuple[str, ...]:
+        """The kinds its export was asked for."""
+        asked = self.manifest["info"].get("options", {}).get("kinds")
+        return tuple(map(str, asked)) if isinstance(asked, list) else self._kinds
+
     def failures(self) -> Iterator[Json]:
         """What was asked for at the export and is not in the bundle."""
         path = self.root / layout.FAILURES

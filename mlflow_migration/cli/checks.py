@@ -24,13 +24,18 @@ from mlflow_migration.engine import config, lineage
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
-from mlflow_migration.pipeline import BundleSource, bundle_folder
+from mlflow_migration.objects import KINDS
+from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
+from mlflow_migration.places import Selection
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
 
 LINES = 20
 EXPERIMENTS = click.option(
-    "--experiments", metavar="NAMES", default="all", help="Only these: names, ids or globs with commas, or a .txt file."
+    "--experiments",
+    metavar="NAMES",
+    help="Only these, with what belongs to them: names, ids or globs with commas, a .txt file, or all "
+    "[default: everything; of a bundle, what its export was asked for].",
 )
 ALLOW = click.option(
     "--allow-loss",
@@ -132,7 +137,7 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     jobs.configure(common)
     check_report_path(common.report)
     left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
-    selection = options.selection_of(given, choose.names(given["experiments"]))
+    selection = _selection(given, left, right)
     origin = left.bundle.origin if isinstance(left, BundleSource) else left.address
     ends = compare.Ends(left, right, selection, choose.renames(given["experiment_rename_file"]), origin)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
@@ -145,6 +150,15 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     result.seconds = time.monotonic() - begun
     _show(result, common)
     return result.exit_code
+
+
+def _selection(given: dict[str, Any], *places: LiveSource | BundleSource) -> Selection:
+    """What is compared: where nothing is said, what the bundles among the places were asked to hold."""
+    if given["experiments"] is not None:
+        return options.selection_of(given, choose.names(given["experiments"]))
+    asked = [place.bundle.kinds_asked_for() for place in places if isinstance(place, BundleSource)]
+    kinds = [kind for kind in KINDS if all(kind in one for one in asked)]
+    return options.selection_of(given, kinds=tuple(kinds) if asked else ())
 
 
 def _show(result: compare.Comparison, common: Common) -> None:
@@ -191,7 +205,11 @@ def plan(**given: Any) -> int:
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
     names = choose.renames(given["experiment_rename_file"])
-    job = Job("plan", options.selection_of(given, choose.names(given["experiments"])), names)
+    chosen = given["experiments"]
+    selection = (
+        options.selection_of(given, kinds=()) if chosen is None else options.selection_of(given, choose.names(chosen))
+    )
+    job = Job("plan", selection, names)
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.folder_or_server(end) for end in ends]

@@ -101,7 +101,8 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
     if job.selection.filter:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
-    report.next_command = f"mlflow-migration verify {shlex.quote(source.address)} {shlex.quote(destination.address)}"
+    places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
+    report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}"
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
@@ -109,6 +110,14 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), job.selection, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
+
+
+def _what(selection: Selection) -> str:
+    """The option that has `verify` look at what was copied and nothing else."""
+    if not selection.kinds:
+        return ""
+    plain = selection.experiments and not any("," in name for name in selection.experiments)
+    return f" --experiments {shlex.quote(','.join(selection.experiments)) if plain else 'all'}"
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:

@@ -8,6 +8,7 @@ import click
 
 from mlflow_migration.cli.checks import diff, doctor, id_map, plan, verify
 from mlflow_migration.cli.command import Group
+from mlflow_migration.cli.everything import copy_all, export_all, import_all
 from mlflow_migration.cli.experiments import (
     copy_experiment,
     copy_experiments,
@@ -29,6 +30,9 @@ COMMANDS = (
     export_experiments,
     import_experiments,
     copy_experiments,
+    export_all,
+    import_all,
+    copy_all,
     verify,
     diff,
     plan,
@@ -42,7 +46,7 @@ COMMANDS = (
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("mlflow-migration"), prog_name="mlflow-migration")
 def main() -> None:
-    """Move MLflow experiments and runs between servers and backups: nothing lost, nothing twice, provably.
+    """Move MLflow objects between servers and backups: nothing lost, nothing twice, provably.
 
     \b
     Examples:

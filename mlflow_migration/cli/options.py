@@ -11,6 +11,7 @@ import click
 from mlflow_migration.cli.command import boolean
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
+from mlflow_migration.objects import OF_EXPERIMENTS
 from mlflow_migration.places import Selection
 
 LEGACY = {
@@ -181,11 +182,14 @@ def legacy(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-def selection_of(options: dict[str, Any], experiments: tuple[str, ...] = ()) -> Selection:
+def selection_of(
+    options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] = OF_EXPERIMENTS
+) -> Selection:
     """Take what is asked for out of a command's options."""
     run_ids = options.pop("run_ids", None)
     return Selection(
         experiments=experiments,
+        kinds=kinds,
         run_ids=choose.names(run_ids) if run_ids else (),
         filter=options.pop("filter_", ""),
         since=choose.moment(options.pop("run_start_time", None)),

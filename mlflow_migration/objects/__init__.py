@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlflow_migration.objects import experiment, run
+from mlflow_migration.objects import experiment, logged_model, run
 from mlflow_migration.objects.kind import Kind
 
-_IN_ORDER: tuple[Kind, ...] = (experiment, run)
+_IN_ORDER: tuple[Kind, ...] = (experiment, run, logged_model)
 KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 """Every kind, in the order of writing: what a kind NEEDS comes before it."""
+
+OF_EXPERIMENTS = tuple(kind.NAME for kind in _IN_ORDER if kind is experiment or experiment.NAME in kind.PARENTS)
+"""Experiments and what belongs to one."""

@@ -58,8 +58,18 @@ class _Input(BaseModel):
     tags: list[_Pair] = []
 
 
+class _ModelLink(BaseModel):
+    model_id: str = Field(min_length=1)
+    step: int = 0
+
+
 class _Inputs(BaseModel):
     dataset_inputs: list[_Input] = []
+    model_inputs: list[_ModelLink] = []
+
+
+class _Outputs(BaseModel):
+    model_outputs: list[_ModelLink] = []
 
 
 class Run(BaseModel):
@@ -68,6 +78,46 @@ class Run(BaseModel):
     info: _Info
     data: _Data = _Data()
     inputs: _Inputs = _Inputs()
+    outputs: _Outputs = _Outputs()
+
+
+class _ModelInfo(BaseModel):
+    model_id: str = Field(min_length=1)
+    experiment_id: str = Field(min_length=1)
+    name: str = ""
+    model_type: str = ""
+    source_run_id: str = ""
+    status: str = ""
+    artifact_uri: str = ""
+    tags: list[_Pair] = []
+
+
+class _ModelMetric(BaseModel):
+    key: str
+    value: float | Literal["NaN"] = 0.0
+    timestamp: int = 0
+    step: int = 0
+    run_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class _ModelData(BaseModel):
+    params: list[_Pair] = []
+    metrics: list[_ModelMetric] = []
+
+
+class _NamedBy(BaseModel):
+    run_id: str = Field(min_length=1)
+    outputs: list[tuple[str, int]]
+
+
+class LoggedModel(BaseModel):
+    """The head as the REST API shows it, and for a deleted model the run that names it."""
+
+    info: _ModelInfo
+    data: _ModelData = _ModelData()
+    deleted_but_named_by: _NamedBy | None = None
 
 
 def validate_run_row(name: str, row: Json) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects import points as series
+from mlflow_migration.objects.model_links import ids_of, links_of, model_ids_in, swapped, tie
+from mlflow_migration.objects.model_links import localized as localized_models
 from mlflow_migration.objects.points import Outgoing, metrics_of
 from mlflow_migration.objects.run_update import Filling, update_run
 from mlflow_migration.objects.texts import Texts, holds_ids, localized, run_ids_in, swap
@@ -55,7 +57,7 @@ def validate(head: Json) -> Identity:
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected runs with their lazy histories and artifacts, oldest first."""
-    for head, rows in source.with_histories(_heads(source, selection)):
+    for head, rows in source.with_histories(source.models.with_inputs(heads(source, selection))):
         yield _record(source, head, rows, selection)
 
 
@@ -82,7 +84,8 @@ def _record(source: Live, head: Json, rows: Rows, selection: Selection) -> Recor
     )
 
 
-def _heads(source: Live, selection: Selection) -> Iterator[Json]:
+def heads(source: Live, selection: Selection) -> Iterator[Json]:
+    """The selected runs as searches show them: without the models they took in."""
     ids = [found.id for found in experiment.read(source, Selection(selection.experiments, deleted=selection.deleted))]
     if selection.run_ids:
         heads = _by_ids(source, selection.run_ids, set(ids))
@@ -168,7 +171,10 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     info, data = record.head["info"], record.head["data"]
     tags = without_origin(tags_of(data.get("tags")))
     inputs = (record.head.get("inputs") or {}).get("dataset_inputs", [])
+    links = links_of(record.head)
     return {
+        # Only where there are any: the digests of runs without models stay what they were.
+        **({"models": swapped(links, swaps)} if links else {}),
         "run_name": run_name(record.head),
         "user_id": info.get("user_id", ""),
         "status": info.get("status", "RUNNING"),
@@ -199,6 +205,7 @@ def swaps_of(record: Record, known: Callable[[str], str | None]) -> dict[str, st
     for key, value in tags_of(record.head["data"].get("tags")).items():
         if holds_ids(key):
             swaps.update({old: new for old in run_ids_in(value) if old != record.id and (new := known(old))})
+    swaps.update({old: new for old in ids_of(record.head) if (new := known(old))})
     return swaps
 
 
@@ -239,16 +246,16 @@ def _same(sink: Live, record: Record, files: list[File], found: Found, checksum:
         return None
     if checksum:
         head = sink.get_run(found.id)
-        if head is None or _changed_files(sink, head, files, _own_swaps(record, head), checksum):
+        if head is None or changed_files(sink, root_of(head), files, _own_swaps(record, head), checksum):
             return None
-    losses = (*_static_losses(record), *points.losses(), *_lost_files(sink, files))
+    losses = (*_static_losses(record), *points.losses(), *lost_files(sink, files))
     return Written(found.id, "same", digest, losses=losses)
 
 
 def _rehearsed(sink: Live, record: Record, files: list[File], found: Found | None) -> Written:
     points = Outgoing(record.rows["metrics"]())
     points.drain()
-    losses = [*_static_losses(record), *points.losses(), *_lost_files(sink, files)]
+    losses = [*_static_losses(record), *points.losses(), *lost_files(sink, files)]
     state = "updated" if found is not None and found.digest else "done"
     size = sum(file.size for file in files if not file.problem)
     return Written(found.id if found else "", state, losses=tuple(losses), bytes=size)
@@ -266,7 +273,7 @@ def _params(record: Record) -> Iterator[tuple[str, str, str]]:
         yield key, value, Filling.bad_param(key, value)
 
 
-def _lost_files(sink: Live, files: list[File]) -> list[Loss]:
+def lost_files(sink: Live, files: list[File]) -> list[Loss]:
     """The artifacts that the source can't give, the person left out, or the destination can't hold."""
     reasons = ((file, file.problem or sink.cannot_hold(file.path)) for file in files)
     return [Loss("artifact", file.path, reason, wanted=file.wanted) for file, reason in reasons if reason]
@@ -281,9 +288,9 @@ def _own_swaps(record: Record, head: Json) -> dict[str, str]:
     return {old: new for old, new in pairs if old and new}
 
 
-def _changed_files(sink: Live, head: Json, files: list[File], swaps: dict[str, str], checksum: bool) -> list[File]:
+def changed_files(sink: Live, root: Root, files: list[File], swaps: dict[str, str], checksum: bool) -> list[File]:
     """The artifacts that the destination lacks or has with another size, or with other bytes under `checksum`."""
-    there = {file.path: file for file in sink.files(root_of(head))}
+    there = {file.path: file for file in sink.files(root)}
     return [
         file
         for file in files
@@ -328,7 +335,7 @@ class _Writer:
                 filling.add(metrics_of(row))
         else:
             swaps = _own_swaps(self.record, head)
-            self._put_files(head, _changed_files(self.sink, head, self.files, swaps, self.job.checksum))
+            self._put_files(head, changed_files(self.sink, root_of(head), self.files, swaps, self.job.checksum))
             update_run(filling, head, points)
         digest = content_digest(self.record, points, self.files)
         filling.set_status(head)
@@ -378,7 +385,7 @@ class _Writer:
 
     def _put_files(self, head: Json, files: list[File]) -> None:
         root = root_of(head)
-        self.losses += _lost_files(self.sink, self.files)
+        self.losses += lost_files(self.sink, self.files)
         for file in files:
             if not file.problem and not self.sink.cannot_hold(file.path):
                 self.sink.put_file(root, file.path, self.texts.localized(file) if is_model_file(file.path) else file)
@@ -386,9 +393,12 @@ class _Writer:
 
     def _finish(self, filling: Filling, run_id: str, digest: str) -> Json | None:
         deleted = self.record.head["info"].get("lifecycle_stage") == "deleted"
-        if self.texts.links:
+        links = links_of(self.record.head)
+        texts = {key: value for key, value in self.texts.own().items() if model_ids_in(value)}
+        if self.texts.links or links or texts:
             filling.end(dict(self.texts.late), {})
-            return {"id": run_id, "tags": self.texts.links, "digest": digest, "delete": deleted}
+            rest = {"tags": self.texts.links, "models": links, "texts": texts}
+            return {"id": run_id, "digest": digest, "delete": deleted, **rest}
         filling.end(dict(self.texts.late), {COMPLETE: digest})
         if deleted:
             self.sink.delete_run(run_id)
@@ -406,7 +416,7 @@ def comparable(file: File, swaps: dict[str, str]) -> File:
 
 
 def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
-    """Tie a run to its parent and root, which arrived after it or in another job.
+    """Tie a run to its parent, its root and its models, which arrived after it or in another job.
 
     A run that isn't at the destination stays named by its source id, as the source has it, and the tag is a loss; the
     run is not marked complete, so that the next job ties it.
@@ -418,9 +428,13 @@ def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
         if not found:
             reason = f"run {source_id} is not at the destination: bring it there, then type this command again"
             losses.append(Loss("link", key, reason))
+    if todo["models"]:
+        losses += tie(sink, written_id, todo["models"], ids)
+    tags.update({key: localized_models(value, sink, ids) for key, value in todo["texts"].items()})
     if not losses:
         tags[COMPLETE] = todo["digest"]
-    sink.log_batch(written_id, {"tags": pairs_of(tags)})
+    if tags:
+        sink.log_batch(written_id, {"tags": pairs_of(tags)})
     if todo["delete"]:
         sink.delete_run(written_id)
     return losses

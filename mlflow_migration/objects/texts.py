@@ -92,6 +92,10 @@ class Texts:
         self._swaps = dict(zip(self._own, mine, strict=True))
         self.late = {key: swap(value, self._swaps) for key, value in self.late.items()}
 
+    def own(self) -> dict[str, str]:
+        """MLflow's own tags as they stand at the destination."""
+        return {key: value for key, value in {**self.early, **self.late}.items() if holds_ids(key)}
+
     def localized(self, file: File) -> File:
         return localized(file, self._swaps)
 

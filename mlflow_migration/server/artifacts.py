@@ -25,6 +25,8 @@ LIST = "/api/2.0/mlflow/artifacts/list"
 PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 PROXY_LIST = "/api/2.0/mlflow-artifacts/artifacts"
 GET = "/get-artifact"
+MODELS = "/api/2.0/mlflow/logged-models/"
+MODEL_FILES = "/ajax-api/2.0/mlflow/logged-models/"
 UPLOAD = "/ajax-api/2.0/mlflow/upload-artifact"
 UPLOAD_MOST = 10 * 1024 * 1024
 """The most bytes `upload-artifact` takes (MLflow's handler refuses more)."""
@@ -158,8 +160,12 @@ def _listed(rest: Rest, root: Root, folder: str) -> dict[str, Json] | None:
     if is_proxied(root.uri):
         found = rest.call("GET", PROXY_LIST, query={"path": _below(root.uri, folder)}).get("files", [])
         return {f"{folder}/{entry['path']}".lstrip("/"): entry for entry in found}
-    query = {"run_id": root.id, "path": folder} if folder else {"run_id": root.id}
-    entries = {str(entry["path"]): entry for entry in rest.call("GET", LIST, query=query).get("files", [])}
+    if root.kind == "logged_model":
+        route, query = f"{MODELS}{root.id}/artifacts/directories", {"artifact_directory_path": folder}
+    else:
+        route, query = LIST, {"run_id": root.id, "path": folder}
+    query = {key: value for key, value in query.items() if value}
+    entries = {str(entry["path"]): entry for entry in rest.call("GET", route, query=query).get("files", [])}
     # Some names (of spaces, "?" or ";" alone) MLflow takes for another folder, and lists that one, or nothing.
     if folder and not all(path.startswith(f"{folder}/") for path in entries or [""]):
         return None
@@ -171,9 +177,16 @@ def _reader(rest: Rest, root: Root, path: str) -> Iterator[BinaryIO]:
     if is_proxied(root.uri):
         open_at = partial(rest.open, PROXY + _proxied(root.uri, path), None)
     else:
-        open_at = partial(rest.open, GET, {"run_id": root.id, "path": path})
+        open_at = partial(rest.open, *_mediated(root, path))
     with closing(Download(open_at)) as download:
         yield download  # type: ignore[misc]
+
+
+def _mediated(root: Root, path: str) -> tuple[str, dict[str, str]]:
+    """Route and query that give an artifact the server reads from wherever it lies."""
+    if root.kind == "logged_model":
+        return f"{MODEL_FILES}{root.id}/artifacts/files", {"artifact_file_path": path}
+    return GET, {"run_id": root.id, "path": path}
 
 
 def put_file(rest: Rest, root: Root, path: str, file: File) -> None:
@@ -188,7 +201,7 @@ def put_file(rest: Rest, root: Root, path: str, file: File) -> None:
 
     if is_proxied(root.uri):
         rest.upload("PUT", PROXY + _proxied(root.uri, path), body, file.size)
-    elif file.size <= UPLOAD_MOST:
+    elif file.size <= UPLOAD_MOST and root.kind == "run":
         query = f"?run_uuid={quote(root.id, safe='')}&path={quote(path, safe='')}"
         rest.upload("POST", UPLOAD + query, body, file.size)
     else:

@@ -1,0 +1,94 @@
+"""Commands that move everything a server holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli.command import Command
+from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
+from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.options import Common
+from mlflow_migration.engine import selection as choose
+from mlflow_migration.pipeline import bundle_folder
+
+
+@click.command("export-all", cls=Command)
+@OUTPUT
+@TRACKING
+@options.run_choice
+@options.artifacts
+@options.moving
+@options.legacy("export-permissions", "use-threads")
+@click.option(
+    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
+)
+@options.common
+def export_all(**given: Any) -> int:
+    """Export everything a server holds to a bundle.
+
+    \b
+    Examples:
+      export-all --output-dir backup
+      export-all --output-dir backup --run-start-time 30d --tracking-uri http://old:5000
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    job = Job("export-all", options.selection_of(given, kinds=()))
+    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+
+
+@click.command("import-all", cls=Command)
+@INPUT
+@TRACKING
+@RENAME
+@options.writing
+@options.artifacts
+@options.moving
+@options.legacy("import-permissions", "use-threads")
+@options.common
+def import_all(**given: Any) -> int:
+    """Import everything a bundle holds. What is there already is not made twice.
+
+    \b
+    Examples:
+      import-all --input-dir backup
+      import-all --input-dir backup --dry-run --tracking-uri http://new:5000
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    bundle_folder(jobs.existing(given["input_dir"]))
+    job = _job("import-all", given)
+    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+
+
+@click.command("copy-all", cls=Command)
+@SRC
+@DST
+@RENAME
+@options.run_choice
+@options.writing
+@options.artifacts
+@options.moving
+@options.common
+def copy_all(**given: Any) -> int:
+    """Copy everything from server to server, nothing staged on disk.
+
+    \b
+    Examples:
+      copy-all --src-mlflow-uri http://old:5000 --dst-mlflow-uri http://new:5000
+      copy-all --src-mlflow-uri @dev --dst-mlflow-uri @prod --dry-run
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    return jobs.copy(_job("copy-all", given), common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+
+
+def _job(command: str, given: dict[str, Any]) -> Job:
+    names = choose.renames(given["experiment_rename_file"])
+    return Job(
+        command, options.selection_of(given, kinds=()), names, given["import_source_tags"], given["use_src_user_id"]
+    )
