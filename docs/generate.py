@@ -164,5 +164,6 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "comparing-document": values.comparing_document,
     "bundle-constants": lambda: table(("what", "value"), values.bundle_constants()),
     "quoted-names": lambda: table(("name at the server", "file name in the bundle"), values.quoted_names()),
+    "coverage": lambda: table(("kind", "since", "carried", "kept beside", "lost"), values.coverage()),
     "kinds": lambda: table(("kind", "in a bundle", "rows", "needs"), values.kinds()),
 }

@@ -105,6 +105,12 @@ def kinds() -> Iterator[tuple[str, str, str, str]]:
         yield name, f"`{name}.json`", ", ".join(f"`{row}.jsonl`" for row in kind.ROWS), ", ".join(kind.NEEDS)
 
 
+def coverage() -> Iterator[tuple[str, str, str, str, str]]:
+    for name, kind in KINDS.items():
+        told = kind.COVERAGE
+        yield f"`{name}`", told.since, told.carried, told.kept_beside, told.lost
+
+
 def bundle_constants() -> Iterator[tuple[str, str]]:
     yield "format version (`info.format` of the manifest)", f"`{layout.FORMAT}`"
     yield "manifest, written last", f"`{layout.MANIFEST}`"

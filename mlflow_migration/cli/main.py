@@ -18,7 +18,7 @@ from mlflow_migration.cli.experiments import (
     import_experiments,
 )
 from mlflow_migration.cli.runs import copy_run, export_run, import_run
-from mlflow_migration.cli.setup import completion, config
+from mlflow_migration.cli.setup import completion, config, kinds
 
 COMMANDS = (
     export_run,
@@ -39,6 +39,7 @@ COMMANDS = (
     id_map,
     doctor,
     config,
+    kinds,
     completion,
 )
 

@@ -1,4 +1,4 @@
-"""Commands about the tool itself: config show, completion."""
+"""Commands about the tool itself: config show, completion, kinds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from click.shell_completion import get_completion_class
 from mlflow_migration.cli.command import Command, Group
 from mlflow_migration.engine import config as settings
 from mlflow_migration.errors import DONE, UsageError
+from mlflow_migration.objects import KINDS
 
 
 @click.group("config", cls=Group)
@@ -67,4 +68,26 @@ def completion(ctx: click.Context, shell: str) -> int:
         raise UsageError(f"no completion for {shell}")
     root = ctx.find_root().command
     click.echo(found(root, {}, "mlflow-migration", "_MLFLOW_MIGRATION_COMPLETE").source())
+    return DONE
+
+
+@click.command("kinds", cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def kinds(as_json: bool) -> int:
+    """List the kinds of objects that are moved and verified, what of each arrives, and what can't.
+
+    \b
+    Examples:
+      kinds
+      kinds --json
+    """
+    if as_json:
+        rows = {name: vars(kind.COVERAGE) for name, kind in KINDS.items()}
+        click.echo(json.dumps({"ok": True, "exit_code": DONE, "command": "kinds", "kinds": rows}))
+        return DONE
+    for name, kind in KINDS.items():
+        click.echo(f"{name} (MLflow {kind.COVERAGE.since} and later)")
+        click.echo(f"  carried      {kind.COVERAGE.carried}")
+        click.echo(f"  kept beside  {kind.COVERAGE.kept_beside}")
+        click.echo(f"  lost         {kind.COVERAGE.lost}")
     return DONE

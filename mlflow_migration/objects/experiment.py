@@ -16,6 +16,12 @@ NAME = "experiment"
 NEEDS: tuple[str, ...] = ()
 PARENTS: tuple[str, ...] = ()
 ROWS: tuple[str, ...] = ()
+COVERAGE = kind.Coverage(
+    since="1.0",
+    carried="name, tags, description, deleted state",
+    kept_beside="id, creation and update time, artifact location (tags mlflow_migration.*)",
+    lost="nothing else",
+)
 NEW_IDS = True
 validate_row = kind.no_row
 swaps_of = kind.no_swaps

@@ -6,6 +6,7 @@ A kind without rows, artifacts or ids of its own takes the answers for that from
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from mlflow_migration.places import Ids, Live, Selection, Writing
@@ -18,6 +19,19 @@ FieldDifference = tuple[str, str, str]
 """Field, left value, right value."""
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """What becomes of a kind at a server, in words: of each part, which way it goes.
+
+    `since` is the first MLflow version that has the kind.
+    """
+
+    since: str
+    carried: str
+    kept_beside: str
+    lost: str
+
+
 class Kind(Protocol):
     """The verbs of a kind. A module implements it."""
 
@@ -28,6 +42,7 @@ class Kind(Protocol):
     """The kinds whose objects it belongs to: without them it isn't asked for. They are NEEDS and keys of `refs`."""
     ROWS: tuple[str, ...]
     """The names of its row streams."""
+    COVERAGE: Coverage
     NEW_IDS: bool
     """Whether a server gives it an id of its own, so that one object has two ids at two places."""
 

@@ -31,6 +31,13 @@ NAME = MODEL
 NEEDS: tuple[str, ...] = ("experiment", "run")
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ()
+COVERAGE = kind.Coverage(
+    since="3.0",
+    carried="name, type, status, run, params, tags, metrics with their datasets (NaN by the run's history), artifacts, "
+    "links with runs, deleted ones that a run gave out",
+    kept_beside="model id, creation and update time, artifact address, status message (tags mlflow_migration.*)",
+    lost="metrics whose run is gone, deleted ones that no run names, creator",
+)
 NEW_IDS = True
 validate_row = kind.no_row
 rows_summary = kind.no_rows_summary

@@ -11,6 +11,7 @@ from typing import Any
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects import points as series
+from mlflow_migration.objects.kind import Coverage
 from mlflow_migration.objects.model_links import ids_of, links_of, model_ids_in, swapped, tie
 from mlflow_migration.objects.model_links import localized as localized_models
 from mlflow_migration.objects.points import Outgoing, metrics_of
@@ -37,6 +38,13 @@ NAME = "run"
 NEEDS: tuple[str, ...] = ("experiment",)
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ("metrics",)
+COVERAGE = Coverage(
+    since="1.0",
+    carried="name, user, status, times, params, tags, every metric point, dataset inputs, models taken in and given "
+    "out, parents, artifacts, deleted state",
+    kept_beside="run id, experiment id, artifact address (tags mlflow_migration.*)",
+    lost="params over 6,000 characters, artifact names with # or a literal %xx, an empty name, source_* columns",
+)
 NEW_IDS = True
 validate_row = forms.validate_run_row
 rows_summary = series.rows_summary
