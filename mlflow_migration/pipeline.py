@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
 from mlflow_migration.engine import parallel
@@ -46,7 +47,7 @@ class LiveSource:
 class BundleSource:
     """A proven bundle to read from, with the selection applied here since a folder can't search."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | LegacyBundle) -> None:
         """Raises BundleError before anything is given on when the bundle isn't whole and sane."""
         self.bundle = bundle
         self.address = bundle.address
@@ -206,6 +207,6 @@ def failures(report: Report) -> list[Json]:
     ]
 
 
-def bundle_folder(path: Path) -> Bundle:
-    """A bundle to read. Raises BundleError where the folder isn't a whole one."""
-    return Bundle(path, tuple(KINDS))
+def bundle_folder(path: Path) -> Bundle | LegacyBundle:
+    """A bundle to read, or a folder of mlflow-export-import. Raises BundleError where the folder isn't a whole one."""
+    return LegacyBundle(path) if is_legacy(path) else Bundle(path, tuple(KINDS))

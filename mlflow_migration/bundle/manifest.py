@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mlflow_migration.bundle import layout
 from mlflow_migration.errors import BundleError
 from mlflow_migration.records import Json
@@ -77,7 +79,12 @@ def check_depth(value: Any, depth: int = 0) -> None:
 
 
 def broken(name: str, error: Exception) -> BundleError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The error for a file that isn't what it should be; of a form's faults the first, with its field."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return BundleError(f"{name} is broken", reason[:300], "get the bundle again from its source")
 
 
