@@ -17,6 +17,7 @@ from mlflow_migration.records import ORIGIN, Json, tags_of
 
 EXPERIMENT_ID = ORIGIN + "experiment_id"
 RUN_ID = ORIGIN + "run_id"
+MODEL_ID = ORIGIN + "model_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
 
@@ -187,6 +188,10 @@ def id_map(live: Live, visit: Callable[[Json], None]) -> None:
         tags = tags_of(head["data"].get("tags"))
         if RUN_ID in tags:
             visit(_row("run", tags, RUN_ID, (head["info"]["run_id"], head["info"].get("run_name", ""))))
+    for head in live.models.search(experiments):
+        tags = tags_of(head["info"].get("tags"))
+        if MODEL_ID in tags:
+            visit(_row("logged_model", tags, MODEL_ID, (head["info"]["model_id"], head["info"].get("name", ""))))
 
 
 def _row(kind: str, tags: dict[str, str], key: str, here: tuple[str, str]) -> Json:

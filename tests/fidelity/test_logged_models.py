@@ -188,3 +188,13 @@ def test_experiments_that_come_one_by_one_are_tied_in_the_end(
     run_tool("copy-experiment", *places, "--experiment", "training").expect(0)
     run_tool("copy-experiment", *places, "--experiment", "evaluation").expect(0)
     assert facts(destination) == facts(empty_source)
+
+
+def test_the_id_map_lists_models_too(empty_source: Server, made: Made, destination: Server, run_tool: Tool) -> None:
+    copy(run_tool, empty_source, destination)
+    rows = json.loads(run_tool("id-map", destination.url, "--json").expect(0).stdout)
+    found = {row["source_id"]: row["destination_id"] for row in rows if row["kind"] == "logged_model"}
+    query = "SELECT model_id FROM logged_models WHERE name = ?"
+    for name in ("best", "pending", "failed", "of gone"):
+        ((model_id,),) = servers.select(destination, query, name)
+        assert found[made.models[name]] == model_id
