@@ -67,8 +67,14 @@ class Tool:
 
     def __call__(self, *args: str | Path, env: Mapping[str, str] | None = None, timeout: float = 240) -> Outcome:
         """Run one command to its end."""
+        return self.module("mlflow_migration", *args, env=env, timeout=timeout)
+
+    def module(
+        self, name: str, *args: str | Path, env: Mapping[str, str] | None = None, timeout: float = 240
+    ) -> Outcome:
+        """Run `python -m name` to its end."""
         self.home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "mlflow_migration", *map(str, args)]
+        command = [sys.executable, "-m", name, *map(str, args)]
         done = subprocess.run(
             command,
             cwd=self.home,

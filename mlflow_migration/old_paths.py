@@ -1,0 +1,56 @@
+"""Module paths that users of mlflow-export-import run: `python -m mlflow_migration.run.export_run` and the like.
+
+One table instead of folders full of stubs: a finder, asked last, gives each of these names a module that runs its
+command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+
+ROOT = "mlflow_migration."
+COMMANDS = {
+    "bulk.export_all": "everything:export_all",
+    "bulk.export_experiments": "experiments:export_experiments",
+    "bulk.import_experiments": "experiments:import_experiments",
+    "copy.copy_run": "runs:copy_run",
+    "experiment.export_experiment": "experiments:export_experiment",
+    "experiment.import_experiment": "experiments:import_experiment",
+    "run.export_run": "runs:export_run",
+    "run.import_run": "runs:import_run",
+}
+"""Old path → module and function of `mlflow_migration.cli`."""
+PACKAGES = frozenset(path.partition(".")[0] for path in COMMANDS)
+
+
+class _Loader(InspectLoader):
+    def is_package(self, fullname: str) -> bool:
+        return fullname.removeprefix(ROOT) in PACKAGES
+
+    def get_source(self, fullname: str) -> str:
+        command = COMMANDS.get(fullname.removeprefix(ROOT))
+        if command is None:
+            return ""
+        module, _, function = command.partition(":")
+        return f"from {ROOT}cli.{module} import {function} as main\n\nif __name__ == '__main__':\n    main()\n"
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        name = fullname.removeprefix(ROOT)
+        if not fullname.startswith(ROOT) or (name not in COMMANDS and name not in PACKAGES):
+            return None
+        return spec_from_loader(fullname, _Loader(), origin="mlflow_migration.old_paths", is_package=name in PACKAGES)
+
+
+def install() -> None:
+    """Let Python find the old paths; once."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
