@@ -306,6 +306,10 @@ class _Maker:
             if whole and self.shelf.highest == number:
                 return self._whole(made, (*_static_losses(self.record), *target.losses, *losses))
             self.sink.registry.delete_version(self.shelf.name, made["version"])
+        twin = self.sink.registry.get_version(self.shelf.name, str(number))
+        if twin is not None and tags_of(twin.get("tags")).get(SOURCE_VERSION) == origin(self.record):
+            # A network delivered the request twice: the first one made the version, the answer was the second one's.
+            return self._whole(twin, (*_static_losses(self.record), *target.losses, *losses))
         raise _past(self.shelf, number)
 
     def _whole(self, made: Json, losses: tuple[Loss, ...]) -> Written:
