@@ -158,7 +158,7 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
 
 
 def _write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
-    source_name = record.refs[family.model]
+    source_name = record.head["name"]
     name = job.model_names.get(source_name, source_name)
     stands = ids.once(registry.standing_of(name), registry.unknown)
     if stands is None:

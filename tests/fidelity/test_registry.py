@@ -57,8 +57,8 @@ def seed(server: Server) -> Seeds:
     wine = "wine é 'q' x.y"
     for number in range(1, 6):
         version(api, wine, folder, run_id=run_id, description=f"no. {number}", tags=pairs(n=str(number)))
-    for number in ("1", "3", "4"):
-        api.call("DELETE", rest.API + "model-versions/delete", json={"name": wine, "version": number})
+    for gap in ("1", "3", "4"):
+        api.call("DELETE", rest.API + "model-versions/delete", json={"name": wine, "version": gap})
     version(
         api, wine, f"runs:/{run_id}/model", run_id=run_id, run_link="http://old:5000/#/runs/1", tags=pairs(run=run_id)
     )
@@ -69,8 +69,8 @@ def seed(server: Server) -> Seeds:
     api.post("model-versions/transition-stage", name=wine, version="2", stage="Production", **stage)
     api.post("model-versions/transition-stage", name=wine, version="5", stage="Production", **stage)
     api.post("model-versions/transition-stage", name=wine, version="6", stage="Archived", **stage)
-    for alias, number in (("champion", "5"), ("old", "2"), ("also_5", "5")):
-        api.post("registered-models/alias", name=wine, alias=alias, version=number)
+    for alias, of in (("champion", "5"), ("old", "2"), ("also_5", "5")):
+        api.post("registered-models/alias", name=wine, alias=alias, version=of)
     # "a copy" comes before the model it was copied from in every listing.
     api.post("registered-models/create", name="a copy", tags=pairs(copied="yes"))
     version(api, "a copy", f"models:/{wine.replace(' ', ' ')}/5")
@@ -121,7 +121,7 @@ def expected(source: Server, destination: Server) -> dict[str, list[tuple[Any, .
     arrived = {old: (new, uri) for old, new, uri in servers.select(destination, query, OWN + "run_id")}
     mine = dict(servers.select(source, "SELECT run_uuid, artifact_uri FROM runs"))
     ids = {old: new for old, (new, _) in arrived.items()}
-    uris = {mine[old]: uri for old, (_, uri) in arrived.items()}
+    uris: dict[str, str] = {mine[old]: uri for old, (_, uri) in arrived.items()}
     names = "SELECT name, experiment_id FROM experiments"
     there = dict(servers.select(destination, names))
     numbers = {str(number): str(there[name]) for name, number in servers.select(source, names) if name in there}

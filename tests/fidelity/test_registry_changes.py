@@ -1,5 +1,6 @@
 """A registry that changes, is renamed, interrupted, or meets another one at the destination."""
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,11 +20,12 @@ from mlflow_migration.report import Report
 from tests import databases, rest, servers
 from tests.conftest import Tool
 from tests.contract.test_places import live
-from tests.faults.proxy import Proxy, cut_after, on, twice
+from tests.faults.proxy import Proxy, cut_after, on, status, twice
 from tests.fidelity.test_copy import between
 from tests.fidelity.test_registry import COPY, PROMPT, expected, pairs, registry, same, seed, verified, version
 from tests.rest import Api, Json
 from tests.servers import Server
+from tests.unit.test_bundle_tampering import Folder
 
 WINE = "wine é 'q' x.y"
 
@@ -273,3 +275,69 @@ def test_a_copy_of_a_copy_comes_back_to_where_it_was(ends: Ends) -> None:
     report = Ends(ends.destination, ends.source, ends.tool).copy()
     assert {key: rows for key, rows in databases.dump(ends.source).items() if "model" in key} == before
     assert report["kinds"]["model_version"]["skipped"] == 6
+
+
+def test_versions_of_logged_models_point_at_the_destinations_ones(
+    ends: Ends, api: Api, there: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = []
+    for one in (there, api):
+        body = {"name": "lm", "experiment_id": "0"}
+        models.append(one.post("logged-models", **body)["model"]["info"])
+    new, old = models
+    api.post("registered-models/create", name="m")
+    for source in (f"models:/{old['model_id']}", old["artifact_uri"]):
+        version(api, "m", source, model_id=old["model_id"])
+        version(api, "m", "s3://bucket/gap")
+    api.call("DELETE", rest.API + "model-versions/delete", json={"name": "m", "version": "2"})
+    get = Lineage.get
+
+    def known(self: Lineage, kind: str, source_id: str) -> str | None:
+        pair = ("logged_model", old["model_id"])
+        return str(new["model_id"]) if (kind, source_id) == pair else get(self, kind, source_id)
+
+    monkeypatch.setattr(Lineage, "get", known)
+    library = Library(tmp_path / "state")
+    selection = Selection(kinds=("registered_model", "model_version"))
+    assert library.copy(ends.source, ends.destination, selection).kinds["model_version"]["done"] == 3
+    sources = servers.select(ends.destination, "SELECT version, source FROM model_versions ORDER BY 1")
+    assert sources[0] == (1, f"models:/{new['model_id']}")
+    assert sources[2:] == [(3, new["artifact_uri"]), (4, "s3://bucket/gap")]
+    assert library.copy(ends.source, ends.destination, selection).kinds["model_version"]["same"] == 3
+
+
+def test_a_server_without_a_registry_has_no_models(ends: Ends) -> None:
+    with Proxy(ends.source.url) as proxy:
+        proxy.add(status(404, "ENDPOINT_NOT_FOUND"), on("GET", "registered-models/search"), times=None)
+        proxy.add(status(404, "ENDPOINT_NOT_FOUND"), on("GET", "model-versions/search"), times=None)
+        places = ("--src-mlflow-uri", proxy.url, "--dst-mlflow-uri", ends.destination.url)
+        ends.tool(*COPY, *places).expect(0)
+    assert registry(ends.destination)["model"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": "-1"}, "version"),
+        ({"version": "3"}, "belongs into"),
+        ({"tags": [PROMPT]}, "it is no model_version"),
+        ({"name": "../out"}, "belongs into"),
+    ],
+)
+def test_a_bundle_that_lies_about_a_version_is_refused(
+    ends: Ends, api: Api, tmp_path: Path, change: Json, words: str
+) -> None:
+    api.post("registered-models/create", name="m")
+    version(api, "m", "s3://bucket/1")
+    bundle = tmp_path / "bundle"
+    place = ("--tracking-uri", ends.source.url, "--experiments", "all", "--output-dir", bundle)
+    ends.tool("export-experiments", *place).expect(0)
+    path = bundle / "models" / "m" / "1" / "model_version.json"
+    head = json.loads(path.read_text("utf-8"))
+    head["mlflow"].update(change)
+    path.write_text(json.dumps(head), "utf-8")
+    Folder(bundle).seal()
+    target = ("--tracking-uri", ends.destination.url, "--input-dir", bundle)
+    outcome = ends.tool("import-experiments", *target).expect(4)
+    assert words in outcome.stderr
+    assert registry(ends.destination)["model"] == []
