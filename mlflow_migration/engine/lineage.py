@@ -19,6 +19,7 @@ EXPERIMENT_ID = ORIGIN + "experiment_id"
 RUN_ID = ORIGIN + "run_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
+MODEL_NAME = ORIGIN + "model_name"
 
 T = TypeVar("T")
 
@@ -187,6 +188,11 @@ def id_map(live: Live, visit: Callable[[Json], None]) -> None:
         tags = tags_of(head["data"].get("tags"))
         if RUN_ID in tags:
             visit(_row("run", tags, RUN_ID, (head["info"]["run_id"], head["info"].get("run_name", ""))))
+    for kind, prompts in (("registered_model", False), ("prompt", True)):
+        for head in live.registry.search_models(prompts):
+            tags = tags_of(head.get("tags"))
+            if MODEL_NAME in tags:
+                visit(_row(kind, tags, MODEL_NAME, (head["name"], head["name"])))
 
 
 def _row(kind: str, tags: dict[str, str], key: str, here: tuple[str, str]) -> Json:

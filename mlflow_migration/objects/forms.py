@@ -10,6 +10,8 @@ from mlflow_migration.records import Json
 
 NUMBER = (int, float)
 POINT = len(("step", "timestamp", "value"))
+NUMBER_OF_VERSION = r"^[1-9][0-9]{0,5}$"
+"""Each number below a version's has to be made at a destination: a bundle must not ask for billions."""
 
 
 class _Pair(BaseModel):
@@ -89,7 +91,7 @@ def validate_run_row(name: str, row: Json) -> None:
 
 class _Alias(BaseModel):
     alias: str = Field(min_length=1)
-    version: str = Field(pattern=r"^[1-9][0-9]{0,9}$")
+    version: str = Field(pattern=NUMBER_OF_VERSION)
 
 
 class RegisteredModel(BaseModel):
@@ -105,7 +107,7 @@ class ModelVersion(BaseModel):
     """A version as the REST API shows it; further fields are kept but not looked at."""
 
     name: str = Field(min_length=1)
-    version: str = Field(pattern=r"^[1-9][0-9]{0,9}$")
+    version: str = Field(pattern=NUMBER_OF_VERSION)
     source: str = ""
     run_id: str | None = None
     run_link: str | None = None

@@ -20,8 +20,8 @@ LOGGED_MODEL = "logged_model"
 VERSION = "version"
 SOURCE_MODEL = ORIGIN + "source_model"
 """On a version made from another version: the name its model had before a rename."""
-NEEDING_A_RUN = frozenset({"", "file", "mlflow-artifacts", "http", "https", "runs"})
-"""Schemes of addresses that a server takes only together with the run they lie in."""
+NEEDING_AN_OWNER = frozenset({"", "file", "mlflow-artifacts", "http", "https", "runs", "models"})
+"""Schemes of addresses that a server takes only together with the run or logged model they belong to."""
 _FOLDER_OF_MODEL = re.compile(r".*/models/(m-[0-9a-f]{32})/artifacts(?=/|$)")
 _FOLDER_OF_RUN = re.compile(r".*/([0-9a-f]{32})/artifacts(?=/|$)")
 _RUNS = re.compile(r"runs:/+([^/]+)")
@@ -87,6 +87,8 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
         return Target(_of_run(sink, source, address, ids), run or run_at(ids, address.id) or "", losses=losses)
     if address.kind == LOGGED_MODEL:
         there = ids.get(LOGGED_MODEL, address.id)
+        if not there and urlsplit(source).scheme not in NEEDING_AN_OWNER:
+            return Target(source, run, losses=losses)
         if not there:
             raise NotFoundError("what it was made of is not at the destination", f"logged model {address.id}", BRING)
         root = f"models:/{there}"
@@ -102,7 +104,7 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
 def _of_run(sink: Live, source: str, address: Address, ids: Ids) -> str:
     there = run_at(ids, address.id)
     if there is None:
-        if urlsplit(source).scheme not in NEEDING_A_RUN:
+        if urlsplit(source).scheme not in NEEDING_AN_OWNER:
             return source
         raise NotFoundError("what it was made of is not at the destination", f"run {address.id}", BRING)
     return (_artifact_uri(sink, there, ids) if address.folder else f"runs:/{there}") + address.rest

@@ -48,10 +48,13 @@ def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]
     """The versions of the selected models, in the order of writing."""
     patterns = family.chosen(selection)
     plain = patterns and not any(char in pattern for pattern in patterns for char in "*?[")
-    for name in patterns if plain else ("",):
-        heads = filter(family.takes, source.registry.search_versions(family.prompts, name))
-        found = (_record(family, head) for head in heads)
-        yield from choose(family, found, selection, source.address)
+    found = (
+        _record(family, head)
+        for name in (patterns if plain else ("",))
+        for head in source.registry.search_versions(family.prompts, name)
+        if family.takes(head)
+    )
+    return choose(family, found, selection, source.address)
 
 
 def record(family: Family, source: Live, id_: str, selection: Selection) -> Record | None:
