@@ -14,7 +14,7 @@ from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects.kind import Known
 from mlflow_migration.places import Ids, Live, Selection, Writing
-from mlflow_migration.records import ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
+from mlflow_migration.records import LINEAGE, ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
 
 IS_PROMPT = "mlflow.prompt.is_prompt"
 EXPERIMENTS = "_mlflow_experiment_ids"
@@ -24,6 +24,8 @@ SOURCE_NAME = ORIGIN + "model_name"
 SOURCE_VERSION = ORIGIN + "model_version"
 KEPT = ("creation_timestamp", "last_updated_timestamp")
 """What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
+OWN_FIELDS = frozenset({"tags", "aliases", "description"})
+"""Fields that arrive as such, so that no lineage tag repeats them."""
 TAKEN = "RESOURCE_ALREADY_EXISTS"
 ITSELF = "it is the source itself, or what the source's was made from"
 RENAME = "give it another name with --model-rename-file"
@@ -161,6 +163,13 @@ def kept(head: Json) -> dict[str, str]:
     }
 
 
+def lineage(head: Json, job: Writing) -> dict[str, str]:
+    """The lineage tags, where they are asked for."""
+    if not job.lineage:
+        return {}
+    return {f"{LINEAGE}field.{key}": str(value) for key, value in head.items() if key not in OWN_FIELDS}
+
+
 def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the model, or bring the one of that name up to date; aliases are left for the second pass.
 
@@ -170,6 +179,7 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
     tags, losses = _tags(record, ids, job)
     theirs = tags_of(record.head.get("tags"))
     marks = {SOURCE: theirs.get(SOURCE) or job.source, SOURCE_NAME: origin(record), **kept(record.head)}
+    marks.update(lineage(record.head, job))
     head = sink.registry.get_model(name)
     if head is None and not job.dry_run:
         head = _create(sink, name, record.head.get("description") or "", {**tags, **marks})

@@ -272,7 +272,8 @@ def _stage(sink: Live, name: str, version: str, stage: str) -> list[Loss]:
 
 
 def _marks(record: Record, job: Writing) -> dict[str, str]:
-    return {SOURCE_VERSION: origin(record), **registry.kept(record.head), **sources.marks(record, job)}
+    kept = {**registry.kept(record.head), **registry.lineage(record.head, job)}
+    return {SOURCE_VERSION: origin(record), **kept, **sources.marks(record, job)}
 
 
 def _tags(record: Record, ids: Ids) -> tuple[dict[str, str], list[Loss]]:

@@ -112,6 +112,18 @@ def test_what_changes_at_the_source_is_brought_up_to_date(ends: Ends, api: Api) 
     assert result["ok"], result["differences"]
 
 
+def test_lineage_tags_are_added_where_they_are_asked_for(ends: Ends) -> None:
+    seeds = seed(ends.source)
+    ends.tool(*COPY, *between(ends.source, ends.destination), "--import-source-tags").expect(0)
+    query = "SELECT value FROM model_version_tags WHERE name = ? AND version = 5 AND key = 'mlflow_exim.field.run_id'"
+    assert servers.select(ends.destination, query, WINE) == [(seeds.run,)]
+    before = databases.dump(ends.destination)
+    ends.tool(*COPY, *between(ends.source, ends.destination), "--import-source-tags").expect(0)
+    assert databases.dump(ends.destination) == before
+    result = verified(ends.tool, ends.source, ends.destination)
+    assert result["ok"], result["differences"]
+
+
 def test_verify_sees_what_differs(ends: Ends, there: Api) -> None:
     seed(ends.source)
     ends.copy()
