@@ -28,7 +28,7 @@ DETAILED = 500
 VALUE_SHOWN = 120
 FIELDS = {"param": "params.", "tag": "tags.", "metric": "metrics.", "artifact": "artifacts.", "name": "run_name"}
 """The fields in which a loss of that kind shows."""
-LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId")
+LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from mlflow_migration.records import File, Files, Json, Record, Rows, Written
@@ -27,6 +27,7 @@ class Selection:
     """What of a place is asked for.
 
     `kinds`: empty for all. `experiments`: names, ids or globs, empty for all.
+    `models`, `prompts`: names or globs, empty for all.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     """
@@ -41,6 +42,8 @@ class Selection:
     nested: bool = False
     files: str = "copy"
     max_file: int | None = None
+    models: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
 
     def takes(self, kind: str) -> bool:
         """Whether objects of a kind are asked for."""
@@ -60,7 +63,8 @@ class Selection:
 
 @dataclass(frozen=True)
 class Writing:
-    """How objects are to be written. `names` maps a source experiment's name to the destination's;
+    """How objects are to be written. `names` maps a source experiment's name to the destination's, `model_names` that
+    of a registered model or prompt;
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size."""
 
     source: str
@@ -69,6 +73,7 @@ class Writing:
     source_user: bool = True
     dry_run: bool = False
     checksum: bool = False
+    model_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -138,11 +143,44 @@ class LoggedModelCalls(Protocol):
     def exist(self) -> bool: ...
 
 
+class RegistryCalls(Protocol):
+    """The model registry of a running MLflow. Prompts are registered models and versions with a tag of their own."""
+
+    def search_models(self, prompts: bool) -> Iterator[Json]: ...
+
+    def get_model(self, name: str) -> Json | None: ...
+
+    def create_model(self, name: str, description: str, tags: Mapping[str, str]) -> None: ...
+
+    def update_model(self, name: str, description: str) -> None: ...
+
+    def set_model_tag(self, name: str, key: str, value: str) -> None: ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+    def search_versions(self, prompts: bool, name: str = "") -> Iterator[Json]: ...
+
+    def get_version(self, name: str, version: str) -> Json | None: ...
+
+    def create_version(self, body: Json, origin: tuple[str, str]) -> Json: ...
+
+    def update_version(self, name: str, version: str, description: str) -> None: ...
+
+    def set_version_tag(self, name: str, version: str, tag: tuple[str, str]) -> None: ...
+
+    def set_stage(self, name: str, version: str, stage: str) -> None: ...
+
+    def delete_version(self, name: str, version: str) -> None: ...
+
+    def logged_model_uri(self, model_id: str) -> str: ...
+
+
 class Live(Protocol):
     """A running MLflow, spoken to in plain JSON heads and lazy rows; calls are named after MLflow's REST methods."""
 
     address: str
     abilities: Abilities
+    registry: RegistryCalls
 
     @property
     def models(self) -> LoggedModelCalls: ...

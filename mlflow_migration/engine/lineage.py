@@ -20,6 +20,7 @@ RUN_ID = ORIGIN + "run_id"
 MODEL_ID = ORIGIN + "model_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
+MODEL_NAME = ORIGIN + "model_name"
 
 T = TypeVar("T")
 
@@ -192,6 +193,11 @@ def id_map(live: Live, visit: Callable[[Json], None]) -> None:
         tags = tags_of(head["info"].get("tags"))
         if MODEL_ID in tags:
             visit(_row("logged_model", tags, MODEL_ID, (head["info"]["model_id"], head["info"].get("name", ""))))
+    for kind, prompts in (("registered_model", False), ("prompt", True)):
+        for head in live.registry.search_models(prompts):
+            tags = tags_of(head.get("tags"))
+            if MODEL_NAME in tags:
+                visit(_row(kind, tags, MODEL_NAME, (head["name"], head["name"])))
 
 
 def _row(kind: str, tags: dict[str, str], key: str, here: tuple[str, str]) -> Json:

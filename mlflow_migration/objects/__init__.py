@@ -4,10 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlflow_migration.objects import experiment, logged_model, run
+from mlflow_migration.objects import (
+    evaluation_dataset,
+    experiment,
+    issue,
+    label_schema,
+    logged_model,
+    model_version,
+    prompt,
+    prompt_version,
+    registered_model,
+    review_queue,
+    run,
+    scorer,
+    trace,
+    webhook,
+)
 from mlflow_migration.objects.kind import Kind
 
-_IN_ORDER: tuple[Kind, ...] = (experiment, run, logged_model)
+_IN_ORDER: tuple[Kind, ...] = (
+    experiment,
+    run,
+    logged_model,
+    registered_model,
+    model_version,
+    prompt,
+    prompt_version,
+    issue,
+    trace,
+    evaluation_dataset,
+    scorer,
+    label_schema,
+    review_queue,
+    webhook,
+)
 KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 """Every kind, in the order of writing: what a kind NEEDS comes before it."""
 

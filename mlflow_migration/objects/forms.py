@@ -10,6 +10,8 @@ from mlflow_migration.records import Json
 
 NUMBER = (int, float)
 POINT = len(("step", "timestamp", "value"))
+NUMBER_OF_VERSION = r"^[1-9][0-9]{0,5}$"
+"""Each number below a version's has to be made at a destination: a bundle must not ask for billions."""
 
 
 class _Pair(BaseModel):
@@ -135,3 +137,30 @@ def validate_run_row(name: str, row: Json) -> None:
             or not (-(1 << 63) <= point[0] < 1 << 63 and -(1 << 63) <= point[1] < 1 << 63)
         ):
             raise ValueError(f"not a [step, timestamp, value]: {str(point)[:100]}")
+
+
+class _Alias(BaseModel):
+    alias: str = Field(min_length=1)
+    version: str = Field(pattern=NUMBER_OF_VERSION)
+
+
+class RegisteredModel(BaseModel):
+    """A model or prompt as the REST API shows it; further fields are kept but not looked at."""
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    tags: list[_Pair] = []
+    aliases: list[_Alias] = []
+
+
+class ModelVersion(BaseModel):
+    """A version as the REST API shows it; further fields are kept but not looked at."""
+
+    name: str = Field(min_length=1)
+    version: str = Field(pattern=NUMBER_OF_VERSION)
+    source: str = ""
+    run_id: str | None = None
+    run_link: str | None = None
+    description: str | None = None
+    current_stage: Literal["None", "Staging", "Production", "Archived"] = "None"
+    tags: list[_Pair] = []

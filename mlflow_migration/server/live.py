@@ -9,11 +9,12 @@ from http import HTTPStatus
 import tenacity
 
 from mlflow_migration.errors import ServerError, UsageError
-from mlflow_migration.places import Abilities, Root
+from mlflow_migration.places import Abilities, RegistryCalls, Root
 from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.logged_models import LoggedModels
+from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Look, Rest
 
 RUNS_PER_PAGE = 200
@@ -38,6 +39,7 @@ class Server:
         self._histories = Histories(rest)
         self.models = LoggedModels(rest)
         self.abilities = Abilities()
+        self.registry: RegistryCalls = Registry(rest)
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow."""

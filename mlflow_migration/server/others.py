@@ -49,11 +49,7 @@ def _of_experiments(rest: Rest, ids: list[str]) -> dict[str, int | None]:
 
 
 def _of_server(rest: Rest) -> dict[str, int | None]:
-    models = "/api/2.0/mlflow/registered-models/search"
-    prompts = {"filter": "tags.`mlflow.prompt.is_prompt` = 'true'", "max_results": str(MOST)}
     return {
-        "registered_model": _count(rest, models, query={"max_results": str(MOST)}),
-        "prompt": _count(rest, models, query=prompts),
         "issue": _count(rest, "/api/3.0/mlflow/issues/search", {"max_results": MOST}),
         "webhook": _count(rest, "/api/2.0/mlflow/webhooks", query={"max_results": str(MOST)}),
     }

@@ -196,13 +196,19 @@ def test_names_a_proxy_cannot_carry_survive_between_plain_folders_or_are_named(
     assert not any("sp ace" in text for text in lost)
 
 
+WEBHOOK = (
+    "INSERT INTO webhooks (webhook_id, name, url, status, creation_timestamp, last_updated_timestamp)"
+    " VALUES ('w', 'a hook', 'https://example.org', 'ACTIVE', 1, 1)"
+)
+
+
 def test_a_kind_not_carried_yet_is_named_and_fails_unless_waived(journey: Journey) -> None:
-    servers.execute(journey.source, "INSERT INTO registered_models (name, creation_time) VALUES ('a model', 1)")
+    servers.execute(journey.source, WEBHOOK)
     code, report = journey.copy()
     assert code == 1
     (row,) = [row for row in report["rows"] if row["state"] == "unsupported"]
-    assert row["kind"] == "registered_model"
-    assert journey.copy("--allow-loss", "registered_model")[0] == 0
+    assert row["kind"] == "webhook"
+    assert journey.copy("--allow-loss", "webhook")[0] == 0
     assert journey.copy("--allow-loss", "all")[0] == 0
 
 

@@ -1,0 +1,28 @@
+"""Versions of registered models: number, source, run, stage, description, tags."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mlflow_migration.objects import kind, versions
+from mlflow_migration.objects.registry import MODELS
+
+NAME = MODELS.version
+NEEDS: tuple[str, ...] = ("run", "registered_model")
+PARENTS: tuple[str, ...] = ("registered_model",)
+ROWS: tuple[str, ...] = ()
+NEW_IDS = False
+"""A name is the identity everywhere, and a version's number with it."""
+validate = partial(versions.validate, MODELS)
+read = partial(versions.read, MODELS)
+record = partial(versions.record, MODELS)
+choose = partial(versions.choose, MODELS)
+write = partial(versions.write, MODELS)
+link = kind.no_link
+portable = versions.portable
+origin = versions.origin
+swaps_of = versions.swaps_of
+validate_row = kind.no_row
+comparable = kind.same_file
+rows_summary = kind.no_rows_summary
+differing_rows = kind.no_differing_rows

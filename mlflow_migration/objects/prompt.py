@@ -1,0 +1,28 @@
+"""Prompts: description, tags, aliases, the experiments they belong to."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mlflow_migration.objects import kind, registry
+from mlflow_migration.objects.registry import PROMPTS
+
+NAME = PROMPTS.model
+NEEDS: tuple[str, ...] = ("experiment",)
+PARENTS: tuple[str, ...] = ()
+ROWS: tuple[str, ...] = ()
+NEW_IDS = False
+"""A name is the identity everywhere, and a version's number with it."""
+validate = partial(registry.validate, PROMPTS)
+read = partial(registry.read, PROMPTS)
+record = partial(registry.record, PROMPTS)
+choose = partial(registry.choose, PROMPTS)
+write = partial(registry.write, PROMPTS)
+link = registry.link
+portable = registry.portable
+origin = registry.origin
+swaps_of = registry.swaps_of
+validate_row = kind.no_row
+comparable = kind.same_file
+rows_summary = kind.no_rows_summary
+differing_rows = kind.no_differing_rows

@@ -1,0 +1,28 @@
+"""Registered models: description, tags, aliases."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mlflow_migration.objects import kind, registry
+from mlflow_migration.objects.registry import MODELS
+
+NAME = MODELS.model
+NEEDS: tuple[str, ...] = ("experiment",)
+PARENTS: tuple[str, ...] = ()
+ROWS: tuple[str, ...] = ()
+NEW_IDS = False
+"""A name is the identity everywhere, and a version's number with it."""
+validate = partial(registry.validate, MODELS)
+read = partial(registry.read, MODELS)
+record = partial(registry.record, MODELS)
+choose = partial(registry.choose, MODELS)
+write = partial(registry.write, MODELS)
+link = registry.link
+portable = registry.portable
+origin = registry.origin
+swaps_of = registry.swaps_of
+validate_row = kind.no_row
+comparable = kind.same_file
+rows_summary = kind.no_rows_summary
+differing_rows = kind.no_differing_rows

@@ -1,0 +1,288 @@
+"""What registered models and prompts have in common: MLflow keeps a prompt as a registered model with a tag.
+
+A model's name is its identity. At a destination it is known as the same one by two origin tags: the place and the
+name it had where it was made, which stay the same however often it is copied on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
+from mlflow_migration.objects import experiment, forms
+from mlflow_migration.objects.kind import Known
+from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.records import LINEAGE, ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
+
+IS_PROMPT = "mlflow.prompt.is_prompt"
+EXPERIMENTS = "_mlflow_experiment_ids"
+"""A prompt's experiments, as ",8,9,"."""
+SOURCE = ORIGIN + "source"
+SOURCE_NAME = ORIGIN + "model_name"
+SOURCE_VERSION = ORIGIN + "model_version"
+KEPT = ("creation_timestamp", "last_updated_timestamp")
+"""What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
+OWN_FIELDS = frozenset({"tags", "aliases", "description"})
+"""Fields that arrive as such, so that no lineage tag repeats them."""
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+ITSELF = "it is the source itself, or what the source's was made from"
+RENAME = "give it another name with --model-rename-file"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Registered models or prompts: the names of the two kinds, and the folder of a bundle they lie in."""
+
+    model: str
+    version: str
+    folder: str
+    prompts: bool
+
+    def chosen(self, selection: Selection) -> tuple[str, ...]:
+        """The names and globs that are asked for; empty for all."""
+        return selection.prompts if self.prompts else selection.models
+
+    def takes(self, head: Json) -> bool:
+        """Whether an object is one of this family."""
+        return is_prompt(head) == self.prompts
+
+
+MODELS = Family("registered_model", "model_version", "models", prompts=False)
+PROMPTS = Family("prompt", "prompt_version", "prompts", prompts=True)
+
+
+def is_prompt(head: Json) -> bool:
+    """Whether a registered model or version is a prompt's, in MLflow's own words."""
+    return tags_of(head.get("tags")).get(IS_PROMPT, "").lower() == "true"
+
+
+def validate(family: Family, head: Json) -> Identity:
+    """Check a model's head from outside; its home and id. Raises ValueError."""
+    name = forms.RegisteredModel.model_validate(head).name
+    if not family.takes(head):
+        raise ValueError(f"it is no {family.model}")
+    return (family.folder, name), name
+
+
+def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]:
+    """The selected models with tags and aliases. Raises NotFoundError when one that was named isn't there."""
+    heads = filter(family.takes, source.registry.search_models(family.prompts))
+    return choose(family, (_record(family, head) for head in heads), selection, source.address)
+
+
+def record(family: Family, source: Live, name: str, selection: Selection) -> Record | None:
+    """One model by name, or None."""
+    head = source.registry.get_model(name)
+    return _record(family, head) if head and family.takes(head) else None
+
+
+def choose(family: Family, records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+    """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
+    patterns = family.chosen(selection)
+    unmet = set(patterns)
+    for each in records:
+        unmet -= {pattern for pattern in unmet if _matches(pattern, each.name)}
+        if named(patterns, each.name):
+            yield each
+    if unmet:
+        raise NotFoundError(
+            f"no such {family.model}: {', '.join(repr(name) for name in sorted(unmet))}",
+            f"at {where}",
+            "check the name: upper and lower case differ",
+        )
+
+
+def named(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether a name is asked for."""
+    return not patterns or any(_matches(pattern, name) for pattern in patterns)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return pattern == name or (any(char in pattern for char in "*?[") and fnmatch.fnmatchcase(name, pattern))
+
+
+def _record(family: Family, head: Json) -> Record:
+    # The latest versions are records of their own.
+    kept = {key: value for key, value in head.items() if key != "latest_versions"}
+    return Record(family.model, head["name"], head["name"], (family.folder, head["name"]), kept)
+
+
+def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
+    """What must be equal at both ends: the name may be another one after a rename."""
+    tags = without_origin(tags_of(record.head.get("tags")))
+    if EXPERIMENTS in tags:
+        shared = [experiment.shared_id(id_) for id_ in _listed(tags[EXPERIMENTS])]
+        tags[EXPERIMENTS] = ",".join(sorted((swaps or {}).get(id_, id_) for id_ in shared))
+    return {"description": record.head.get("description") or "", "tags": tags, "aliases": aliases(record.head)}
+
+
+def swaps_of(record: Record, known: Known) -> dict[str, str]:
+    """What turns the experiments' ids into those that both ends share."""
+    listed = _listed(tags_of(record.head.get("tags")).get(EXPERIMENTS, ""))
+    return {id_: known(id_) or id_ for id_ in map(experiment.shared_id, listed)}
+
+
+def origin(record: Record) -> str:
+    """The name of the model this one came from in the first place, or its own."""
+    return tags_of(record.head.get("tags")).get(SOURCE_NAME) or record.id
+
+
+def aliases(head: Json) -> dict[str, str]:
+    """Alias → version."""
+    return {entry["alias"]: str(entry["version"]) for entry in head.get("aliases") or ()}
+
+
+def _listed(text: str) -> list[str]:
+    return [id_ for id_ in text.split(",") if id_]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a destination's model stands to the source's: made from it, the one it was made from, or neither."""
+
+    ours: bool
+    itself: bool
+
+
+def standing(head: Json, record: Record, sink: Live, job: Writing) -> Standing:
+    here, theirs = tags_of(head.get("tags")), tags_of(record.head.get("tags"))
+    one = (here.get(SOURCE) or sink.address, here.get(SOURCE_NAME) or head["name"])
+    same = one == (theirs.get(SOURCE) or job.source, theirs.get(SOURCE_NAME) or record.id)
+    return Standing(ours=same and SOURCE in here, itself=same and SOURCE not in here)
+
+
+def kept(head: Json) -> dict[str, str]:
+    """The origin tags for what a destination can't keep otherwise; those of an earlier move stay as they are."""
+    there = tags_of(head.get("tags"))
+    return {
+        ORIGIN + field: there.get(ORIGIN + field) or str(head[field])
+        for field in KEPT
+        if head.get(field) or ORIGIN + field in there
+    }
+
+
+def lineage(head: Json, job: Writing) -> dict[str, str]:
+    """The lineage tags, where they are asked for."""
+    if not job.lineage:
+        return {}
+    return {f"{LINEAGE}field.{key}": str(value) for key, value in head.items() if key not in OWN_FIELDS}
+
+
+def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
+    """Make the model, or bring the one of that name up to date; aliases are left for the second pass.
+
+    Raises ConflictError where the name belongs to another model that isn't equal.
+    """
+    name = job.model_names.get(record.id, record.id)
+    tags, losses = _tags(record, ids, job)
+    theirs = tags_of(record.head.get("tags"))
+    marks = {SOURCE: theirs.get(SOURCE) or job.source, SOURCE_NAME: origin(record), **kept(record.head)}
+    marks.update(lineage(record.head, job))
+    head = sink.registry.get_model(name)
+    if head is None and not job.dry_run:
+        head = _create(sink, name, record.head.get("description") or "", {**tags, **marks})
+        ids.once(fresh(name), lambda: head is None)
+    if head is None:
+        ids.once(standing_of(name), lambda: Standing(ours=True, itself=False))
+        return Written(
+            "" if job.dry_run else name, "done", losses=losses, link=_todo(family, name, record, aliases(record.head))
+        )
+    found = head
+    written = _update(family, sink, replace(record, name=name), (tags, marks, losses), (head, job))
+    ids.once(standing_of(name), lambda: standing(found, record, sink, job))
+    return written
+
+
+def fresh(name: str) -> str:
+    """The key of `Ids.once` under which stands that this job made a model: none of its numbers has been used."""
+    return f"fresh model {name}"
+
+
+def standing_of(name: str) -> str:
+    """The key of `Ids.once` under which stands how a destination's model stands to the source's."""
+    return f"standing of model {name}"
+
+
+def unknown() -> Standing | None:
+    """What is known of a model that this job has not written."""
+    return None
+
+
+def _create(sink: Live, name: str, description: str, tags: dict[str, str]) -> Json | None:
+    """None when it was made; the destination's model when another writer was faster."""
+    try:
+        sink.registry.create_model(name, description, tags)
+    except ServerError as error:
+        found = sink.registry.get_model(name) if error.code == TAKEN else None
+        if found is None:
+            raise
+        return found
+    return None
+
+
+def _update(
+    family: Family,
+    sink: Live,
+    record: Record,
+    wanted: tuple[dict[str, str], dict[str, str], tuple[Loss, ...]],
+    there: tuple[Json, Writing],
+) -> Written:
+    (tags, marks, losses), (head, job) = wanted, there
+    here, description = tags_of(head.get("tags")), record.head.get("description") or ""
+    stands = standing(head, record, sink, job)
+    if stands.itself and family.takes(head):
+        return Written(record.name, "skipped", reason=ITSELF)
+    changed = description != (head.get("description") or "")
+    missing = {alias: n for alias, n in aliases(record.head).items() if aliases(head).get(alias) != n}
+    if not stands.ours:
+        if changed or missing or tags != without_origin(here) or not family.takes(head):
+            raise ConflictError(f"another model or prompt has the name {record.name!r}", f"at {sink.address}", RENAME)
+        return Written(record.name, "same", losses=losses)
+    differing = {key: value for key, value in {**tags, **marks}.items() if here.get(key) != value}
+    if not job.dry_run:
+        if changed:
+            sink.registry.update_model(record.name, description)
+        for key, value in differing.items():
+            sink.registry.set_model_tag(record.name, key, value)
+    state = "updated" if changed or differing or missing else "same"
+    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, missing))
+
+
+def _todo(family: Family, name: str, record: Record, missing: dict[str, str]) -> Json | None:
+    return {"name": name, "kind": family.version, "source": record.id, "aliases": missing} if missing else None
+
+
+def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
+    """Point the aliases at the versions, which arrived after the model."""
+    losses = []
+    for alias, version in todo["aliases"].items():
+        if not ids.get(todo["kind"], version_id(todo["source"], version)):
+            losses.append(Loss("link", f"alias {alias}", f"version {version} is not at the destination"))
+            continue
+        try:
+            sink.registry.set_alias(todo["name"], alias, version)
+        except ServerError as error:
+            losses.append(Loss("link", f"alias {alias}", error.why))
+    return losses
+
+
+def version_id(name: str, version: str) -> str:
+    return f"{name}/{version}"
+
+
+def _tags(record: Record, ids: Ids, job: Writing) -> tuple[dict[str, str], tuple[Loss, ...]]:
+    """The tags as they are to stand at the destination, and the links that can't be tied there."""
+    tags = without_origin(tags_of(record.head.get("tags")))
+    if EXPERIMENTS not in tags or job.dry_run:
+        return tags, ()
+    found, losses = [], []
+    for id_ in _listed(tags[EXPERIMENTS]):
+        there = ids.get(experiment.NAME, id_) or (ids.find_experiment(job.source, id_) or {}).get("experiment_id")
+        if there:
+            found.append(there)
+        else:
+            losses.append(Loss("link", EXPERIMENTS, f"experiment {id_} is not at the destination"))
+    tags[EXPERIMENTS] = f",{','.join(found)}," if found else ""
+    return tags, tuple(losses)

@@ -1,0 +1,145 @@
+"""What a model version was made of: a run's or logged model's artifacts, another version, or files elsewhere.
+
+MLflow takes an address inside its own storage only from the run or logged model it belongs to (`_validate_source_run`
+and `_validate_source_model` in server/handlers.py), so an address is turned into that of the destination's object.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mlflow_migration.errors import NotFoundError
+from mlflow_migration.objects.kind import Known
+from mlflow_migration.places import Ids, Live, Writing
+from mlflow_migration.records import ORIGIN, Json, Loss, Record, tags_of
+
+RUN = "run"
+LOGGED_MODEL = "logged_model"
+VERSION = "version"
+SOURCE_MODEL = ORIGIN + "source_model"
+"""On a version made from another version: the name its model had before a rename."""
+NEEDING_AN_OWNER = frozenset({"", "file", "mlflow-artifacts", "http", "https", "runs", "models"})
+"""Schemes of addresses that a server takes only together with the run or logged model they belong to."""
+_FOLDER_OF_MODEL = re.compile(r".*/models/(m-[0-9a-f]{32})/artifacts(?=/|$)")
+_FOLDER_OF_RUN = re.compile(r".*/([0-9a-f]{32})/artifacts(?=/|$)")
+_RUNS = re.compile(r"runs:/+([^/]+)")
+_LOGGED = re.compile(r"models:/+(m-[^/]+)(?=/|$)")
+_NAMED = re.compile(r"models:/+([^/]+)/([0-9]+)$")
+BRING = "bring it there, then type this command again"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A source taken apart. `root` is the text that stands for the object, `rest` what follows it.
+
+    `folder` is True where `root` is the address of its artifacts, not its id.
+    """
+
+    kind: str = ""
+    id: str = ""
+    root: str = ""
+    rest: str = ""
+    folder: bool = False
+
+
+def address_of(head: Json) -> Address:
+    """What a version's source points at; an Address without a kind where it is outside MLflow."""
+    source, run_id = head.get("source") or "", head.get("run_id") or ""
+    for pattern, kind in ((_RUNS, RUN), (_LOGGED, LOGGED_MODEL), (_NAMED, VERSION)):
+        if found := pattern.match(source):
+            return Address(kind, found[1], found[0], source[found.end() :])
+    folders = [(_FOLDER_OF_MODEL, LOGGED_MODEL), (_FOLDER_OF_RUN, RUN)]
+    if run_id:
+        folders.insert(1, (re.compile(rf".*/({re.escape(run_id)})/artifacts(?=/|$)"), RUN))
+    for pattern, kind in folders:
+        if found := pattern.match(source):
+            return Address(kind, found[1], found[0], source[found.end() :], folder=True)
+    return Address()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a version is made of at the destination, and what of it can't be tied there."""
+
+    source: str
+    run_id: str
+    model_id: str = ""
+    losses: tuple[Loss, ...] = ()
+
+
+def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
+    """The destination's objects for a version's source and run.
+
+    Raises NotFoundError where what it was made of isn't there and the source can't stand without it.
+    """
+    head = record.head
+    source, run_id = head.get("source") or "", head.get("run_id") or ""
+    address = address_of(head)
+    run = run_at(ids, run_id) if run_id else ""
+    losses: tuple[Loss, ...] = ()
+    if run is None:
+        # The id stays as the source has it: it tells where the version comes from though it leads nowhere here.
+        run = run_id
+        losses = (Loss("link", "run_id", f"run {run_id} is not at the destination"),)
+    if address.kind == RUN:
+        return Target(_of_run(sink, source, address, ids), run or run_at(ids, address.id) or "", losses=losses)
+    if address.kind == LOGGED_MODEL:
+        there = ids.get(LOGGED_MODEL, address.id)
+        if not there and urlsplit(source).scheme not in NEEDING_AN_OWNER:
+            return Target(source, run, losses=losses)
+        if not there:
+            raise NotFoundError("what it was made of is not at the destination", f"logged model {address.id}", BRING)
+        root = f"models:/{there}"
+        if address.folder:
+            root = ids.once(f"artifacts of {there}", lambda: sink.registry.logged_model_uri(there))
+        return Target(root + address.rest, run, there, losses)
+    if address.kind == VERSION:
+        name = job.model_names.get(address.id, address.id)
+        return Target(f"models:/{name}/{source.rpartition('/')[2]}", run, losses=losses)
+    return Target(source, run, losses=losses)
+
+
+def _of_run(sink: Live, source: str, address: Address, ids: Ids) -> str:
+    there = run_at(ids, address.id)
+    if there is None:
+        if urlsplit(source).scheme not in NEEDING_AN_OWNER:
+            return source
+        raise NotFoundError("what it was made of is not at the destination", f"run {address.id}", BRING)
+    return (_artifact_uri(sink, there, ids) if address.folder else f"runs:/{there}") + address.rest
+
+
+def _artifact_uri(sink: Live, run_id: str, ids: Ids) -> str:
+    def load() -> str:
+        head = sink.get_run(run_id)
+        return str(head["info"].get("artifact_uri", "")) if head else ""
+
+    return ids.once(f"artifacts of {run_id}", load)
+
+
+def run_at(ids: Ids, source_id: str) -> str | None:
+    """The run that came from this one, by this job or an earlier one."""
+    return ids.get(RUN, source_id) or ids.once(f"run from {source_id}", lambda: ids.locate_run(source_id))
+
+
+def marks(record: Record, job: Writing) -> dict[str, str]:
+    """The origin tags of a version whose source names a model that has another name here."""
+    address = address_of(record.head)
+    there = tags_of(record.head.get("tags")).get(SOURCE_MODEL)
+    if there or (address.kind == VERSION and address.id in job.model_names):
+        return {SOURCE_MODEL: there or address.id}
+    return {}
+
+
+def swaps_of(record: Record, known: Known) -> dict[str, str]:
+    """What turns the run and the source into what both ends share."""
+    address = address_of(record.head)
+    swaps = {id_: known(id_) or id_ for id_ in (record.head.get("run_id"),) if id_}
+    if address.kind == VERSION:
+        name = tags_of(record.head.get("tags")).get(SOURCE_MODEL, address.id)
+        swaps[address.root] = f"models:/{name}/{address.root.rpartition('/')[2]}"
+    elif address.kind:
+        mine = known(address.id) or address.id
+        swaps[address.root] = f"artifacts of {mine}" if address.folder else f"{address.kind}:{mine}"
+    return swaps
