@@ -70,6 +70,36 @@ class Run(BaseModel):
     inputs: _Inputs = _Inputs()
 
 
+class EvaluationDataset(BaseModel):
+    """The head as the REST API shows it, with its experiments' ids and, in the same order, their names."""
+
+    dataset_id: str = Field(min_length=1)
+    name: str
+    tags: str = "{}"
+    created_by: str = ""
+    experiment_ids: list[str]
+    experiment_names: list[str]
+
+
+class _ScorerVersion(BaseModel):
+    version: int = Field(ge=1)
+    serialized_scorer: str
+
+
+class _OnlineConfig(BaseModel):
+    sample_rate: float
+    filter_string: str | None = None
+
+
+class Scorer(BaseModel):
+    """All versions of a scorer, in order, and when MLflow runs it by itself."""
+
+    experiment_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    versions: list[_ScorerVersion] = Field(min_length=1)
+    online_configs: list[_OnlineConfig] = []
+
+
 def validate_run_row(name: str, row: Json) -> None:
     """Check a row from outside. Raises ValueError."""
     points = row.get("points")

@@ -12,6 +12,7 @@ from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
+from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.rest import Look, Rest
 
@@ -35,6 +36,7 @@ class Server:
         self.rest = rest
         self.address = rest.address
         self._histories = Histories(rest)
+        self.evaluation = Evaluation(rest)
         self.abilities = Abilities()
 
     def connect(self) -> None:

@@ -44,8 +44,6 @@ def _of_experiments(rest: Rest, ids: list[str]) -> dict[str, int | None]:
     return {
         "logged_model": _count(rest, "/api/2.0/mlflow/logged-models/search", {"experiment_ids": ids, **limit}),
         "trace": _count(rest, "/api/3.0/mlflow/traces/search", {"locations": locations, **limit}),
-        "evaluation_dataset": _count(rest, "/api/3.0/mlflow/datasets/search", {"experiment_ids": ids, **limit}),
-        "scorer": _count(rest, "/api/3.0/mlflow/scorers/list", query=[("experiment_ids", id_) for id_ in ids]),
     }
 
 
