@@ -51,3 +51,8 @@ def names(server: Server) -> dict[str, str]:
 def pair(source: Server, destination: Server) -> tuple[str, ...]:
     """The options that name both ends of a copy."""
     return ("--src-mlflow-uri", source.url, "--dst-mlflow-uri", destination.url)
+
+
+def experiment_id(server: Server, name: str) -> str:
+    """The id of the experiment of that name."""
+    return {known: id_ for id_, known in names(server).items()}[name]

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlflow_migration.objects import evaluation_dataset, experiment, run, scorer
+from mlflow_migration.objects import (
+    evaluation_dataset,
+    experiment,
+    issue,
+    label_schema,
+    review_queue,
+    run,
+    scorer,
+    webhook,
+)
 from mlflow_migration.objects.kind import Kind
 
-_IN_ORDER: tuple[Kind, ...] = (experiment, run, evaluation_dataset, scorer)
+_IN_ORDER: tuple[Kind, ...] = (experiment, run, evaluation_dataset, scorer, issue, label_schema, review_queue, webhook)
 KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 """Every kind, in the order of writing: what a kind NEEDS comes before it."""

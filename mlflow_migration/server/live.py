@@ -15,6 +15,8 @@ from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.rest import Look, Rest
+from mlflow_migration.server.reviews import Reviews
+from mlflow_migration.server.webhooks import Webhooks
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
@@ -37,6 +39,8 @@ class Server:
         self.address = rest.address
         self._histories = Histories(rest)
         self.evaluation = Evaluation(rest)
+        self.reviews = Reviews(rest)
+        self.webhooks = Webhooks(rest)
         self.abilities = Abilities()
 
     def connect(self) -> None:

@@ -53,8 +53,6 @@ def _of_server(rest: Rest) -> dict[str, int | None]:
     return {
         "registered_model": _count(rest, models, query={"max_results": str(MOST)}),
         "prompt": _count(rest, models, query=prompts),
-        "issue": _count(rest, "/api/3.0/mlflow/issues/search", {"max_results": MOST}),
-        "webhook": _count(rest, "/api/2.0/mlflow/webhooks", query={"max_results": str(MOST)}),
     }
 
 
