@@ -136,7 +136,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if record.head.get(RUN) and not run_id and not job.dry_run:
         losses.append(Loss("link", RUN, f"run {record.head[RUN]} is not at the destination"))
     there = _listed(sink, experiment_id, ids)
-    found = there.take(record.head, run_id, ids.get(NAME, record.id))
+    found = there.take(record.head, run_id, ids.earlier(NAME, record.id))
     if found is not None:
         ids.put(NAME, record.id, found["issue_id"])
         changes = _changes(record.head, found)

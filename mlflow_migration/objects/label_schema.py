@@ -114,7 +114,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         return Written(made, "done")
     state = "same"
     if not record.head.get("is_default"):
-        state = _update(sink, record, there, ids.get(NAME, record.id) == there["schema_id"], job)
+        state = _update(sink, record, there, ids.earlier(NAME, record.id) == there["schema_id"], job)
     ids.put(NAME, record.id, there["schema_id"])
     return Written(there["schema_id"], state)
 

@@ -150,7 +150,7 @@ class _Writer:
             changes.update(update_users=True, users=head.get("users", []))
         if set(there.get("schema_ids", [])) != set(schemas):
             changes.update(update_schema_ids=True, schema_ids=schemas)
-        ours = self.ids.get(NAME, self.record.id) == there["queue_id"]
+        ours = self.ids.earlier(NAME, self.record.id) == there["queue_id"]
         if there["queue_type"] != head["queue_type"] or (changes and not ours):
             raise ConflictError(
                 f"the review queue {self.record.name!r} is another one at the destination",

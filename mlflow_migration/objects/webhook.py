@@ -106,7 +106,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if job.source == sink.address:
         return Written(record.id, "skipped", reason="it is the source itself")
     there = ids.once(NAME, lambda: _There(sink.webhooks.list_webhooks()))
-    before = ids.get(NAME, record.id)
+    before = ids.earlier(NAME, record.id)
     found = there.take(record.head, before)
     if found is not None:
         state = _update(sink, record, found, before == found["webhook_id"], job)

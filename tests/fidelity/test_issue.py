@@ -39,8 +39,11 @@ def seed(server: Server) -> dict[str, str]:
 def content(server: Server) -> list[Any]:
     names = genai.names(server)
     origins = dict(genai.rows(server, "SELECT run_uuid, value FROM tags WHERE key = 'mlflow_migration.run_id'"))
-    columns = "experiment_id, source_run_id, name, description, status, severity, root_causes, categories, created_by"
-    found = genai.rows(server, f"SELECT {columns} FROM issues")  # noqa: S608
+    statement = (
+        "SELECT experiment_id, source_run_id, name, description, status, severity, root_causes, categories, created_by "
+        "FROM issues"
+    )
+    found = genai.rows(server, statement)
     return sorted(((names[str(row[0])], origins.get(row[1], row[1]), *row[2:]) for row in found), key=repr)
 
 

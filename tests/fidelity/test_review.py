@@ -57,8 +57,11 @@ def seed(server: Server) -> dict[str, str]:
 
 def schemas(server: Server) -> list[Any]:
     names = genai.names(server)
-    columns = "name, type, input_type, input_config, instruction, enable_comment, is_default"
-    found = genai.rows(server, f"SELECT experiment_id, {columns} FROM label_schemas")  # noqa: S608
+    statement = (
+        "SELECT experiment_id, name, type, input_type, input_config, instruction, enable_comment, is_default "
+        "FROM label_schemas"
+    )
+    found = genai.rows(server, statement)
     return sorted(((names[str(row[0])], *row[1:]) for row in found), key=repr)
 
 

@@ -20,7 +20,7 @@ def create(server: Server, **body: Any) -> str:
 
 
 def seed(server: Server) -> str:
-    first = create(server, description="d '\"", status="DISABLED", secret="s3cret", events=[SET, CREATED])
+    first = create(server, **{"secret": "s3cret"}, description="d '\"", status="DISABLED", events=[SET, CREATED])
     create(server, name="hook é", url=ADDRESS + "?q=é&x")
     create(server, name="twin")
     create(server, name="twin")
