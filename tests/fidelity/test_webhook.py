@@ -15,13 +15,13 @@ SET = {"entity": "MODEL_VERSION_TAG", "action": "SET"}
 
 
 def create(server: Server, **body: Any) -> str:
-    body = {"name": "hook é", "url": ADDRESS, "events": [CREATED], **body}
+    body = {"name": "hook.1", "url": ADDRESS, "events": [CREATED], **body}
     return str(call(server, "POST", ROUTE, json=body)["webhook"]["webhook_id"])
 
 
 def seed(server: Server) -> str:
     first = create(server, **{"secret": "s3cret"}, description="d '\"", status="DISABLED", events=[SET, CREATED])
-    create(server, name="hook é", url=ADDRESS + "?q=é&x")
+    create(server, name="hook.1", url=ADDRESS + "?q=é&x")
     create(server, name="twin")
     create(server, name="twin")
     return first
