@@ -79,7 +79,7 @@ def states() -> Iterator[tuple[str, str]]:
 
 
 def losses() -> Iterator[tuple[str, str]]:
-    return _told(iter([*FIELDS, "link"]), LOSS)
+    return _told(iter([*FIELDS, "link", "secret"]), LOSS)
 
 
 class _Asked(dict[str, str]):

@@ -47,6 +47,8 @@ def validate(head: Json) -> Identity:
     form = forms.EvaluationDataset.model_validate(head)
     if not isinstance(json.loads(form.tags), dict):
         raise ValueError("tags are no JSON object")
+    if len(form.experiment_ids) != len(form.experiment_names):
+        raise ValueError("not every experiment has a name")
     return home(form.dataset_id), form.dataset_id
 
 

@@ -129,13 +129,14 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     experiment_id = ids.get(experiment.NAME, record.refs[experiment.NAME])
     if experiment_id is None:
         raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs[experiment.NAME]}")
-    if experiment_id == record.refs[experiment.NAME] and job.source == sink.address:
+    there = _listed(sink, experiment_id, ids)
+    if there.is_known(record.id):
+        ids.put(NAME, record.id, record.id)
         return Written(record.id, "skipped", reason="it is the source itself")
     run_id = _run_of(record, ids)
     losses = []
     if record.head.get(RUN) and not run_id and not job.dry_run:
         losses.append(Loss("link", RUN, f"run {record.head[RUN]} is not at the destination"))
-    there = _listed(sink, experiment_id, ids)
     found = there.take(record.head, run_id, ids.earlier(NAME, record.id))
     if found is not None:
         ids.put(NAME, record.id, found["issue_id"])

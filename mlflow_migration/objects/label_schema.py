@@ -102,9 +102,6 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     experiment_id = ids.get(experiment.NAME, record.refs[experiment.NAME])
     if experiment_id is None:
         raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs[experiment.NAME]}")
-    if experiment_id == record.refs[experiment.NAME] and job.source == sink.address:
-        ids.put(NAME, record.id, record.id)
-        return Written(record.id, "skipped", reason="it is the source itself")
     # In a rehearsal an experiment that would be made has no id.
     there = sink.reviews.get_label_schema_by_name(experiment_id, record.name) if experiment_id else None
     if there is None:
@@ -112,6 +109,9 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         if made:
             ids.put(NAME, record.id, made)
         return Written(made, "done")
+    if there["schema_id"] == record.id:
+        ids.put(NAME, record.id, record.id)
+        return Written(record.id, "skipped", reason="it is the source itself")
     state = "same"
     if not record.head.get("is_default"):
         state = _update(sink, record, there, ids.earlier(NAME, record.id) == there["schema_id"], job)

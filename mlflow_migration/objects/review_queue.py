@@ -101,10 +101,10 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     experiment_id = ids.get(experiment.NAME, record.refs[experiment.NAME])
     if experiment_id is None:
         raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs[experiment.NAME]}")
-    if experiment_id == record.refs[experiment.NAME] and job.source == sink.address:
-        return Written(record.id, "skipped", reason="it is the source itself")
     # In a rehearsal an experiment that would be made has no id.
     there = sink.reviews.get_review_queue_by_name(experiment_id, record.name) if experiment_id else None
+    if there is not None and there["queue_id"] == record.id:
+        return Written(record.id, "skipped", reason="it is the source itself")
     if job.dry_run:
         return Written(there["queue_id"] if there else "", "same" if there else "done")
     writer = _Writer(sink, record, ids)

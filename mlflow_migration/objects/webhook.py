@@ -103,9 +103,9 @@ class _There:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the webhook, or bring the one this job made up to date. Raises ConflictError for somebody else's."""
-    if job.source == sink.address:
-        return Written(record.id, "skipped", reason="it is the source itself")
     there = ids.once(NAME, lambda: _There(sink.webhooks.list_webhooks()))
+    if not there.is_new(record.head):
+        return Written(record.id, "skipped", reason="it is the source itself")
     before = ids.earlier(NAME, record.id)
     found = there.take(record.head, before)
     if found is not None:

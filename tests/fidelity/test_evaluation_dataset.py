@@ -87,6 +87,9 @@ def test_datasets_are_copied_and_a_second_copy_adds_nothing(
     seed(empty_source)
     before = databases.dump(empty_source)
     copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL)
+    nothing = databases.dump(destination)
+    run_tool(*copy, "--dry-run")
+    assert databases.dump(destination) == nothing
     report = run_tool(*copy).expect(0).json
     assert report["kinds"]["evaluation_dataset"]["done"] == 3
     assert content(destination) == content(empty_source)

@@ -53,6 +53,9 @@ def test_issues_are_copied_and_a_second_copy_adds_nothing(
     ids = seed(empty_source)
     genai.experiment(destination, "another, so that ids differ")
     copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL)
+    nothing = databases.dump(destination)
+    run_tool(*copy, "--dry-run")
+    assert databases.dump(destination) == nothing
     assert run_tool(*copy).expect(0).json["kinds"]["issue"]["done"] == 5
     assert content(destination) == content(empty_source)
     after = databases.dump(destination)

@@ -92,6 +92,9 @@ def test_schemas_and_queues_are_copied_and_a_second_copy_adds_nothing(
     before = databases.dump(empty_source)
     genai.experiment(destination, "another, so that ids differ")
     copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL, "--allow-loss", "trace")
+    nothing = databases.dump(destination)
+    run_tool(*copy, "--dry-run")
+    assert databases.dump(destination) == nothing
     # Without its traces a queue is made, and each trace it lacks is told; the next job puts them in.
     report = run_tool(*copy).json
     if genai.rows(destination, "SELECT COUNT(*) FROM trace_info") == [(0,)]:

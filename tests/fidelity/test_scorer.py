@@ -55,6 +55,9 @@ def test_scorers_are_copied_and_a_second_copy_adds_nothing(
     before = databases.dump(empty_source)
     genai.experiment(destination, "another, so that ids differ")
     copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL)
+    nothing = databases.dump(destination)
+    run_tool(*copy, "--dry-run")
+    assert databases.dump(destination) == nothing
     assert run_tool(*copy).expect(0).json["kinds"]["scorer"]["done"] == 3
     assert content(destination) == content(empty_source)
     assert databases.dump(empty_source) == before

@@ -41,6 +41,9 @@ def test_webhooks_are_copied_and_a_second_copy_adds_nothing(
 ) -> None:
     first = seed(empty_source)
     copy = ("copy-experiments", *genai.pair(empty_source, destination), "--experiments", "all", "--json")
+    nothing = databases.dump(destination)
+    run_tool(*copy, "--dry-run")
+    assert databases.dump(destination) == nothing
     report = run_tool(*copy).expect(1).json
     assert {(row["kind"], row["state"]) for row in report["rows"]} == {("secret", "unsupported")}
     assert report["kinds"]["webhook"]["done"] == 4
