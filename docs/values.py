@@ -53,7 +53,9 @@ LOSS = {
     "that had another value at the destination before.",
     "metric": "Points with a negative timestamp, or of a key MLflow refuses.",
     "artifact": "A file whose name MLflow can't hold, or that can't be read.",
-    "link": "A parent or root run that is not at the destination; a deletion that would hit foreign runs.",
+    "link": "A run, experiment, label schema or trace that something refers to and that is not at the destination; a "
+    "deletion that would hit foreign runs; what a destination refuses to tie.",
+    "secret": "The secret of a new webhook, which MLflow never gives: set it there.",
     "name": "The missing name of a nameless run: MLflow gives every run one.",
 }
 
@@ -77,7 +79,7 @@ def states() -> Iterator[tuple[str, str]]:
 
 
 def losses() -> Iterator[tuple[str, str]]:
-    return _told(iter([*FIELDS, "link"]), LOSS)
+    return _told(iter([*FIELDS, "link", "secret"]), LOSS)
 
 
 class _Asked(dict[str, str]):

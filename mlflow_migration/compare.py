@@ -133,9 +133,11 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
         backwards = {right: left for left, right in pairs.items()}
         for right, left in backwards.items():
             pairing.learn("right", experiment.shared_id(right), experiment.shared_id(left))
+        # What belongs to no experiment is looked for among all of it, unless experiments were chosen.
+        free = _whole(ends.selection, tuple(backwards) if ends.selection.experiments else ())
         sides = [
-            _Side("left", ends.left, ends.selection, {left: left for left in pairs}),
-            _Side("right", ends.right, _whole(ends.selection, tuple(backwards)), backwards),
+            _Side("left", ends.left, ends.selection, ends.selection, {left: left for left in pairs}),
+            _Side("right", ends.right, _whole(ends.selection, tuple(backwards)), free, backwards),
         ]
         for kind in kinds:
             for side in sides:
@@ -154,12 +156,17 @@ def _whole(selection: Selection, experiments: tuple[str, ...]) -> Selection:
 
 @dataclass(frozen=True)
 class _Side:
-    """One of two places. `groups` gives, for its experiments, the id of the left one of each pair."""
+    """One of two places. `groups` gives, for its experiments, the id of the left one of each pair; `free` selects
+    the kinds that belong to no experiment."""
 
     name: str
     place: Source
     selection: Selection
+    free: Selection
     groups: Mapping[str, str]
+
+    def records(self, kind: str) -> Iterator[Record]:
+        return self.place.records(kind, self.selection if experiment.NAME in KINDS[kind].PARENTS else self.free)
 
 
 def _pair_experiments(ends: Ends, result: Comparison) -> dict[str, str]:
@@ -199,7 +206,7 @@ def _judge_experiment(left: Record, right: Record, name: str, result: Comparison
 def _learn_ids(pairing: Pairing, side: _Side, kind: str) -> None:
     """Note which objects of a place came from others, so that ids in tags can be seen through."""
     if KINDS[kind].NEW_IDS:
-        for record in side.place.records(kind, side.selection):
+        for record in side.records(kind):
             pairing.learn(side.name, record.id, KINDS[kind].origin(record))
 
 
@@ -216,7 +223,7 @@ def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, wor
         group = side.groups.get(record.refs.get(experiment.NAME, ""), "")
         return Summary(name, group, kind.origin(record), record.id, record.name, whole, lineage)
 
-    for found in parallel.each(side.place.records(name, side.selection), summary, workers, threading.Event()):
+    for found in parallel.each(side.records(name), summary, workers, threading.Event()):
         pairing.add(side.name, found)
         progress.advance(f"{side.name} {name}")
     pairing.flush()

@@ -77,7 +77,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Loss:
-    """A part of an object that can't go, and why: `kind` is "param", "tag", "metric", "artifact", "link" or "name".
+    """A part of an object that can't go, and why.
+
+    `kind` is "param", "tag", "metric", "artifact", "link", "name" or "secret".
 
     `wanted` is False where the person asked to leave it out.
     """

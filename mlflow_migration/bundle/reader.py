@@ -56,9 +56,11 @@ class Bundle:
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         """One object by id, or None. Objects lie in a folder named by the last part of their id."""
-        name = layout.quoted(record_id.rpartition("/")[2])
+        # The last part is a name in some kinds, and may have a `/` in it.
+        parts = record_id.split("/")
+        names = {layout.quoted("/".join(parts[begin:])) for begin in range(len(parts))}
         for folder in _folders(self.root, f"{kind}.json"):
-            if folder.name == name:
+            if folder.name in names:
                 found = self._record(kind, folder)
                 if found.id == record_id:
                     return found

@@ -21,7 +21,7 @@ LEGACY = {
 }
 LOSSES = (
     *("all", "artifact", "evaluation_dataset", "issue", "link", "logged_model", "metric", "name"),
-    *("param", "prompt", "registered_model", "scorer", "tag", "trace", "webhook"),
+    *("param", "prompt", "registered_model", "scorer", "secret", "tag", "trace", "webhook"),
 )
 """What may be waived: parts of runs, and the kinds that aren't carried yet."""
 

@@ -81,6 +81,12 @@ class Ledger:
         )
         return str(rows[0][0]) if rows else None
 
+    def earlier(self, kind: str, source_id: str) -> str | None:
+        """The id that any attempt noted last: a hint, for it may be gone from the destination."""
+        sql = "SELECT destination_id FROM object WHERE kind = ? AND source_id = ? AND destination_id != ''"
+        rows = self._execute(sql, (kind, source_id))
+        return str(rows[0][0]) if rows else None
+
     def arrived(self, kind: str, source_id: str, destination_id: str) -> None:
         """An object has an id at the destination, though it may not be whole yet."""
         self._execute(

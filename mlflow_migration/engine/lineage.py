@@ -68,6 +68,11 @@ class Lineage:
             return self._experiments.get(source_id)
         return self._ledger.destination(kind, source_id)
 
+    def earlier(self, kind: str, source_id: str) -> str | None:
+        """The id that this or an earlier attempt of the job noted, for kinds that can't be tagged: a hint, to be
+        looked up at the destination before it is believed."""
+        return self._ledger.earlier(kind, source_id)
+
     def put(self, kind: str, source_id: str, destination_id: str) -> None:
         if kind == "experiment":
             self._experiments[source_id] = destination_id

@@ -87,13 +87,22 @@ def selected(record: Record, selection: Selection) -> bool:
     """Whether an experiment is asked for, by id, name or glob; deleted ones unless they are left out."""
     if not selection.deleted and record.head.get("lifecycle_stage") == "deleted":
         return False
-    return not selection.experiments or any(_matches(pattern, record) for pattern in selection.experiments)
+    return not selection.experiments or is_named(selection.experiments, record.id, record.name)
+
+
+def is_named(patterns: tuple[str, ...], experiment_id: str, name: str) -> bool:
+    """Whether one of these ids, names or globs means the experiment."""
+    return any(_means(pattern, experiment_id, name) for pattern in patterns)
 
 
 def _matches(pattern: str, record: Record) -> bool:
-    if pattern in {record.id, record.name}:
+    return _means(pattern, record.id, record.name)
+
+
+def _means(pattern: str, experiment_id: str, name: str) -> bool:
+    if pattern in {experiment_id, name}:
         return True
-    return any(char in pattern for char in "*?[") and fnmatch.fnmatchcase(record.name, pattern)
+    return any(char in pattern for char in "*?[") and fnmatch.fnmatchcase(name, pattern)
 
 
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:

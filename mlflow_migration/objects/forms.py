@@ -122,6 +122,100 @@ class LoggedModel(BaseModel):
     deleted_but_named_by: _NamedBy | None = None
 
 
+class EvaluationDataset(BaseModel):
+    """The head as the REST API shows it, with its experiments' ids and, in the same order, their names."""
+
+    dataset_id: str = Field(min_length=1)
+    name: str
+    tags: str = "{}"
+    created_by: str = ""
+    experiment_ids: list[str]
+    experiment_names: list[str]
+
+
+class _ScorerVersion(BaseModel):
+    version: int = Field(ge=1)
+    serialized_scorer: str
+
+
+class _OnlineConfig(BaseModel):
+    sample_rate: float
+    filter_string: str | None = None
+
+
+class Scorer(BaseModel):
+    """All versions of a scorer, in order, and when MLflow runs it by itself."""
+
+    experiment_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    versions: list[_ScorerVersion] = Field(min_length=1)
+    online_configs: list[_OnlineConfig] = []
+
+
+class Issue(BaseModel):
+    """The head as the REST API shows it; further fields are kept but not looked at."""
+
+    issue_id: str = Field(min_length=1)
+    experiment_id: str = Field(min_length=1)
+    name: str
+    description: str = ""
+    status: str = ""
+    severity: str = ""
+    root_causes: list[str] = []
+    categories: list[str] = []
+    source_run_id: str = ""
+    created_by: str = ""
+
+
+class LabelSchema(BaseModel):
+    """The head as the REST API shows it; MLflow itself checks `input`."""
+
+    schema_id: str = Field(min_length=1)
+    experiment_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    type: str
+    input: dict[str, object]
+    instruction: str = ""
+    enable_comment: bool = False
+    is_default: bool = False
+
+
+class _QueueItem(BaseModel):
+    item_id: str = Field(min_length=1)
+    item_type: str = "TRACE"
+    status: str = "PENDING"
+    completed_by: str = ""
+
+
+class ReviewQueue(BaseModel):
+    """The head as the REST API shows it, with its items and, by id, the names of its label schemas."""
+
+    queue_id: str = Field(min_length=1)
+    experiment_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    queue_type: str
+    created_by: str = ""
+    users: list[str] = []
+    schema_ids: list[str] = []
+    items: list[_QueueItem] = []
+
+
+class _Event(BaseModel):
+    entity: str
+    action: str
+
+
+class Webhook(BaseModel):
+    """The head as the REST API shows it: without the secret."""
+
+    webhook_id: str = Field(min_length=1)
+    name: str
+    url: str
+    description: str = ""
+    events: list[_Event] = []
+    status: str = "ACTIVE"
+
+
 def validate_run_row(name: str, row: Json) -> None:
     """Check a row from outside. Raises ValueError."""
     points = row.get("points")

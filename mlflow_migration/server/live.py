@@ -12,10 +12,13 @@ from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.places import Abilities, RegistryCalls, Root
 from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
+from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.logged_models import LoggedModels
 from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Look, Rest
+from mlflow_migration.server.reviews import Reviews
+from mlflow_migration.server.webhooks import Webhooks
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
@@ -38,6 +41,9 @@ class Server:
         self.address = rest.address
         self._histories = Histories(rest)
         self.models = LoggedModels(rest)
+        self.evaluation = Evaluation(rest)
+        self.reviews = Reviews(rest)
+        self.webhooks = Webhooks(rest)
         self.abilities = Abilities()
         self.registry: RegistryCalls = Registry(rest)
 

@@ -42,16 +42,17 @@ def _of_experiments(rest: Rest, ids: list[str]) -> dict[str, int | None]:
     locations = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": id_}} for id_ in ids]
     limit = {"max_results": MOST}
     return {
+        "logged_model": _count(rest, "/api/2.0/mlflow/logged-models/search", {"experiment_ids": ids, **limit}),
         "trace": _count(rest, "/api/3.0/mlflow/traces/search", {"locations": locations, **limit}),
-        "evaluation_dataset": _count(rest, "/api/3.0/mlflow/datasets/search", {"experiment_ids": ids, **limit}),
-        "scorer": _count(rest, "/api/3.0/mlflow/scorers/list", query=[("experiment_ids", id_) for id_ in ids]),
     }
 
 
 def _of_server(rest: Rest) -> dict[str, int | None]:
+    models = "/api/2.0/mlflow/registered-models/search"
+    prompts = {"filter": "tags.`mlflow.prompt.is_prompt` = 'true'", "max_results": str(MOST)}
     return {
-        "issue": _count(rest, "/api/3.0/mlflow/issues/search", {"max_results": MOST}),
-        "webhook": _count(rest, "/api/2.0/mlflow/webhooks", query={"max_results": str(MOST)}),
+        "registered_model": _count(rest, models, query={"max_results": str(MOST)}),
+        "prompt": _count(rest, models, query=prompts),
     }
 
 

@@ -12,6 +12,8 @@ from mlflow_migration.server.rest import Look, Rest
 V2 = "/api/2.0/mlflow/"
 V3 = "/api/3.0/mlflow/"
 GONE = "RESOURCE_DOES_NOT_EXIST"
+LACKING = frozenset({404, 405, 501})
+"""What a server answers to a route it doesn't have, with no code of a thing that is missing."""
 
 
 def post(rest: Rest, route: str, body: Json, look: Look | None = None) -> Json:
@@ -50,12 +52,33 @@ def posted_pages(rest: Rest, route: str, body: Json, field: str) -> Iterator[Jso
         body = {**body, "page_token": token}
 
 
-def pages(rest: Rest, route: str, query: Mapping[str, Any], field: str) -> Iterator[Json]:
-    """Every object of a search that is sent by GET, page by page."""
+def pages(rest: Rest, route: str, query: Mapping[str, Any] | list[tuple[str, Any]], field: str) -> Iterator[Json]:
+    """Every object of a search that is sent by GET, page by page. A list of pairs repeats a parameter."""
+    query = list(query.items()) if isinstance(query, Mapping) else query
+    first = query
     while True:
         answer = rest.call("GET", route, query=query)
         yield from answer.get(field, [])
         token = answer.get("next_page_token")
         if not token:
             return
-        query = {**query, "page_token": token}
+        query = [*first, ("page_token", token)]
+
+
+def where_known(found: Iterator[Json]) -> Iterator[Json]:
+    """The objects of a listing; none where the server is too old to have its route."""
+    try:
+        yield from found
+    except ServerError as error:
+        if error.status not in LACKING or error.code == GONE:
+            raise
+
+
+def where_active(found: Iterator[Json]) -> Iterator[Json]:
+    """The objects of an experiment; none where it is deleted, for then MLflow gives nothing of it, or where the server
+    has no such objects at all."""
+    try:
+        yield from where_known(found)
+    except ServerError as error:
+        if error.code != GONE:
+            raise
