@@ -19,8 +19,8 @@ LEGACY = {
     "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
 }
 LOSSES = (
-    *("all", "artifact", "evaluation_dataset", "issue", "link", "logged_model", "metric", "name"),
-    *("param", "prompt", "registered_model", "scorer", "tag", "trace", "webhook"),
+    *("all", "artifact", "assessment", "evaluation_dataset", "issue", "link", "logged_model", "metadata", "metric"),
+    *("name", "param", "prompt", "registered_model", "scorer", "tag", "trace", "webhook"),
 )
 """What may be waived: parts of runs, and the kinds that aren't carried yet."""
 

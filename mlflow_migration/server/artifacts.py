@@ -150,6 +150,12 @@ def list_files(rest: Rest, root: Root) -> Iterator[File]:
                 yield File(path, int(entry.get("file_size", 0)), partial(_reader, rest, root, path))
 
 
+def list_folder(rest: Rest, uri: str) -> list[str]:
+    """The names of what lies directly in a folder that goes through the artifact proxy; none where it isn't there."""
+    found = rest.call("GET", PROXY_LIST, query={"path": _below(uri, "")}).get("files", [])
+    return [str(entry["path"]) for entry in found]
+
+
 def _listed(rest: Rest, root: Root, folder: str) -> dict[str, Json] | None:
     """What lies directly in a folder, by its path from the root; None where the server lists something else.
 

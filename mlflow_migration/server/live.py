@@ -14,6 +14,7 @@ from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.rest import Look, Rest
+from mlflow_migration.server.traces import Traces
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
@@ -34,6 +35,7 @@ class Server:
     def __init__(self, rest: Rest) -> None:
         self.rest = rest
         self.address = rest.address
+        self.traces = Traces(rest)
         self._histories = Histories(rest)
         self.abilities = Abilities()
 
