@@ -10,6 +10,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -53,11 +54,15 @@ def read(place: Stored, run_ids: dict[str, str]) -> dict[str, Counter[Row]]:
         for trace_id, uri in base.execute(
             "SELECT request_id, value FROM trace_tags WHERE key = 'mlflow.artifactLocation'"
         ):
-            if place.artifacts and uri.startswith("mlflow-artifacts:/"):
-                folder = place.artifacts / uri.removeprefix("mlflow-artifacts:/")
-                for name, path in databases.files(folder).items():
-                    found.setdefault(trace_id, Counter())["file", name, path.read_bytes()] += 1
+            for name, path in databases.files(_folder(place, uri)).items():
+                found.setdefault(trace_id, Counter())["file", name, path.read_bytes()] += 1
     return found
+
+
+def _folder(place: Stored, uri: str) -> Path:
+    if place.artifacts and uri.startswith("mlflow-artifacts:/"):
+        return place.artifacts / uri.removeprefix("mlflow-artifacts:/")
+    return Path(uri.removeprefix("file://"))
 
 
 def _is_chosen(label: str, values: dict[str, Any]) -> bool:

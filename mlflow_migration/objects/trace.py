@@ -13,7 +13,7 @@ from functools import partial
 
 from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, run, spans, trace_head
-from mlflow_migration.objects.trace_head import RUNS, SOURCE_RUN, cut_values, experiment_of, ids_in
+from mlflow_migration.objects.trace_head import RUNS, SOURCE_RUN, cut_values, experiment_of, ids_in, unsettable
 from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import (
@@ -39,6 +39,9 @@ differing_rows = spans.differing
 comparable = kind.same_file
 origin = kind.own_id
 link = kind.no_link
+
+
+CHOICE = "a server holds a trace's id once: delete the one that is there, or copy to another server"
 
 
 def validate(head: Json) -> Identity:
@@ -153,31 +156,28 @@ class _There:
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the trace whole at the destination; one that came from the same place is completed or brought up to date.
 
-    Raises ConflictError where another trace has its id: a server holds each id once.
+    A server holds each id once: raises ConflictError where another trace has it.
     """
     experiment_id = ids.get("experiment", record.refs["experiment"])
     if experiment_id is None:
         raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs['experiment']}")
     there = _there(sink, record, ids, experiment_id)
-    if there is not None and job.source == sink.address and not there.source:
-        if there.experiment_id != experiment_id:
-            raise ConflictError("a server holds a trace's id once", f"it is in experiment {there.experiment_id}")
-        return Written(record.id, "skipped", reason="it is the source itself")
-    files = list(record.files())
-    losses = [*cut_values(record.head), *_lost_files(sink, files)]
+    if there is not None and there.experiment_id != experiment_id:
+        if job.source not in {there.source, sink.address}:
+            raise ConflictError("another trace of this id is there", f"in experiment {there.experiment_id}", CHOICE)
+        reason = f"a server holds a trace's id once, and it is in experiment {there.experiment_id} there"
+        return Written(record.id, "skipped", reason=reason, losses=(Loss(NAME, record.id, reason),))
     if there is not None and not there.source:
-        return _foreign(sink, record, there, experiment_id)
-    if there is not None and (there.source != job.source or there.experiment_id != experiment_id):
-        raise ConflictError(
-            "a trace of this id is there already",
-            f"in experiment {there.experiment_id}, from {there.source}",
-            "a server holds a trace's id once: copy to another server, or delete the one that is there",
-        )
+        itself = job.source == sink.address
+        return Written(record.id, "skipped", reason="it is the source itself") if itself else _foreign(sink, record)
+    files = list(record.files())
     ties = Ties(record.head, ids)
-    losses += ties.losses
+    losses = [*cut_values(record.head), *unsettable(record.head), *_lost_files(sink, files), *ties.losses]
     digest = digest_of([content_digest(record, files), ties.missing])
     if there is not None and there.digest == digest:
         return Written(record.id, "same", digest, losses=tuple(losses))
+    if there is not None and there.source != job.source:
+        raise ConflictError("another trace of this id is there already", f"it came from {there.source}", CHOICE)
     state = "updated" if there is not None and there.digest else "done"
     if job.dry_run:
         size = sum(file.size for file in files if not file.problem)
@@ -215,18 +215,12 @@ def _as_there(info: Json) -> _There:
     return _There(experiment_of(info), tags.get(SOURCE, ""), tags.get(COMPLETE, ""))
 
 
-def _foreign(sink: Live, record: Record, there: _There, experiment_id: str) -> Written:
+def _foreign(sink: Live, record: Record) -> Written:
     """A trace that didn't come by this tool: nothing is to do where it is the same one."""
-    if there.experiment_id == experiment_id:
-        twin = _whole(sink, record.id)
-        ours = {**portable(record), RUNS: []}
-        if ours == portable(twin) and spans.ordered(record) == spans.ordered(twin):
-            return Written(record.id, "same")
-    raise ConflictError(
-        "another trace of this id is there already",
-        f"in experiment {there.experiment_id}, not from this source",
-        "a server holds a trace's id once: delete the one that is there, or copy to another server",
-    )
+    twin = _whole(sink, record.id)
+    if {**portable(record), RUNS: []} == portable(twin) and spans.ordered(record) == spans.ordered(twin):
+        return Written(record.id, "same")
+    raise ConflictError("another trace of this id is there already", "it didn't come from this source", CHOICE)
 
 
 def _whole(sink: Live, trace_id: str) -> Record:

@@ -116,3 +116,17 @@ def cut_values(head: Json) -> list[Loss]:
         if len(value) >= SHOWN_TAG
     ]
     return losses
+
+
+def unsettable(head: Json) -> list[Loss]:
+    """What of the assessments no request can set: MLflow itself makes one invalid when another one overrides it, and
+    doesn't read what an expectation overrides (`entities/assessment.py`)."""
+    assessments = head.get("assessments", ())
+    replaced = {each.get("overrides") for each in assessments if "expectation" not in each}
+    losses = []
+    for each in assessments:
+        if each.get("overrides") and "expectation" in each:
+            losses.append(Loss("assessment", each["assessment_id"], "MLflow's REST API drops what it overrides"))
+        if not each.get("valid", True) and each["assessment_id"] not in replaced:
+            losses.append(Loss("assessment", each["assessment_id"], "MLflow's REST API makes it valid again"))
+    return losses

@@ -100,7 +100,6 @@ class Writer:
         self._tie()
         if not alone:
             self.sink.traces.set_tag(self.record.id, COMPLETE, digest)
-        self._check_assessments(assessments)
         return size
 
     def _clear(self, wanted: set[str]) -> None:
@@ -181,16 +180,3 @@ class Writer:
                 if error.code != "ENDPOINT_NOT_FOUND":
                     raise
                 self.losses.append(Loss("link", PROMPTS, "this server can't tie traces to prompts: it is before 3.10"))
-
-    def _check_assessments(self, wanted: list[Json]) -> None:
-        """Say what of the assessments MLflow didn't take as it was, where that may be."""
-        if not any(each.get("overrides") or not each.get("valid", True) for each in wanted):
-            return
-        info = self.sink.traces.get(self.record.id) or {}
-        there = {each["assessment_id"]: each for each in info.get("assessments", ())}
-        for each in wanted:
-            other = there.get(each["assessment_id"], {})
-            fields = sorted(key for key in {*each, *other} if each.get(key) != other.get(key))
-            if fields:
-                reason = f"MLflow's REST API can't set {', '.join(fields)}"
-                self.losses.append(Loss("assessment", each["assessment_id"], reason))

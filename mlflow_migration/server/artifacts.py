@@ -194,7 +194,7 @@ def put_file(rest: Rest, root: Root, path: str, file: File) -> None:
 
     if is_proxied(root.uri):
         rest.upload("PUT", PROXY + _proxied(root.uri, path), body, file.size)
-    elif file.size <= UPLOAD_MOST:
+    elif file.size <= UPLOAD_MOST and root.kind == "run":
         query = f"?run_uuid={quote(root.id, safe='')}&path={quote(path, safe='')}"
         rest.upload("POST", UPLOAD + query, body, file.size)
     else:
@@ -206,10 +206,11 @@ def _put_direct(root: Root, path: str, file: File) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     scheme = urlsplit(root.uri).scheme
-    if scheme in {"", "file"} and not Path(urlsplit(root.uri).path).parent.parent.is_dir():
+    above = 3 if root.kind == "trace" else 1
+    if scheme in {"", "file"} and not Path(urlsplit(root.uri).path).parents[above].is_dir():
         raise ServerError(
             "the artifact root is a folder of the server's own machine",
-            f"over its upload route MLflow takes {UPLOAD_MOST} bytes at most; start it with --serve-artifacts",
+            f"over its upload route MLflow takes {UPLOAD_MOST} bytes of a run at most; start it with --serve-artifacts",
             0,
             "",
         )

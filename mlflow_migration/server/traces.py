@@ -6,17 +6,21 @@ A span is a row in the JSON form of OTLP's protobuf as `traces/batchGet` shows i
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_migration.errors import ServerError
 from mlflow_migration.places import Root
-from mlflow_migration.records import Files, Json, Rows, no_files
+from mlflow_migration.records import File, Files, Json, Rows
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.rest import Rest
 
@@ -35,6 +39,8 @@ STORED = frozenset({"TRACKING_STORE", "ARCHIVE_REPO"})
 """Where batchGet finds spans; one trace elsewhere in a batch makes a 500 of the whole answer (found on 3.17.2)."""
 NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 ARCHIVE_FILE = "traces.pb"
+SPANS_FILE = "traces.json"
+ATTACHMENT = re.compile(r"mlflow-attachment://([0-9A-Za-z-]+)")
 
 
 class Traces:
@@ -70,7 +76,7 @@ class Traces:
         for group in _groups(infos):
             batch = _Batch(self, group)
             for info in group:
-                yield info, partial(batch.rows, info), partial(self._files, info)
+                yield info, partial(batch.rows, info), partial(self._files, info, batch)
 
     def log_spans(self, experiment_id: str, spans: list[Json], tags: Mapping[str, str]) -> None:
         """Write spans over OTLP; repeated calls overwrite them. `tags` become the trace's with the same request:
@@ -148,15 +154,40 @@ class Traces:
             return found
         return [_as_otlp(span) for span in self._rest.call("GET", SPANS, query={"request_id": trace_id})["spans"]]
 
-    def _files(self, info: Json) -> Any:
+    def _files(self, info: Json, batch: _Batch) -> Iterator[File]:
         """The artifacts of a trace: attachments, and the spans of one whose spans are not in the database."""
         uri = info.get("tags", {}).get(LOCATION, "")
-        if not artifacts.is_proxied(uri) or info["trace_id"] not in self._with_files(uri):
-            return no_files()
-        root = Root("trace", info["trace_id"], uri)
-        archived = info["tags"].get(SPANS_LOCATION) == "ARCHIVE_REPO"
-        found = artifacts.list_files(self._rest, root)
-        return (file for file in found if not (archived and file.path == ARCHIVE_FILE))
+        if not artifacts.is_proxied(uri):
+            yield from self._unlisted(info, batch)
+        elif info["trace_id"] in self._with_files(uri):
+            archived = info["tags"].get(SPANS_LOCATION) == "ARCHIVE_REPO"
+            for file in artifacts.list_files(self._rest, Root("trace", info["trace_id"], uri)):
+                if not (archived and file.path == ARCHIVE_FILE):
+                    yield file
+
+    def _unlisted(self, info: Json, batch: _Batch) -> Iterator[File]:
+        """The artifacts of a trace outside the proxy: no route lists them, but those that MLflow knows can be read."""
+        query = {"request_id": info["trace_id"]}
+        text = json.dumps(list(batch.rows(info)))
+        if not is_stored(info):
+            data = self._artifact(query)
+            if data:
+                yield _in_memory(SPANS_FILE, data)
+            text = data.decode("utf-8", "replace")
+        for name in sorted(set(ATTACHMENT.findall(text))):
+            data = self._artifact({**query, "path": name})
+            path = f"attachments/{name}"
+            yield _in_memory(path, data) if data else File(path, 0, problem="the server can't give this attachment")
+
+    def _artifact(self, query: Json) -> bytes:
+        """The bytes of a trace's artifact; none where there is no such one."""
+        try:
+            with closing(self._rest.open(SPANS, query)) as response:
+                return bytes(response.content)
+        except ServerError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return b""
+            raise
 
     def _with_files(self, uri: str) -> set[str]:
         """The traces that have a folder of artifacts, by one listing for all of an experiment."""
@@ -181,6 +212,10 @@ class _Batch:
             if self._spans is None:
                 self._spans = self._traces.spans(self._infos)
         return iter(self._spans.get(info["trace_id"], ()))
+
+
+def _in_memory(path: str, data: bytes) -> File:
+    return File(path, len(data), lambda: closing(io.BytesIO(data)))
 
 
 def location(experiment_id: str) -> Json:

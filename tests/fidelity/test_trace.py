@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import databases, traces
-from tests.conftest import Tool
+from tests import databases, servers, traces
+from tests.conftest import ServerFactory, Tool
 from tests.fidelity.test_copy import between
 from tests.rest import Api
-from tests.servers import Server
+from tests.servers import Options, Server
 
 
 @pytest.fixture
@@ -103,16 +103,45 @@ def test_somebody_elses_trace_of_the_same_id_is_never_written_over(
     assert traces.read(destination, {})[ids["whole"]] == before
 
 
-def test_a_trace_whose_run_is_missing_says_so_and_is_tied_later(
+def test_a_trace_whose_run_is_elsewhere_says_so_and_is_tied_later(
     empty_source: Server, destination: Server, run_tool: Tool, api: Api
 ) -> None:
-    ids = traces.seed(api)
-    copy = ("copy-experiments", *between(empty_source, destination), "--experiments", "all")
-    api.post("runs/delete", run_id=ids["run"])
-    # The trace's own run is left out; deleting it took the assessment that names it.
-    outcome = run_tool(*copy, "--no-deleted-runs", "--json") if False else run_tool(*copy, "--json")
-    outcome.expect(0)
+    one, two = (api.post("experiments/create", name=name)["experiment_id"] for name in ("one", "two"))
+    run_id = api.post("runs/create", experiment_id=one, start_time=1)["run"]["info"]["run_id"]
+    traces.log_spans(api, two, traces.span("9" * 32, 1))
+    traces.start(api, two, "tr-" + "9" * 32, trace_metadata={"mlflow.sourceRun": run_id})
+    copy = ("copy-experiments", *between(empty_source, destination), "--json")
+    (row,) = run_tool(*copy, "--experiments", "two").expect(1).json["rows"]
+    assert row["kind"] == "link"
+    before = databases.dump(destination)
+    assert run_tool(*copy, "--experiments", "two").expect(1).json["kinds"]["trace"]["same"] == 1
+    assert databases.dump(destination) == before
+    assert run_tool(*copy, "--experiments", "all").expect(0).json["kinds"]["trace"]["updated"] == 1
     assert traces.compare(empty_source, destination) == []
+
+
+def test_a_run_is_copied_with_its_traces(empty_source: Server, destination: Server, run_tool: Tool, api: Api) -> None:
+    ids = traces.seed(api)
+    copy = ("copy-run", "--run-id", ids["run"], "--experiment-name", "here", "--json")
+    assert run_tool(*copy, *between(empty_source, destination)).json["kinds"]["trace"]["done"] == 1
+    assert set(traces.read(destination, {})) == {ids["whole"]}
+    # On one server a trace's id stands once: that it can't be copied is said.
+    rows = run_tool(*copy, *between(empty_source, empty_source)).expect(1).json["rows"]
+    assert {(row["kind"], row["id"]) for row in rows} == {("trace", ids["whole"])}
+
+
+def test_traces_whose_artifacts_are_outside_the_proxy_are_copied(
+    empty_source: Server, destination: Server, make_server: ServerFactory, run_tool: Tool, template: Path
+) -> None:
+    api = Api(empty_source.url)
+    traces.seed(api)
+    api.close()
+    direct = make_server(Options(template=template, serve_artifacts=False))
+    servers.execute(direct, "UPDATE experiments SET artifact_location = ?", f"{direct.artifacts}/0")
+    run_tool("copy-experiments", *between(empty_source, direct), "--experiments", "all").expect(0)
+    assert traces.compare(empty_source, direct) == []
+    run_tool("copy-experiments", *between(direct, destination), "--experiments", "all").expect(0)
+    assert traces.compare(direct, destination) == []
 
 
 def test_a_half_made_trace_is_completed(empty_source: Server, destination: Server, run_tool: Tool, api: Api) -> None:
