@@ -53,8 +53,11 @@ LOSS = {
     "that had another value at the destination before.",
     "metric": "Points with a negative timestamp, or of a key MLflow refuses.",
     "artifact": "A file whose name MLflow can't hold, or that can't be read.",
-    "link": "A run, experiment, label schema or trace that something refers to and that is not at the destination; a "
-    "deletion that would hit foreign runs; what a destination refuses to tie.",
+    "assessment": "What MLflow's REST API can't set of a trace's assessment: that one is invalid which no other "
+    "overrides; what an expectation overrides.",
+    "metadata": "A trace's metadata of which the source shows 250 characters at most, or that the destination adds.",
+    "link": "A run, logged model, experiment, label schema, issue or trace that something refers to and that is not at "
+    "the destination; a deletion that would hit foreign runs; what a destination refuses to tie.",
     "secret": "The secret of a new webhook, which MLflow never gives: set it there.",
     "name": "The missing name of a nameless run: MLflow gives every run one.",
 }

@@ -27,6 +27,7 @@ DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 VALUE_SHOWN = 120
 FIELDS = {"param": "params.", "tag": "tags.", "metric": "metrics.", "artifact": "artifacts.", "name": "run_name"}
+FIELDS |= {"assessment": "assessments.", "metadata": "metadata."}
 """The fields in which a loss of that kind shows."""
 LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
 

@@ -11,19 +11,18 @@ import click
 from mlflow_migration.cli.command import boolean
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
-from mlflow_migration.objects import OF_EXPERIMENTS
+from mlflow_migration.objects import KINDS, OF_EXPERIMENTS
 from mlflow_migration.places import Selection
+from mlflow_migration.server.others import SERVER_KINDS
 
 LEGACY = {
     "use-threads": "Accepted for old commands: runs always go in parallel.",
     "export-permissions": "Accepted for old commands: open-source MLflow has no permissions to export.",
     "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
 }
-LOSSES = (
-    *("all", "artifact", "evaluation_dataset", "issue", "link", "logged_model", "metric", "name"),
-    *("param", "prompt", "registered_model", "scorer", "secret", "tag", "trace", "webhook"),
-)
-"""What may be waived: parts of runs, and the kinds that aren't carried yet."""
+PARTS = ("artifact", "assessment", "link", "metadata", "metric", "name", "param", "secret", "tag")
+LOSSES = ("all", *PARTS, *sorted({*KINDS, *SERVER_KINDS} - {"experiment", "run"}))
+"""What may be waived: parts of objects, and whole kinds."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

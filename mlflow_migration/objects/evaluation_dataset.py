@@ -30,6 +30,12 @@ NAME = "evaluation_dataset"
 NEEDS: tuple[str, ...] = ("experiment",)
 PARENTS: tuple[str, ...] = ()
 ROWS: tuple[str, ...] = (records.NAME,)
+COVERAGE = kind.Coverage(
+    since="3.4",
+    carried="name, tags, experiments, records with inputs, outputs, expectations, tags, source and users",
+    kept_beside="dataset id, times, digest, last user (tags mlflow_migration.*)",
+    lost="record ids and times",
+)
 NEW_IDS = True
 validate_row = records.validate_row
 link = kind.no_link

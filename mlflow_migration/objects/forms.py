@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Base64Bytes, BaseModel, Field
 
 from mlflow_migration.records import Json
 
@@ -258,3 +259,49 @@ class ModelVersion(BaseModel):
     description: str | None = None
     current_stage: Literal["None", "Staging", "Production", "Archived"] = "None"
     tags: list[_Pair] = []
+
+
+class _Experiment(BaseModel):
+    experiment_id: str = Field(min_length=1)
+
+
+class _Location(BaseModel):
+    mlflow_experiment: _Experiment
+
+
+class _Assessment(BaseModel):
+    assessment_id: str = Field(min_length=1)
+    assessment_name: str
+    metadata: dict[str, str] = {}
+
+
+class Trace(BaseModel):
+    """The info as the REST API shows it; further fields are kept but not looked at."""
+
+    trace_id: str = Field(min_length=1)
+    trace_location: _Location
+    request_time: datetime
+    state: Literal["STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS"] = "STATE_UNSPECIFIED"
+    request_preview: str = ""
+    response_preview: str = ""
+    client_request_id: str = ""
+    trace_metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    assessments: list[_Assessment] = []
+    linked_runs: list[str] = []
+
+
+class _Span(BaseModel):
+    trace_id: Base64Bytes
+    span_id: Base64Bytes
+    name: str = ""
+    attributes: list[Json] = []
+    events: list[Json] = []
+    links: list[Json] = []
+
+
+def validate_span(name: str, row: Json) -> None:
+    """Check a span from outside. Raises ValueError."""
+    if name != "spans":
+        raise ValueError("a trace has no other rows than spans")
+    _Span.model_validate(row)

@@ -11,6 +11,13 @@ NAME = MODELS.version
 NEEDS: tuple[str, ...] = ("run", "registered_model")
 PARENTS: tuple[str, ...] = ("registered_model",)
 ROWS: tuple[str, ...] = ()
+COVERAGE = kind.Coverage(
+    since="1.4",
+    carried="number with its holes, description, tags, stage, run link, run, and the source with the "
+    "destination's run, logged model or version in it",
+    kept_beside="creation and update time (tags mlflow_migration.*)",
+    lost="a status other than READY, user, the last numbers where they are deleted at the source",
+)
 NEW_IDS = False
 """A name is the identity everywhere, and a version's number with it."""
 validate = partial(versions.validate, MODELS)

@@ -11,6 +11,12 @@ NAME = PROMPTS.version
 NEEDS: tuple[str, ...] = ("run", "prompt")
 PARENTS: tuple[str, ...] = ("prompt",)
 ROWS: tuple[str, ...] = ()
+COVERAGE = kind.Coverage(
+    since="2.21",
+    carried="number with its holes, text or chat template, response format, model configuration, commit message, tags",
+    kept_beside="creation and update time (tags mlflow_migration.*)",
+    lost="the last numbers where they are deleted at the source",
+)
 NEW_IDS = False
 """A name is the identity everywhere, and a version's number with it."""
 validate = partial(versions.validate, PROMPTS)

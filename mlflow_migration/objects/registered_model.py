@@ -11,6 +11,12 @@ NAME = MODELS.model
 NEEDS: tuple[str, ...] = ("experiment",)
 PARENTS: tuple[str, ...] = ()
 ROWS: tuple[str, ...] = ()
+COVERAGE = kind.Coverage(
+    since="1.4",
+    carried="name, description, tags, aliases",
+    kept_beside="creation and update time, source and first name (tags mlflow_migration.*)",
+    lost="nothing else",
+)
 NEW_IDS = False
 """A name is the identity everywhere, and a version's number with it."""
 validate = partial(registry.validate, MODELS)

@@ -20,6 +20,12 @@ NAME = "scorer"
 NEEDS: tuple[str, ...] = ("experiment",)
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ()
+COVERAGE = kind.Coverage(
+    since="3.4",
+    carried="every version under its number, online scoring",
+    kept_beside="nothing: MLflow gives scorers no tags",
+    lost="ids, creation times; one of one's own code where the server refuses it",
+)
 NEW_IDS = False
 validate_row = kind.no_row
 link = kind.no_link

@@ -152,6 +152,12 @@ def list_files(rest: Rest, root: Root) -> Iterator[File]:
                 yield File(path, int(entry.get("file_size", 0)), partial(_reader, rest, root, path))
 
 
+def list_folder(rest: Rest, uri: str) -> list[str]:
+    """The names of what lies directly in a folder that goes through the artifact proxy; none where it isn't there."""
+    found = rest.call("GET", PROXY_LIST, query={"path": _below(uri, "")}).get("files", [])
+    return [str(entry["path"]) for entry in found]
+
+
 def _listed(rest: Rest, root: Root, folder: str) -> dict[str, Json] | None:
     """What lies directly in a folder, by its path from the root; None where the server lists something else.
 
@@ -213,10 +219,11 @@ def _put_direct(root: Root, path: str, file: File) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     scheme = urlsplit(root.uri).scheme
-    if scheme in {"", "file"} and not Path(urlsplit(root.uri).path).parent.parent.is_dir():
+    above = 3 if root.kind == "trace" else 1
+    if scheme in {"", "file"} and not Path(urlsplit(root.uri).path).parents[above].is_dir():
         raise ServerError(
             "the artifact root is a folder of the server's own machine",
-            f"over its upload route MLflow takes {UPLOAD_MOST} bytes at most; start it with --serve-artifacts",
+            f"over its upload route MLflow takes {UPLOAD_MOST} bytes of a run at most; start it with --serve-artifacts",
             0,
             "",
         )

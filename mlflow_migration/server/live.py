@@ -18,6 +18,7 @@ from mlflow_migration.server.logged_models import LoggedModels
 from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Look, Rest
 from mlflow_migration.server.reviews import Reviews
+from mlflow_migration.server.traces import Traces
 from mlflow_migration.server.webhooks import Webhooks
 
 RUNS_PER_PAGE = 200
@@ -39,6 +40,7 @@ class Server:
     def __init__(self, rest: Rest) -> None:
         self.rest = rest
         self.address = rest.address
+        self.traces = Traces(rest)
         self._histories = Histories(rest)
         self.models = LoggedModels(rest)
         self.evaluation = Evaluation(rest)

@@ -164,6 +164,15 @@ class Rest:
 
         self._repeat(once, None)
 
+    def send(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """POST a body of another form than JSON, with headers of its own; the answer's body is not looked at."""
+
+        def once() -> None:
+            with self._send(_Request("POST", path, None, data, headers)):
+                pass
+
+        self._repeat(once, None)
+
     def open(self, path: str, query: Any = None, offset: int = 0) -> requests.Response:
         """GET a body to be read by the caller, from `offset` bytes on where the server can (status 206)."""
         headers = {"Accept-Encoding": "identity"}

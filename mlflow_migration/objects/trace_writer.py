@@ -1,0 +1,182 @@
+"""Making one trace at a destination."""
+
+from __future__ import annotations
+
+from mlflow_migration.errors import ConflictError, ServerError
+from mlflow_migration.objects import spans
+from mlflow_migration.objects.trace_head import (
+    FINALIZED,
+    JUDGED_IN,
+    LOCATION,
+    MODEL,
+    OF_ITS_PLACE,
+    PROMPTS,
+    RUNS,
+    SOURCE_RUN,
+    SPANS_LOCATION,
+    STORED,
+    TEXTS,
+    created,
+    judging_run,
+    own_tags,
+    prompts,
+)
+from mlflow_migration.places import Ids, Live, Root
+from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
+
+SOURCE = ORIGIN + "source"
+COMPLETE = ORIGIN + "complete"
+
+
+class Ties:
+    """The ids of other objects in a trace, and what they are at the destination.
+
+    What isn't there keeps the source's id and is a loss. It counts in the completion tag, so that a later job, when
+    it is there, ties it.
+    """
+
+    def __init__(self, head: Json, ids: Ids) -> None:
+        self._ids: dict[str, str] = {}
+        self.missing: list[str] = []
+        self.losses: list[Loss] = []
+        metadata = head.get("trace_metadata", {})
+        self._look(ids, "run", metadata.get(SOURCE_RUN), SOURCE_RUN)
+        self._look(ids, "logged_model", metadata.get(MODEL), MODEL)
+        for run_id in head.get(RUNS, ()):
+            self._look(ids, "run", run_id, "run")
+        for each in head.get("assessments", ()):
+            self._look(ids, "run", each.get("metadata", {}).get(JUDGED_IN), each["assessment_id"])
+            if (judge := judging_run(each)) and (found := ids.get("run", judge)):
+                # It may be anything of that form: what is no run's id stays as it is, and is no loss.
+                self._ids[judge] = found
+            if "issue" in each:
+                self._look(ids, "issue", each["assessment_name"], each["assessment_id"])
+
+    def there(self, source_id: str) -> str:
+        """The id at the destination, or the source's own for what isn't there."""
+        return self._ids.get(source_id, source_id)
+
+    def _look(self, ids: Ids, kind_name: str, source_id: str | None, what: str) -> None:
+        if not source_id or source_id in self._ids:
+            return
+        found = ids.get(kind_name, source_id)
+        if not found and kind_name == "run":
+            found = ids.once(f"run {source_id}", lambda: ids.locate_run(source_id))
+        if found:
+            self._ids[source_id] = found
+            return
+        reason = f"{kind_name} {source_id} is not at the destination: bring it there, then type this command again"
+        self.losses.append(Loss("link", what, reason))
+        if source_id not in self.missing:
+            self.missing.append(source_id)
+
+
+class Writer:
+    """One trace on its way to a destination: spans, info, artifacts, overriding assessments, ties, completion tag."""
+
+    def __init__(self, sink: Live, source: str, record: Record, ties: Ties) -> None:
+        self.sink, self.record, self.ties = sink, record, ties
+        self.losses: list[Loss] = []
+        self._marks = {SOURCE: source}
+
+    def write(self, experiment_id: str, files: list[File], digest: str, update: bool) -> int:
+        """How many bytes of artifacts went. With `update` the trace is there already, whole or not."""
+        wanted = self._info(experiment_id)
+        assessments = wanted.pop("assessments", [])
+        # What overrides another one makes it invalid, which only a request of its own does.
+        late = sorted((each for each in assessments if each.get("overrides")), key=created)
+        wanted["assessments"] = [each for each in assessments if not each.get("overrides")]
+        if update:
+            self._clear({each["assessment_id"] for each in assessments})
+        self._log_spans(experiment_id)
+        alone = not (late or files or self.record.head.get(RUNS) or prompts(self.record.head))
+        if alone:
+            # Nothing is left to be done after this request, so that it may say that the trace is whole.
+            wanted["tags"][COMPLETE] = digest
+        info = self._start(wanted)
+        size = self._put_files(info, files)
+        for each in late:
+            self.sink.traces.create_assessment(self.record.id, each)
+        self._tie()
+        if not alone:
+            self.sink.traces.set_tag(self.record.id, COMPLETE, digest)
+        return size
+
+    def _clear(self, wanted: set[str]) -> None:
+        """Take away the assessments that the source has no longer, and those that are to be added once more."""
+        info = self.sink.traces.get(self.record.id) or {}
+        for each in sorted(info.get("assessments", ()), key=created, reverse=True):
+            if each["assessment_id"] not in wanted or each.get("overrides"):
+                self.sink.traces.delete_assessment(self.record.id, each["assessment_id"])
+        if COMPLETE in info.get("tags", {}):
+            self.sink.traces.delete_tag(self.record.id, COMPLETE)
+
+    def _log_spans(self, experiment_id: str) -> None:
+        rows = list(self.record.rows[spans.NAME]()) if spans.NAME in self.record.rows else []
+        if not rows:
+            return
+        hex_ids = {spans.trace_id_of(row) for row in rows}
+        if hex_ids != {self.record.id}:
+            raise ConflictError("its spans are of another trace", ", ".join(sorted(hex_ids - {self.record.id})))
+        self.sink.traces.log_spans(experiment_id, rows, self._marks)
+
+    def _info(self, experiment_id: str) -> Json:
+        """The info as it is to stand at the destination."""
+        head = {key: value for key, value in self.record.head.items() if key != RUNS}
+        head["trace_location"] = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
+        tags = own_tags(head)
+        if tags.get(SPANS_LOCATION) in STORED:
+            tags.pop(SPANS_LOCATION)
+        head["tags"] = {**tags, **self._marks}
+        head["trace_metadata"] = dict(head.get("trace_metadata", {}))
+        for key in (SOURCE_RUN, MODEL):
+            if key in head["trace_metadata"]:
+                head["trace_metadata"][key] = self.ties.there(head["trace_metadata"][key])
+        head["assessments"] = [self._localized(each) for each in head.get("assessments", ())]
+        return head
+
+    def _localized(self, assessment: Json) -> Json:
+        found = dict(assessment)
+        if JUDGED_IN in found.get("metadata", {}):
+            found["metadata"] = {**found["metadata"], JUDGED_IN: self.ties.there(found["metadata"][JUDGED_IN])}
+        if "issue" in found:
+            found["assessment_name"] = self.ties.there(found["assessment_name"])
+        if judge := judging_run(found):
+            found["source"] = {**found["source"], "source_id": self.ties.there(judge)}
+        return found
+
+    def _start(self, wanted: Json) -> Json:
+        info = self.sink.traces.start(wanted)
+        # MLflow makes previews of spans, and leaves what is there where none is sent.
+        made = {key: "" for key in TEXTS[1:] if info.get(key) and not wanted.get(key)}
+        if made:
+            info = self.sink.traces.start({**wanted, **made})
+        kept = {*wanted["tags"], SPANS_LOCATION, *OF_ITS_PLACE}
+        for key in info.get("tags", {}):
+            if key not in kept:
+                self.sink.traces.delete_tag(self.record.id, key)
+        surplus = set(info.get("trace_metadata", {})) - set(wanted["trace_metadata"]) - {FINALIZED}
+        self.losses += [Loss("metadata", key, "the destination adds it, and can't be told not to") for key in surplus]
+        return info
+
+    def _put_files(self, info: Json, files: list[File]) -> int:
+        root = Root(self.record.kind, self.record.id, info.get("tags", {}).get(LOCATION, ""))
+        size = 0
+        for file in files:
+            if not file.problem and not self.sink.cannot_hold(file.path):
+                self.sink.put_file(root, file.path, file)
+                size += file.size
+        return size
+
+    def _tie(self) -> None:
+        for run_id in self.record.head.get(RUNS, ()):
+            if run_id not in self.ties.missing:
+                self.sink.traces.link_to_run(self.record.id, self.ties.there(run_id))
+        versions = prompts(self.record.head)
+        if versions:
+            try:
+                self.sink.traces.link_prompts(self.record.id, versions)
+            except ServerError as error:
+                if error.code != "ENDPOINT_NOT_FOUND":
+                    raise
+                self.losses.append(Loss("link", PROMPTS, "this server can't tie traces to prompts: it is before 3.10"))

@@ -1,0 +1,286 @@
+"""Traces over REST: infos by the page, spans by the batch, and what makes a trace at a destination.
+
+A span is a row in the JSON form of OTLP's protobuf as `traces/batchGet` shows it, ids in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from mlflow_migration.errors import ServerError
+from mlflow_migration.places import Root
+from mlflow_migration.records import File, Files, Json, Rows
+from mlflow_migration.server import artifacts, pages
+from mlflow_migration.server.rest import Rest
+
+V3_TRACES = pages.V3 + "traces"
+OTLP = "/v1/traces"
+SPANS = "/ajax-api/3.0/mlflow/get-trace-artifact"
+EXPERIMENTS = 100
+INFOS = 500
+"""Most traces of a page of a search (MLflow refuses more)."""
+BATCH_TRACES = 50
+BATCH_BYTES = 20_000_000
+NO_ROUTE = "ENDPOINT_NOT_FOUND"
+LOCATION = "mlflow.artifactLocation"
+SPANS_LOCATION = "mlflow.trace.spansLocation"
+STORED = frozenset({"TRACKING_STORE", "ARCHIVE_REPO"})
+"""Where batchGet finds spans; one trace elsewhere in a batch makes a 500 of the whole answer (found on 3.17.2)."""
+NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+ARCHIVE_FILE = "traces.pb"
+SPANS_FILE = "traces.json"
+ATTACHMENT = re.compile(r"mlflow-attachment://([0-9A-Za-z-]+)")
+
+
+class Traces:
+    """The traces of one server. Implements `TraceCalls`."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+        self._batches = True
+        self._folders: dict[str, set[str]] = {}
+        self._lock = threading.Lock()
+
+    def search(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]:
+        """Whole infos, assessments with them. A server before 3.4 has no such route, and gives nothing here."""
+        for begin in range(0, len(experiment_ids), EXPERIMENTS):
+            ids = experiment_ids[begin : begin + EXPERIMENTS]
+            body: Json = {"locations": [location(id_) for id_ in ids], "max_results": limit or INFOS}
+            body["order_by"] = ["timestamp_ms ASC"]
+            if filter_:
+                body["filter"] = filter_
+            try:
+                yield from pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces")
+            except ServerError as error:
+                if error.code != NO_ROUTE:
+                    raise
+                return
+
+    def get(self, trace_id: str) -> Json | None:
+        found = pages.get_or_none(self._rest, _path(trace_id), {}, "trace")
+        return None if found is None else found["trace_info"]
+
+    def with_spans(self, infos: Iterable[Json]) -> Iterator[tuple[Json, Rows, Files]]:
+        """Each info with its lazy spans and artifacts, in the order given."""
+        for group in _groups(infos):
+            batch = _Batch(self, group)
+            for info in group:
+                yield info, partial(batch.rows, info), partial(self._files, info, batch)
+
+    def log_spans(self, experiment_id: str, spans: list[Json], tags: Mapping[str, str]) -> None:
+        """Write spans over OTLP; repeated calls overwrite them. `tags` become the trace's with the same request:
+        MLflow makes tags of the attributes of OTLP's resource."""
+        # Imported here: protobuf takes a while to load, and most commands don't write traces.
+        from google.protobuf.json_format import ParseDict
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        resource = {"attributes": [{"key": key, "value": {"string_value": value}} for key, value in tags.items()]}
+        body = {"resource_spans": [{"resource": resource, "scope_spans": [{"spans": spans}]}]}
+        data = ParseDict(body, ExportTraceServiceRequest()).SerializeToString()
+        headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": experiment_id}
+        self._rest.send(OTLP, data, headers)
+
+    def start(self, info: Json) -> Json:
+        """Write an info; one that is there is overwritten, tags and metadata added. The info as it is then."""
+        found: Json = self._rest.call("POST", V3_TRACES, {"trace": {"trace_info": info}})["trace"]["trace_info"]
+        return found
+
+    def set_tag(self, trace_id: str, key: str, value: str) -> None:
+        self._rest.call("PATCH", _path(trace_id, "/tags"), {"key": key, "value": value})
+
+    def delete_tag(self, trace_id: str, key: str) -> None:
+        pages.unless_gone(self._rest, _path(trace_id, "/tags"), {"key": key}, "DELETE")
+
+    def create_assessment(self, trace_id: str, assessment: Json) -> None:
+        """Add an assessment with its id; one that it overrides becomes invalid."""
+
+        def look() -> Json | None:
+            info = self.get(trace_id) or {}
+            ids = [each["assessment_id"] for each in info.get("assessments", [])]
+            return {} if assessment["assessment_id"] in ids else None
+
+        self._rest.call("POST", _path(trace_id, "/assessments"), {"assessment": assessment}, look=look)
+
+    def delete_assessment(self, trace_id: str, assessment_id: str) -> None:
+        pages.unless_gone(self._rest, _path(trace_id, f"/assessments/{quote(assessment_id, safe='')}"), {}, "DELETE")
+
+    def link_to_run(self, trace_id: str, run_id: str) -> None:
+        self._rest.call("POST", pages.V2 + "traces/link-to-run", {"trace_ids": [trace_id], "run_id": run_id})
+
+    def link_prompts(self, trace_id: str, versions: list[Json]) -> None:
+        """Tie a trace to prompt versions, `{"name": …, "version": …}`. Raises ServerError before 3.10."""
+        self._rest.call("POST", pages.V2 + "traces/link-prompts", {"trace_id": trace_id, "prompt_versions": versions})
+
+    def spans(self, infos: Sequence[Json]) -> dict[str, list[Json]]:
+        """The spans of traces that are stored in the server's database or archive, by trace id."""
+        found: dict[str, list[Json]] = {}
+        stored = [info["trace_id"] for info in infos if is_stored(info)]
+        if stored and self._batches:
+            found = self._batch(stored)
+        # A batch leaves out traces in progress, of which not all spans have come yet.
+        return found | {trace_id: self._single(trace_id) for trace_id in stored if trace_id not in found}
+
+    def _batch(self, ids: list[str]) -> dict[str, list[Json]]:
+        query = [("trace_ids", trace_id) for trace_id in ids]
+        try:
+            answer = self._rest.call("GET", V3_TRACES + "/batchGet", query=query)
+        except ServerError as error:
+            if error.code in {NO_ROUTE, pages.GONE}:
+                # Before 3.10: "batchGet" is taken for a trace's id.
+                self._batches = False
+            elif error.status:
+                return {}
+            else:
+                raise
+            return {}
+        return {each["trace_info"]["trace_id"]: each.get("spans", []) for each in answer.get("traces", [])}
+
+    def _single(self, trace_id: str) -> list[Json]:
+        if self._batches:
+            query = {"trace_id": trace_id, "allow_partial": "true"}
+            trace = pages.get_or_none(self._rest, V3_TRACES + "/get", query, "trace") or {}
+            found: list[Json] = trace.get("spans", [])
+            return found
+        return [_as_otlp(span) for span in self._rest.call("GET", SPANS, query={"request_id": trace_id})["spans"]]
+
+    def _files(self, info: Json, batch: _Batch) -> Iterator[File]:
+        """The artifacts of a trace: attachments, and the spans of one whose spans are not in the database."""
+        uri = info.get("tags", {}).get(LOCATION, "")
+        if not artifacts.is_proxied(uri):
+            yield from self._unlisted(info, batch)
+        elif info["trace_id"] in self._with_files(uri):
+            archived = info["tags"].get(SPANS_LOCATION) == "ARCHIVE_REPO"
+            for file in artifacts.list_files(self._rest, Root("trace", info["trace_id"], uri)):
+                if not (archived and file.path == ARCHIVE_FILE):
+                    yield file
+
+    def _unlisted(self, info: Json, batch: _Batch) -> Iterator[File]:
+        """The artifacts of a trace outside the proxy: no route lists them, but those that MLflow knows can be read."""
+        query = {"request_id": info["trace_id"]}
+        text = json.dumps(list(batch.rows(info)))
+        if not is_stored(info):
+            data = self._artifact(query)
+            if data:
+                yield _in_memory(SPANS_FILE, data)
+            text = data.decode("utf-8", "replace")
+        for name in sorted(set(ATTACHMENT.findall(text))):
+            data = self._artifact({**query, "path": name})
+            path = f"attachments/{name}"
+            yield _in_memory(path, data) if data else File(path, 0, problem="the server can't give this attachment")
+
+    def _artifact(self, query: Json) -> bytes:
+        """The bytes of a trace's artifact; none where there is no such one."""
+        try:
+            with closing(self._rest.open(SPANS, query)) as response:
+                return bytes(response.content)
+        except ServerError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return b""
+            raise
+
+    def _with_files(self, uri: str) -> set[str]:
+        """The traces that have a folder of artifacts, by one listing for all of an experiment."""
+        parent = uri.rpartition("/")[0].rpartition("/")[0]
+        with self._lock:
+            if parent not in self._folders:
+                self._folders[parent] = set(artifacts.list_folder(self._rest, parent))
+            return self._folders[parent]
+
+
+class _Batch:
+    """The spans of some traces, fetched when the first of them is read."""
+
+    def __init__(self, traces: Traces, infos: Sequence[Json]) -> None:
+        self._traces = traces
+        self._infos = infos
+        self._lock = threading.Lock()
+        self._spans: dict[str, list[Json]] | None = None
+
+    def rows(self, info: Json) -> Iterator[Json]:
+        with self._lock:
+            if self._spans is None:
+                self._spans = self._traces.spans(self._infos)
+        return iter(self._spans.get(info["trace_id"], ()))
+
+
+def _in_memory(path: str, data: bytes) -> File:
+    return File(path, len(data), lambda: closing(io.BytesIO(data)))
+
+
+def location(experiment_id: str) -> Json:
+    """Where a trace is, as an info and a search say it."""
+    return {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
+
+
+def is_stored(info: Json) -> bool:
+    """Whether a trace's spans are in the server's database or archive, and not in an artifact."""
+    return info.get("tags", {}).get(SPANS_LOCATION) in STORED
+
+
+def _path(trace_id: str, rest: str = "") -> str:
+    return f"{V3_TRACES}/{quote(trace_id, safe='')}{rest}"
+
+
+def _groups(infos: Iterable[Json]) -> Iterator[list[Json]]:
+    """Infos in order, in groups whose spans fit one request and the memory of a batch."""
+    group: list[Json] = []
+    total = 0
+    for info in infos:
+        text = info.get("trace_metadata", {}).get("mlflow.trace.sizeBytes", "")
+        size = int(text) if text.isdigit() else 0
+        if group and (len(group) == BATCH_TRACES or total + size > BATCH_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(info)
+        total += size
+    if group:
+        yield group
+
+
+def _as_otlp(span: Json) -> Json:
+    """A span as servers without batchGet show it (attributes as JSON texts) in the form of the others."""
+    made = {key: value for key, value in span.items() if value not in (None, [], "")}
+    made["attributes"] = [{"key": key, "value": _any(json.loads(text))} for key, text in span["attributes"].items()]
+    made["events"] = [{**event, "attributes": _pairs(event.get("attributes"))} for event in span.get("events", ())]
+    made["links"] = [
+        {
+            "trace_id": base64.b64encode(bytes.fromhex(each["trace_id"].removeprefix("tr-"))).decode(),
+            "span_id": base64.b64encode(bytes.fromhex(each["span_id"])).decode(),
+            "attributes": _pairs(each.get("attributes")),
+        }
+        for each in span.get("links", ())
+    ]
+    return made
+
+
+def _pairs(values: Json | None) -> list[Json]:
+    return [{"key": key, "value": _any(value)} for key, value in (values or {}).items()]
+
+
+def _any(value: Any) -> Json:
+    """A value as OTLP's AnyValue; ints as texts, which JSON keeps exact in every reader."""
+    found: Json = {"string_value": str(value)}
+    if value is None:
+        found = {}
+    elif isinstance(value, bool):
+        found = {"bool_value": value}
+    elif isinstance(value, int):
+        found = {"int_value": str(value)}
+    elif isinstance(value, float):
+        found = {"double_value": value if math.isfinite(value) else NOT_FINITE[str(value)]}
+    elif isinstance(value, list):
+        found = {"array_value": {"values": [_any(each) for each in value]}}
+    elif isinstance(value, dict):
+        found = {"kvlist_value": {"values": _pairs(value)}}
+    return found
