@@ -15,7 +15,7 @@ MODELS_PER_PAGE = 100
 VERSIONS_PER_PAGE = 1000
 PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Without these words in the filter a search leaves prompts out (store/model_registry/sqlalchemy_store.py)."""
-LACKING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+LACKING: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 """What a server without a model registry answers to a search."""
 KNOWS_NO_PROMPTS = LACKING | {HTTPStatus.BAD_REQUEST}
 """What a registry that can't search by the prompts' tag answers: Unity Catalog takes no filters."""
@@ -30,7 +30,9 @@ class Registry:
     def search_models(self, prompts: bool) -> Iterator[Json]:
         """Every registered model, or every prompt, with tags and aliases; none where the server has no registry."""
         query = {"max_results": MODELS_PER_PAGE, **({"filter": PROMPTS} if prompts else {})}
-        return self._search("registered-models/search", query, "registered_models", prompts)
+        return self._search(
+            "registered-models/search", query, "registered_models", KNOWS_NO_PROMPTS if prompts else LACKING
+        )
 
     def get_model(self, name: str) -> Json | None:
         """A registered model or prompt, or None."""
@@ -65,7 +67,8 @@ class Registry:
         query: dict[str, Any] = {"max_results": VERSIONS_PER_PAGE}
         if words:
             query["filter"] = " AND ".join(words)
-        for head in self._search("model-versions/search", query, "model_versions", prompts):
+        lacking = KNOWS_NO_PROMPTS if prompts and not name else LACKING
+        for head in self._search("model-versions/search", query, "model_versions", lacking):
             if not name or head["name"] == name:
                 yield head
 
@@ -109,11 +112,11 @@ class Registry:
         head = pages.get_or_none(self._rest, pages.V2 + f"logged-models/{model_id}", {}, "model")
         return str(head["info"].get("artifact_uri", "")) if head else ""
 
-    def _search(self, method: str, query: Mapping[str, Any], field: str, prompts: bool) -> Iterator[Json]:
+    def _search(self, method: str, query: Mapping[str, Any], field: str, lacking: frozenset[int]) -> Iterator[Json]:
         try:
             yield from pages.pages(self._rest, pages.V2 + method, query, field)
         except ServerError as error:
-            if error.status not in (KNOWS_NO_PROMPTS if prompts else LACKING):
+            if error.status not in lacking:
                 raise
 
     def _send(self, verb: str, method: str, body: Json, look: Look | None = None) -> Json:

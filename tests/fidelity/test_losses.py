@@ -204,6 +204,8 @@ WEBHOOK = (
 
 def test_a_kind_not_carried_yet_is_named_and_fails_unless_waived(journey: Journey) -> None:
     servers.execute(journey.source, WEBHOOK)
+    event = "INSERT INTO webhook_events (webhook_id, entity, action) VALUES ('w', 'registered_model', 'created')"
+    servers.execute(journey.source, event)
     code, report = journey.copy()
     assert code == 1
     (row,) = [row for row in report["rows"] if row["state"] == "unsupported"]

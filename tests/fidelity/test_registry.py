@@ -16,6 +16,8 @@ from tests.rest import Api, Json
 from tests.servers import Server
 
 OWN = "mlflow_migration."
+QUOTES = "\"both\" 'quotes' \\ 中 100% _"
+"""A name that no filter can hold."""
 PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
 Move = Callable[..., Json]
 
@@ -47,7 +49,8 @@ def seed(server: Server) -> Seeds:
     run = api.post("runs/create", experiment_id=experiment, start_time=7, run_name="trainer")["run"]["info"]
     rest.upload(api, run["artifact_uri"], "model/MLmodel", b"artifact_path: model\n")
     run_id, folder = run["run_id"], run["artifact_uri"] + "/model"
-    api.post("registered-models/create", name="plain")
+    api.post("registered-models/create", name=QUOTES)
+    version(api, QUOTES, "dbfs:/models/1")
     api.post(
         "registered-models/create",
         name="wine é 'q' x.y",
@@ -185,14 +188,14 @@ def test_a_registry_arrives_whole_and_a_second_time_adds_nothing(
     # The version of the run that is nowhere keeps its id, and that is said.
     assert [row["reason"] for row in report["rows"]] == [f"run {seeds.gone} is not at the destination"]
     counts = {kind: report["kinds"][kind]["done"] for kind in ("registered_model", "model_version", "prompt")}
-    assert counts == {"registered_model": 3, "model_version": 6, "prompt": 2}
+    assert counts == {"registered_model": 3, "model_version": 7, "prompt": 2}
     assert report["kinds"]["prompt_version"]["done"] == 3
     before = databases.dump(destination)
     again = move()
     assert databases.dump(destination) == before
-    for kind, count in (("registered_model", 3), ("model_version", 6), ("prompt", 2), ("prompt_version", 3)):
+    for kind, count in (("registered_model", 3), ("model_version", 7), ("prompt", 2), ("prompt_version", 3)):
         assert again["kinds"][kind]["same"] == count, again["rows"]
     for left in (empty_source, bundle) if through_bundle else (empty_source,):
         result = verified(run_tool, left, destination)
         assert result["ok"], result["differences"]
-        assert result["kinds"]["model_version"]["equal"] == 6
+        assert result["kinds"]["model_version"]["equal"] == 7

@@ -22,7 +22,7 @@ from tests.conftest import Tool
 from tests.contract.test_places import live
 from tests.faults.proxy import Proxy, cut_after, on, status, twice
 from tests.fidelity.test_copy import between
-from tests.fidelity.test_registry import COPY, PROMPT, expected, pairs, registry, same, seed, verified, version
+from tests.fidelity.test_registry import COPY, PROMPT, QUOTES, expected, pairs, registry, same, seed, verified, version
 from tests.rest import Api, Json
 from tests.servers import Server
 from tests.unit.test_bundle_tampering import Folder
@@ -217,9 +217,9 @@ def test_models_are_renamed_and_found_again_by_their_origin(ends: Ends, tmp_path
     before = databases.dump(ends.destination)
     again = library.copy(ends.source, ends.destination, Selection())
     assert databases.dump(ends.destination) == before
-    assert again.kinds["model_version"]["same"] == 6
+    assert again.kinds["model_version"]["same"] == 7
     found = {row[0] for row in registry(ends.destination)["model"]}
-    assert found == {"new wine", "plain", "a copy", "hello", "chat"}
+    assert found == {"new wine", QUOTES, "a copy", "hello", "chat"}
     rows: list[Json] = []
     there = live(ends.destination)
     id_map(there, rows.append)
@@ -248,7 +248,7 @@ def test_a_dry_run_writes_nothing(ends: Ends, tmp_path: Path) -> None:
     report = Library(tmp_path / "state", dry_run=True).copy(ends.source, ends.destination, Selection())
     assert databases.dump(ends.destination) == before
     assert {kind: counts["failed"] for kind, counts in report.kinds.items() if counts["failed"]} == {}
-    assert report.kinds["model_version"]["done"] == 6
+    assert report.kinds["model_version"]["done"] == 7
 
 
 @pytest.mark.parametrize("skip", [0, 1, 3])
@@ -292,7 +292,7 @@ def test_a_copy_of_a_copy_comes_back_to_where_it_was(ends: Ends) -> None:
     before = {key: rows for key, rows in databases.dump(ends.source).items() if "model" in key}
     report = Ends(ends.destination, ends.source, ends.tool).copy()
     assert {key: rows for key, rows in databases.dump(ends.source).items() if "model" in key} == before
-    assert report["kinds"]["model_version"]["skipped"] == 6
+    assert report["kinds"]["model_version"]["skipped"] == 7
 
 
 def test_versions_of_logged_models_point_at_the_destinations_ones(
