@@ -41,7 +41,10 @@ def record_of(row: Json) -> Json:
 
 def validate_row(name: str, row: Json) -> None:
     """Check a row from outside. Raises ValueError."""
-    record = record_of(row) if isinstance(row.get("json", ""), str) else None
+    try:
+        record = record_of(row) if isinstance(row.get("json", ""), str) else None
+    except RecursionError as error:
+        raise ValueError("a record is nested too deeply") from error
     if not isinstance(record, dict) or not isinstance(record.get("inputs"), dict):
         raise ValueError("a record needs inputs")
     for key in ("expectations", "tags", "source"):

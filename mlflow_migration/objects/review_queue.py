@@ -154,7 +154,8 @@ class _Writer:
         changes: Json = {}
         if set(there.get("users", [])) != set(head.get("users", [])):
             changes.update(update_users=True, users=head.get("users", []))
-        if set(there.get("schema_ids", [])) != set(schemas):
+        # A schema that didn't arrive is told; what the queue asks there is not made less for it.
+        if not self.losses and set(there.get("schema_ids", [])) != set(schemas):
             changes.update(update_schema_ids=True, schema_ids=schemas)
         ours = self.ids.earlier(NAME, self.record.id) == there["queue_id"]
         if there["queue_type"] != head["queue_type"] or (changes and not ours):

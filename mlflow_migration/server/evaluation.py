@@ -9,6 +9,7 @@ from urllib.parse import quote
 from mlflow_migration.errors import ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
+from mlflow_migration.server.features import Features
 from mlflow_migration.server.rest import Rest
 
 SCORERS = pages.V3 + "scorers/"
@@ -21,8 +22,9 @@ EXPERIMENTS_PER_SEARCH = 100
 class Evaluation:
     """Implements `EvaluationCalls`."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, features: Features) -> None:
         self._rest = rest
+        self._features = features
 
     def search_datasets(self, experiment_ids: Sequence[str] | None = None) -> Iterator[Json]:
         """Datasets tied to one of these experiments, each once; all of them where None is given."""
@@ -38,7 +40,7 @@ class Evaluation:
 
     def _search(self, body: Json) -> Iterator[Json]:
         body = {**body, "max_results": DATASETS_PER_PAGE, "order_by": ["created_time ASC"]}
-        return pages.where_known(pages.posted_pages(self._rest, f"{DATASETS}/search", body, "datasets"))
+        return self._features.listed(pages.posted_pages(self._rest, f"{DATASETS}/search", body, "datasets"))
 
     def get_dataset(self, dataset_id: str) -> Json | None:
         return pages.get_or_none(self._rest, _dataset(dataset_id), {}, "dataset")
@@ -93,7 +95,7 @@ class Evaluation:
         """The latest version of each scorer. MLflow lists none of deleted experiments."""
         for begin in range(0, len(experiment_ids), EXPERIMENTS_PER_SEARCH):
             query = [("experiment_ids", id_) for id_ in experiment_ids[begin : begin + EXPERIMENTS_PER_SEARCH]]
-            yield from pages.where_known(pages.pages(self._rest, SCORERS + "list", query, "scorers"))
+            yield from self._features.listed(pages.pages(self._rest, SCORERS + "list", query, "scorers"))
 
     def list_scorer_versions(self, experiment_id: str, name: str) -> list[Json]:
         """Every version, oldest first; none where there is no such scorer."""
@@ -123,7 +125,7 @@ class Evaluation:
     def get_online_configs(self, scorer_id: str) -> list[Json]:
         """When MLflow runs a scorer by itself; none from a server too old to do so."""
         query = {"scorer_ids": scorer_id}
-        return list(pages.where_known(pages.pages(self._rest, SCORERS + "online-configs", query, "configs")))
+        return list(self._features.listed(pages.pages(self._rest, SCORERS + "online-configs", query, "configs")))
 
     def set_online_config(self, experiment_id: str, name: str, config: Json) -> None:
         self._rest.call("PUT", SCORERS + "online-config", {"experiment_id": experiment_id, "name": name, **config})

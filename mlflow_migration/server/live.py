@@ -13,6 +13,7 @@ from mlflow_migration.places import Abilities, RegistryCalls, Root
 from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
+from mlflow_migration.server.features import Features
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.logged_models import LoggedModels
 from mlflow_migration.server.registry import Registry
@@ -46,6 +47,10 @@ class Server:
         self.evaluation = Evaluation(rest)
         self.reviews = Reviews(rest)
         self.webhooks = Webhooks(rest)
+        features = Features(rest)
+        self.evaluation = Evaluation(rest, features)
+        self.reviews = Reviews(rest, features)
+        self.webhooks = Webhooks(rest, features)
         self.abilities = Abilities()
         self.registry: RegistryCalls = Registry(rest)
 

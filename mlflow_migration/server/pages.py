@@ -72,13 +72,3 @@ def where_known(found: Iterator[Json]) -> Iterator[Json]:
     except ServerError as error:
         if error.status not in LACKING or error.code == GONE:
             raise
-
-
-def where_active(found: Iterator[Json]) -> Iterator[Json]:
-    """The objects of an experiment; none where it is deleted, for then MLflow gives nothing of it, or where the server
-    has no such objects at all."""
-    try:
-        yield from where_known(found)
-    except ServerError as error:
-        if error.code != GONE:
-            raise

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 OVERLOADED = frozenset({429, 503})
 OUTAGE = frozenset({429, 502, 503, 504})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+DISABLED = "FEATURE_DISABLED"
+"""Comes as a 500 from a server that can't do a thing at all: asking again is of no use."""
 CONNECT_SECONDS = 10
 READ_SECONDS = 300
 PATIENCE = 120.0
@@ -330,7 +332,7 @@ class Rest:
             code, message = _error_in(response)
         finally:
             response.close()
-        if status in TRANSIENT:
+        if status in TRANSIENT and code != DISABLED:
             raise _TransientError(status, message, _retry_after(response))
         if status == HTTPStatus.UNAUTHORIZED:
             raise AccessError(

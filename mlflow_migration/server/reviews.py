@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
+from mlflow_migration.errors import ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
+from mlflow_migration.server.features import Features
 from mlflow_migration.server.rest import Look, Rest
 
 ISSUES = pages.V3 + "issues"
@@ -18,15 +20,16 @@ PER_PAGE = 500
 class Reviews:
     """Implements `ReviewCalls`."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, features: Features) -> None:
         self._rest = rest
+        self._features = features
 
     # Issues
 
     def search_issues(self, experiment_id: str = "") -> Iterator[Json]:
         """The issues of an experiment, or of all, deleted experiments too."""
         body = {"max_results": PER_PAGE, **({"experiment_id": experiment_id} if experiment_id else {})}
-        return pages.where_known(pages.posted_pages(self._rest, f"{ISSUES}/search", body, "issues"))
+        return self._features.listed(pages.posted_pages(self._rest, f"{ISSUES}/search", body, "issues"))
 
     def get_issue(self, issue_id: str) -> Json | None:
         return pages.get_or_none(self._rest, f"{ISSUES}/{quote(issue_id, safe='')}", {}, "issue")
@@ -50,7 +53,7 @@ class Reviews:
     def list_label_schemas(self, experiment_id: str) -> Iterator[Json]:
         """The schemas of an active experiment. MLflow makes the experiment's default one where it is not there yet."""
         query = {"experiment_id": experiment_id, "max_results": PER_PAGE}
-        return pages.where_active(pages.pages(self._rest, SCHEMAS + "list", query, "label_schemas"))
+        return self._of_active(pages.pages(self._rest, SCHEMAS + "list", query, "label_schemas"))
 
     def get_label_schema(self, schema_id: str) -> Json | None:
         return self._one(SCHEMAS + "get", {"schema_id": schema_id}, "label_schema")
@@ -76,7 +79,7 @@ class Reviews:
     def list_review_queues(self, experiment_id: str) -> Iterator[Json]:
         """The queues of an active experiment."""
         query = {"experiment_id": experiment_id, "max_results": PER_PAGE}
-        return pages.where_active(pages.pages(self._rest, QUEUES + "list", query, "review_queues"))
+        return self._of_active(pages.pages(self._rest, QUEUES + "list", query, "review_queues"))
 
     def get_review_queue(self, queue_id: str) -> Json | None:
         return self._one(QUEUES + "get", {"queue_id": queue_id}, "review_queue")
@@ -115,7 +118,15 @@ class Reviews:
         self._rest.call("POST", QUEUES + "items/set-status", body)
 
     def _one(self, route: str, query: dict[str, str], field: str) -> Json | None:
-        return next(pages.where_active(self._asked(route, query, field)), None)
+        return next(self._of_active(self._asked(route, query, field)), None)
+
+    def _of_active(self, found: Iterator[Json]) -> Iterator[Json]:
+        """What an experiment has; nothing where it is deleted, for then MLflow gives none of it."""
+        try:
+            yield from self._features.listed(found)
+        except ServerError as error:
+            if error.code != pages.GONE:
+                raise
 
     def _asked(self, route: str, query: dict[str, str], field: str) -> Iterator[Json]:
         yield self._rest.call("GET", route, query=query)[field]

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
+from mlflow_migration.server.features import Features
 from mlflow_migration.server.rest import Look, Rest
 
 ROUTE = pages.V2 + "webhooks"
@@ -16,11 +17,12 @@ PER_PAGE = 100
 class Webhooks:
     """Implements `WebhookCalls`."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, features: Features) -> None:
         self._rest = rest
+        self._features = features
 
     def list_webhooks(self) -> Iterator[Json]:
-        return pages.where_known(pages.pages(self._rest, ROUTE, {"max_results": PER_PAGE}, "webhooks"))
+        return self._features.listed(pages.pages(self._rest, ROUTE, {"max_results": PER_PAGE}, "webhooks"))
 
     def get_webhook(self, webhook_id: str) -> Json | None:
         return pages.get_or_none(self._rest, _path(webhook_id), {}, "webhook")

@@ -167,3 +167,15 @@ def test_a_copy_of_a_copy_meets_the_original(empty_source: Server, destination: 
     before = genai.rows(empty_source, "SELECT COUNT(*) FROM evaluation_datasets")
     run_tool("copy-experiments", *genai.pair(destination, empty_source), *ALL)
     assert genai.rows(empty_source, "SELECT COUNT(*) FROM evaluation_datasets") == before
+
+
+def test_a_half_made_dataset_is_completed(empty_source: Server, destination: Server, run_tool: Tool) -> None:
+    seed(empty_source)
+    copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL)
+    run_tool(*copy).expect(0)
+    servers.execute(destination, "DELETE FROM evaluation_dataset_tags WHERE key = 'mlflow_migration.complete'")
+    servers.execute(destination, "DELETE FROM evaluation_dataset_tags WHERE key = 'k'")
+    servers.execute(destination, "DELETE FROM evaluation_dataset_records WHERE inputs LIKE '%1%'")
+    servers.execute(destination, "DELETE FROM entity_associations")
+    assert run_tool(*copy).expect(0).json["kinds"]["evaluation_dataset"]["done"] == 3
+    assert content(destination) == content(empty_source)
