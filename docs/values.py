@@ -55,6 +55,8 @@ LOSS = {
     "artifact": "A file whose name MLflow can't hold, or that can't be read.",
     "assessment": "What MLflow's REST API can't set of a trace's assessment: that one is invalid which no other "
     "overrides; what an expectation overrides.",
+    "assessment": "What MLflow's REST API can't set of a trace's assessment: that it is invalid where no other one "
+    "overrides it; what an expectation overrides.",
     "metadata": "A trace's metadata of which the source shows 250 characters at most, or that the destination adds.",
     "link": "A run, logged model, experiment, label schema, issue or trace that something refers to and that is not at "
     "the destination; a deletion that would hit foreign runs; what a destination refuses to tie.",

@@ -7,6 +7,7 @@ server lets a client choose (artifact roots, generations, ids of associations) i
 import base64
 import contextlib
 import json
+import math
 import re
 import sqlite3
 from collections import Counter
@@ -24,12 +25,12 @@ FLAGS = ("mlflow.trace.infoFinalized",)
 """Metadata that MLflow sets on whatever comes through start_trace."""
 NOT_CHOSEN = {"db_payload_generation", "association_id", "created_time"}
 TABLES = {
-    "info": ("trace_info", "request_id"),
-    "tag": ("trace_tags", "request_id"),
-    "metadata": ("trace_request_metadata", "request_id"),
-    "span": ("spans", "trace_id"),
-    "assessment": ("assessments", "trace_id"),
-    "tie": ("entity_associations", "source_id"),
+    "info": ("SELECT * FROM trace_info", "request_id"),
+    "tag": ("SELECT * FROM trace_tags", "request_id"),
+    "metadata": ("SELECT * FROM trace_request_metadata", "request_id"),
+    "span": ("SELECT * FROM spans", "trace_id"),
+    "assessment": ("SELECT * FROM assessments", "trace_id"),
+    "tie": ("SELECT * FROM entity_associations WHERE source_type = 'trace'", "source_id"),
 }
 
 
@@ -39,10 +40,9 @@ def read(place: Stored, run_ids: dict[str, str]) -> dict[str, Counter[Row]]:
     with contextlib.closing(sqlite3.connect(place.database)) as base:
         base.row_factory = sqlite3.Row
         names = {row["experiment_id"]: row["name"] for row in base.execute("SELECT * FROM experiments")}
-        for label, (table, key) in TABLES.items():
-            where = " WHERE source_type = 'trace'" if table == "entity_associations" else ""
-            for row in base.execute(f"SELECT * FROM {table}{where}"):  # noqa: S608
-                values = {column: row[column] for column in row.keys() if column not in NOT_CHOSEN}  # noqa: SIM118
+        for label, (query, key) in TABLES.items():
+            for row in base.execute(query):
+                values = {column: value for column, value in dict(row).items() if column not in NOT_CHOSEN}
                 if "experiment_id" in values:
                     values["experiment_id"] = names[values["experiment_id"]]
                 if not _is_chosen(label, values):
@@ -117,7 +117,7 @@ def _value(value: Any) -> Json:
         return {"arrayValue": {"values": [_value(each) for each in value]}}
     if isinstance(value, dict):
         return {"kvlistValue": {"values": _attributes(value)}}
-    if value != value:  # noqa: PLR0124
+    if isinstance(value, float) and math.isnan(value):
         return {"doubleValue": "NaN"}
     return {kinds[type(value)]: str(value) if type(value) is int else value}
 

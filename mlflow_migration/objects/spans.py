@@ -13,6 +13,7 @@ from typing import Any
 from mlflow_migration.records import Json, Record, digest_of
 
 NAME = "spans"
+UNSET = "STATUS_CODE_UNSET"
 SHOWN = 20
 """Differing fields of one trace that are told."""
 NUMBERS = frozenset({"start_time_unix_nano", "end_time_unix_nano", "time_unix_nano", "int_value"})
@@ -37,6 +38,10 @@ def normal(value: Any) -> Any:
         found = {
             key: part for key, part in found.items() if key.endswith("_value") or part not in (None, "", 0, [], {})
         }
+        if type(found.get("double_value")) is int:
+            found["double_value"] = float(found["double_value"])
+        if found.get("code") == UNSET:
+            del found["code"]
         if "attributes" in found:
             found["attributes"].sort(key=lambda pair: pair.get("key", ""))
         return found

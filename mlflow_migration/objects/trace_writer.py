@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import spans
 from mlflow_migration.objects.trace_head import (
@@ -12,6 +14,7 @@ from mlflow_migration.objects.trace_head import (
     OF_ITS_PLACE,
     PROMPTS,
     RUNS,
+    SHOWN_TAG,
     SOURCE_RUN,
     SPANS_LOCATION,
     STORED,
@@ -26,6 +29,8 @@ from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
 
 SOURCE = ORIGIN + "source"
 COMPLETE = ORIGIN + "complete"
+WROTE = ORIGIN + "wrote"
+"""The tags and assessments that came from the source: what else a trace has was added at the destination."""
 
 
 class Ties:
@@ -82,18 +87,17 @@ class Writer:
     def write(self, experiment_id: str, files: list[File], digest: str, update: bool) -> int:
         """How many bytes of artifacts went. With `update` the trace is there already, whole or not."""
         wanted = self._info(experiment_id)
-        assessments = wanted.pop("assessments", [])
+        there = (self.sink.traces.get(self.record.id) or {}) if update else {}
+        assessments = self._outgoing(wanted.pop("assessments", []), there)
         # What overrides another one makes it invalid, which only a request of its own does.
         late = sorted((each for each in assessments if each.get("overrides")), key=created)
         wanted["assessments"] = [each for each in assessments if not each.get("overrides")]
-        if update:
-            self._clear({each["assessment_id"] for each in assessments})
         self._log_spans(experiment_id)
         alone = not (late or files or self.record.head.get(RUNS) or prompts(self.record.head))
         if alone:
             # Nothing is left to be done after this request, so that it may say that the trace is whole.
             wanted["tags"][COMPLETE] = digest
-        info = self._start(wanted)
+        info = self._start(wanted, _wrote(there))
         size = self._put_files(info, files)
         for each in late:
             self.sink.traces.create_assessment(self.record.id, each)
@@ -102,14 +106,26 @@ class Writer:
             self.sink.traces.set_tag(self.record.id, COMPLETE, digest)
         return size
 
-    def _clear(self, wanted: set[str]) -> None:
-        """Take away the assessments that the source has no longer, and those that are to be added once more."""
-        info = self.sink.traces.get(self.record.id) or {}
-        for each in sorted(info.get("assessments", ()), key=created, reverse=True):
-            if each["assessment_id"] not in wanted or each.get("overrides"):
-                self.sink.traces.delete_assessment(self.record.id, each["assessment_id"])
-        if COMPLETE in info.get("tags", {}):
+    def _outgoing(self, wanted: list[Json], there: Json) -> list[Json]:
+        """The assessments to be written: all, or those that differ from the ones there, which are taken away first.
+
+        One that was made at the destination stays. Each that overrides another one is added once more when any is,
+        since what it overrides becomes valid when it is written.
+        """
+        if COMPLETE in there.get("tags", {}):
             self.sink.traces.delete_tag(self.record.id, COMPLETE)
+        here = {each["assessment_id"]: each for each in there.get("assessments", ())}
+        changed = [each for each in wanted if _content(here.get(each["assessment_id"], {})) != _content(each)]
+        if changed:
+            again = [each["assessment_id"] for each in changed]
+            changed = [each for each in wanted if each.get("overrides") or each["assessment_id"] in again]
+        ids = {each["assessment_id"] for each in wanted}
+        replaced = {each["assessment_id"] for each in changed if each.get("overrides")}
+        gone = {each for each in here if f"assessment {each}" in (_wrote(there) or ()) and each not in ids}
+        for each in sorted(there.get("assessments", ()), key=created, reverse=True):
+            if each["assessment_id"] in gone | replaced:
+                self.sink.traces.delete_assessment(self.record.id, each["assessment_id"])
+        return changed
 
     def _log_spans(self, experiment_id: str) -> None:
         rows = list(self.record.rows[spans.NAME]()) if spans.NAME in self.record.rows else []
@@ -127,7 +143,10 @@ class Writer:
         tags = own_tags(head)
         if tags.get(SPANS_LOCATION) in STORED:
             tags.pop(SPANS_LOCATION)
-        head["tags"] = {**tags, **self._marks}
+        wrote = [f"tag {key}" for key in tags]
+        wrote += [f"assessment {each['assessment_id']}" for each in head.get("assessments", ())]
+        text = json.dumps(wrote, separators=(",", ":"))
+        head["tags"] = {**tags, **self._marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
         head["trace_metadata"] = dict(head.get("trace_metadata", {}))
         for key in (SOURCE_RUN, MODEL):
             if key in head["trace_metadata"]:
@@ -145,7 +164,8 @@ class Writer:
             found["source"] = {**found["source"], "source_id": self.ties.there(judge)}
         return found
 
-    def _start(self, wanted: Json) -> Json:
+    def _start(self, wanted: Json, wrote: set[str] | None) -> Json:
+        """The info as it is then; of its tags those are taken away that came from the source and aren't there now."""
         info = self.sink.traces.start(wanted)
         # MLflow makes previews of spans, and leaves what is there where none is sent.
         made = {key: "" for key in TEXTS[1:] if info.get(key) and not wanted.get(key)}
@@ -153,7 +173,7 @@ class Writer:
             info = self.sink.traces.start({**wanted, **made})
         kept = {*wanted["tags"], SPANS_LOCATION, *OF_ITS_PLACE}
         for key in info.get("tags", {}):
-            if key not in kept:
+            if key not in kept and (wrote is None or f"tag {key}" in wrote):
                 self.sink.traces.delete_tag(self.record.id, key)
         surplus = set(info.get("trace_metadata", {})) - set(wanted["trace_metadata"]) - {FINALIZED}
         self.losses += [Loss("metadata", key, "the destination adds it, and can't be told not to") for key in surplus]
@@ -180,3 +200,14 @@ class Writer:
                 if error.code != "ENDPOINT_NOT_FOUND":
                     raise
                 self.losses.append(Loss("link", PROMPTS, "this server can't tie traces to prompts: it is before 3.10"))
+
+
+def _wrote(there: Json) -> set[str] | None:
+    """What of a trace came from the source, or None for one that is not there whole yet."""
+    text = there.get("tags", {}).get(WROTE)
+    return None if text is None else set(json.loads(text))
+
+
+def _content(assessment: Json) -> Json:
+    """An assessment without what others make of it."""
+    return {key: value for key, value in assessment.items() if key != "valid"}

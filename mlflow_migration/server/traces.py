@@ -26,7 +26,7 @@ from mlflow_migration.server.rest import Rest
 
 V3_TRACES = pages.V3 + "traces"
 OTLP = "/v1/traces"
-SPANS = "/ajax-api/3.0/mlflow/get-trace-artifact"
+SPANS = "/ajax-api/2.0/mlflow/get-trace-artifact"
 EXPERIMENTS = 100
 INFOS = 500
 """Most traces of a page of a search (MLflow refuses more)."""

@@ -21,6 +21,8 @@ from mlflow_migration.report import Report
 from mlflow_migration.server.address import Credentials
 from mlflow_migration.server.live import Server as LiveServer
 from mlflow_migration.server.rest import Rest
+from tests import rest, traces
+from tests.rest import Api
 from tests.servers import Server
 
 EVERYTHING = Selection()
@@ -43,9 +45,19 @@ def live(server: Server) -> LiveServer:
     return connected
 
 
+def _add_a_trace(source: Server) -> None:
+    api = Api(source.url)
+    experiment_id = rest.experiment(api, "one")["experiment_id"]
+    traces.log_spans(api, experiment_id, traces.span("7" * 32, 1, attributes=traces.AWKWARD))
+    info = traces.start(api, experiment_id, "tr-" + "7" * 32, tags={"team": "ünï"})
+    traces.put_file(api, info, f"attachments/{traces.IMAGE}", b"PNG")
+    api.close()
+
+
 @pytest.fixture(params=["bundle", "server"])
 def place(request: pytest.FixtureRequest, source: Server, destination: Server, tmp_path: Path) -> Iterator[Place]:
     """Each place, to be filled from the small source."""
+    _add_a_trace(source)
     origin = live(source)
     there = live(destination)
 
@@ -79,10 +91,10 @@ def content(kind: str, record: Record) -> dict[str, Any]:
     head["tags"] = {
         key: value for key, value in head["tags"].items() if key not in {"mlflow.parentRunId", "mlflow.rootRunId"}
     }
-    points = [
-        (row["key"], *map(str, point)) for rows in record.rows.values() for row in rows() for point in row["points"]
-    ]
-    return {"head": head, "points": sorted(points), "files": sorted((f.path, f.digest()) for f in record.files())}
+    metrics = record.rows.get("metrics", lambda: iter(()))
+    points = sorted((row["key"], *map(str, point)) for row in metrics() for point in row["points"])
+    files = sorted((file.path, file.digest()) for file in record.files())
+    return {"head": head, "rows": module.rows_summary(record, known), "points": points, "files": files}
 
 
 def contents(source: Source, kind: str) -> list[dict[str, Any]]:
@@ -117,7 +129,7 @@ def test_a_record_is_found_by_its_id_and_none_by_an_unknown_one(place: Place, ki
         again = read.record(kind, record.id, EVERYTHING)
         assert again is not None
         assert content(kind, again) == content(kind, record)
-    unknown = {"experiment": "987654321", "run": "0123456789abcdef0123456789abcdef"}
+    unknown = {"experiment": "987654321", "run": "0123456789abcdef0123456789abcdef", "trace": "tr-0"}
     assert read.record(kind, unknown[kind], EVERYTHING) is None
 
 

@@ -76,6 +76,26 @@ def test_a_trace_that_has_changed_is_brought_up_to_date(
     run_tool("verify", empty_source.url, destination.url).expect(0)
 
 
+def test_what_was_added_at_the_destination_stays_when_a_trace_is_brought_up_to_date(
+    empty_source: Server, destination: Server, run_tool: Tool, api: Api
+) -> None:
+    ids = traces.seed(api)
+    copy = ("copy-experiments", *between(empty_source, destination), "--experiments", "all")
+    run_tool(*copy).expect(0)
+    there, path = Api(destination.url), f"/api/3.0/mlflow/traces/{ids['whole']}/tags"
+    there.call("PATCH", path, json={"key": "theirs", "value": "stays"})
+    verdict = {"assessment_id": "theirs", "assessment_name": "good", "source": traces.HUMAN, "feedback": {"value": 1}}
+    traces.assess(there, ids["whole"], **verdict, overrides="a-1")
+    there.close()
+    before = traces.read(destination, {})[ids["whole"]]
+    api.call("PATCH", path, json={"key": "ours", "value": "new"})
+    run_tool(*copy).expect(0)
+    after = traces.read(destination, {})[ids["whole"]]
+    assert not before - after
+    ((_, added),) = after - before
+    assert '"ours"' in added
+
+
 def test_verify_names_what_differs(empty_source: Server, destination: Server, run_tool: Tool, api: Api) -> None:
     ids = traces.seed(api)
     run_tool("copy-experiments", *between(empty_source, destination), "--experiments", "all").expect(0)
