@@ -53,8 +53,6 @@ LOSS = {
     "that had another value at the destination before.",
     "metric": "Points with a negative timestamp, or of a key MLflow refuses.",
     "artifact": "A file whose name MLflow can't hold, or that can't be read.",
-    "assessment": "What MLflow's REST API can't set of a trace's assessment: that one is invalid which no other "
-    "overrides; what an expectation overrides.",
     "assessment": "What MLflow's REST API can't set of a trace's assessment: that it is invalid where no other one "
     "overrides it; what an expectation overrides.",
     "metadata": "A trace's metadata of which the source shows 250 characters at most, or that the destination adds.",

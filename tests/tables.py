@@ -7,9 +7,10 @@ row only what no client can set is left out (IGNORED), and tables that MLflow ma
 import contextlib
 import json
 import re
-import sqlite3
 from collections import Counter
 from typing import Any
+
+import sqlalchemy
 
 from tests.databases import Stored
 
@@ -40,9 +41,12 @@ NAMES = {
     "evaluation datasets": "SELECT dataset_id, coalesce((SELECT value FROM evaluation_dataset_tags t WHERE"
     " t.dataset_id = d.dataset_id AND key = 'mlflow_migration.dataset_id'), dataset_id) FROM evaluation_datasets d",
     "issues": "SELECT issue_id, 'issue ' || name || description FROM issues",
-    "schemas": "SELECT schema_id, 'schema ' || s.name || e.name FROM label_schemas s JOIN experiments e USING (experiment_id)",
-    "queues": "SELECT queue_id, 'queue ' || q.name || e.name FROM review_queues q JOIN experiments e USING (experiment_id)",
-    "scorers": "SELECT scorer_id, 'scorer ' || scorer_name || e.name FROM scorers JOIN experiments e USING (experiment_id)",
+    "schemas": "SELECT schema_id, 'schema ' || s.name || e.name FROM label_schemas s"
+    " JOIN experiments e USING (experiment_id)",
+    "queues": "SELECT queue_id, 'queue ' || q.name || e.name FROM review_queues q"
+    " JOIN experiments e USING (experiment_id)",
+    "scorers": "SELECT scorer_id, 'scorer ' || scorer_name || e.name FROM scorers"
+    " JOIN experiments e USING (experiment_id)",
     "datasets": "SELECT dataset_uuid, 'dataset ' || d.name || digest || e.name FROM datasets d"
     " JOIN experiments e USING (experiment_id)",
 }
@@ -52,31 +56,26 @@ class Database:
     """The rows of one database in words that both ends share."""
 
     def __init__(self, place: Stored) -> None:
-        with contextlib.closing(sqlite3.connect(place.database)) as base:
-            base.row_factory = sqlite3.Row
-            self._experiments = {
-                str(row[0]): row[1] for row in base.execute("SELECT experiment_id, name FROM experiments")
+        engine = sqlalchemy.create_engine(f"sqlite:///{place.database}")
+        tables = sqlalchemy.MetaData()
+        tables.reflect(engine)
+        with engine.connect() as base:
+            found = {
+                name: [dict(row) for row in base.execute(sqlalchemy.select(table)).mappings()]
+                for name, table in tables.tables.items()
+                if name not in SKIPPED and "rollup" not in name
             }
-            ids: dict[str, str] = {}
-            for query in NAMES.values():
-                ids.update({row[0]: row[1] for row in base.execute(query)})
-            self._ids = ids
-            self._pattern = re.compile("|".join(map(re.escape, ids)) or "(?!)")
-            tables = [row[0] for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            self._inputs = {
-                row["input_uuid"]: self._text(f"{row['source_id']} {row['destination_id']}")
-                for row in base.execute("SELECT * FROM inputs")
-            }
-            self.rows = {
-                table: Counter(
-                    filter(None, (self._row(table, row) for row in base.execute(f'SELECT * FROM "{table}"')))
-                )
-                for table in tables
-                if table not in SKIPPED and "rollup" not in table
-            }
+            self._ids = {row[0]: row[1] for query in NAMES.values() for row in base.execute(sqlalchemy.text(query))}
+        engine.dispose()
+        self._pattern = re.compile("|".join(map(re.escape, self._ids)) or "(?!)")
+        self._experiments = {str(row["experiment_id"]): str(row["name"]) for row in found["experiments"]}
+        ends = {row["input_uuid"]: f"{row['source_id']} {row['destination_id']}" for row in found["inputs"]}
+        self._inputs = {id_: self._text(text) for id_, text in ends.items()}
+        self.rows = {
+            name: Counter(filter(None, (self._row(name, row) for row in rows))) for name, rows in found.items()
+        }
 
-    def _row(self, table: str, row: sqlite3.Row) -> Row | None:
-        values = dict(row)
+    def _row(self, table: str, values: dict[str, Any]) -> Row | None:
         key = values.get("key", values.get("tag_key", ""))
         if isinstance(key, str) and (key.startswith(MARK) or key == "mlflow.trace.infoFinalized"):
             return None
@@ -94,14 +93,11 @@ class Database:
             return self._experiments[str(value)]
         if name == "input_uuid":
             return self._inputs[value]
-        if isinstance(value, float):
-            return repr(value)
         if not isinstance(value, str):
-            return value
+            return repr(value)
         if row.get("key") == "_mlflow_experiment_ids":
-            return sorted(self._experiments[id_] for id_ in value.split(",") if id_).__repr__()
-        text = self._text(value)
-        return _canonical(text) if table == "spans" and name == "content" else text
+            return repr(sorted(self._experiments[id_] for id_ in value.split(",") if id_))
+        return _canonical(self._text(value)) if (table, name) == ("spans", "content") else self._text(value)
 
     def _text(self, text: str) -> str:
         text = re.sub(r"mlflow-artifacts:/([0-9]+)", lambda match: f"artifacts of {self._experiments[match[1]]}", text)

@@ -26,7 +26,7 @@ from tests.rest import Api
 from tests.servers import Server
 
 EVERYTHING = Selection()
-SEEDED = ("experiment", "run")
+SEEDED = ("experiment", "run", "trace")
 """The kinds of the small source; the others have content and a round trip of their own in tests/fidelity."""
 
 
