@@ -95,7 +95,7 @@ class Database:
             return self._inputs[value]
         if not isinstance(value, str):
             return repr(value)
-        if row.get("key") == "_mlflow_experiment_ids":
+        if name == "value" and row.get("key") == "_mlflow_experiment_ids":
             return repr(sorted(self._experiments[id_] for id_ in value.split(",") if id_))
         return _canonical(self._text(value)) if (table, name) == ("spans", "content") else self._text(value)
 

@@ -33,6 +33,7 @@ UPLOAD_MOST = 10 * 1024 * 1024
 REOPENINGS = 5
 DELETE = "\x7f"
 BLOCK = 1 << 20
+MISTAKEN = frozenset("?;")
 
 
 class Download(io.RawIOBase):
@@ -161,9 +162,10 @@ def list_folder(rest: Rest, uri: str) -> list[str]:
 def _listed(rest: Rest, root: Root, folder: str) -> dict[str, Json] | None:
     """What lies directly in a folder, by its path from the root; None where the server lists something else.
 
-    The proxy's own listing doesn't read the run from the database, which takes most of the time of the other one.
+    The proxy's own listing doesn't read the run from the database, which takes most of the time of the other one. But it
+    gives bare names, so that folders it may take for others ("?" and ";" are) are left to the one that tells.
     """
-    if is_proxied(root.uri):
+    if is_proxied(root.uri) and not MISTAKEN & set(folder):
         found = rest.call("GET", PROXY_LIST, query={"path": _below(root.uri, folder)}).get("files", [])
         return {f"{folder}/{entry['path']}".lstrip("/"): entry for entry in found}
     if root.kind == "logged_model":

@@ -11,7 +11,7 @@ from tests.conftest import ServerPool, Tool, once
 from tests.rest import Json
 from tests.servers import Server, Snapshot
 
-KINDS = {"assessments", "evaluation_dataset_records", "issues", "label_schemas", "logged_models", "model_versions"}
+KINDS = {"assessments", "evaluation_dataset_records", "issues", "label_schemas", "model_versions"}
 KINDS |= {"review_queue_items", "runs", "scorer_versions", "spans", "trace_info", "trace_request_metadata"}
 
 
@@ -33,6 +33,15 @@ def demo(shared_folder: Path, template: Path, server_pool: ServerPool) -> Server
     return server
 
 
+def what_differs(source: Server, destination: Server) -> list[str]:
+    """Differences, but for ties to prompts that the source names in a trace's tag and has not made: those are made."""
+    found = tables.differences(source, destination)
+    made = [text for text in found if text.startswith("entity_associations surplus") and "'prompt_version'" in text]
+    query = "SELECT request_id FROM trace_tags WHERE key = 'mlflow.linkedPrompts'"
+    named = {row[0] for row in servers.select(source, query)}
+    return [text for text in found if text not in made or not any(trace_id in text for trace_id in named)]
+
+
 def test_the_demo_data_arrives_through_a_bundle_row_by_row(
     demo: Server, destination: Server, run_tool: Tool, tmp_path: Path
 ) -> None:
@@ -43,7 +52,7 @@ def test_the_demo_data_arrives_through_a_bundle_row_by_row(
     ).expect(0)
     assert databases.dump(demo) == before
     run_tool("import-all", "--tracking-uri", destination.url, "--input-dir", tmp_path / "b").expect(0)
-    assert tables.differences(demo, destination) == []
+    assert what_differs(demo, destination) == []
     run_tool("verify", demo.url, tmp_path / "b").expect(0)
     there = databases.dump(destination)
     run_tool("import-all", "--tracking-uri", destination.url, "--input-dir", tmp_path / "b").expect(0)
@@ -53,7 +62,7 @@ def test_the_demo_data_arrives_through_a_bundle_row_by_row(
 def test_the_demo_data_arrives_by_copy_row_by_row(demo: Server, destination: Server, run_tool: Tool) -> None:
     copy = ("copy-all", "--src-mlflow-uri", demo.url, "--dst-mlflow-uri", destination.url)
     run_tool(*copy).expect(0)
-    assert tables.differences(demo, destination) == []
+    assert what_differs(demo, destination) == []
     there = databases.dump(destination)
     run_tool(*copy).expect(0)
     assert databases.dump(destination) == there

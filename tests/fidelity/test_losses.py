@@ -196,21 +196,17 @@ def test_names_a_proxy_cannot_carry_survive_between_plain_folders_or_are_named(
     assert not any("sp ace" in text for text in lost)
 
 
-WEBHOOK = (
-    "INSERT INTO webhooks (webhook_id, name, url, status, creation_timestamp, last_updated_timestamp)"
-    " VALUES ('w', 'a hook', 'https://example.org', 'ACTIVE', 1, 1)"
-)
-
-
 def test_a_kind_not_carried_yet_is_named_and_fails_unless_waived(journey: Journey) -> None:
-    servers.execute(journey.source, WEBHOOK)
-    event = "INSERT INTO webhook_events (webhook_id, entity, action) VALUES ('w', 'registered_model', 'created')"
-    servers.execute(journey.source, event)
+    servers.execute(
+        journey.source,
+        "INSERT INTO mcp_servers (workspace, name, created_at, last_updated_at)"
+        " VALUES ('default', 'io.example/a', 1, 1)",
+    )
     code, report = journey.copy()
     assert code == 1
-    (row,) = [row for row in report["rows"] if row["state"] == "unsupported"]
-    assert row["kind"] == "webhook"
-    assert journey.copy("--allow-loss", "webhook")[0] == 0
+    (told,) = [row for row in report["rows"] if row["state"] == "unsupported"]
+    assert told["kind"] == "mcp_server"
+    assert journey.copy("--allow-loss", "mcp_server")[0] == 0
     assert journey.copy("--allow-loss", "all")[0] == 0
 
 
