@@ -162,8 +162,8 @@ def list_folder(rest: Rest, uri: str) -> list[str]:
 def _listed(rest: Rest, root: Root, folder: str) -> dict[str, Json] | None:
     """What lies directly in a folder, by its path from the root; None where the server lists something else.
 
-    The proxy's own listing doesn't read the run from the database, which takes most of the time of the other one. But it
-    gives bare names, so that folders it may take for others ("?" and ";" are) are left to the one that tells.
+    The proxy's own listing doesn't read the run from the database, which takes most of the time of the other one. But
+    it gives bare names, so that folders it may take for others ("?" and ";" are) are left to the one that tells.
     """
     if is_proxied(root.uri) and not MISTAKEN & set(folder):
         found = rest.call("GET", PROXY_LIST, query={"path": _below(root.uri, folder)}).get("files", [])
