@@ -14,9 +14,17 @@ from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.pipeline import bundle_folder
 
+EXPERIMENTS = click.option(
+    "--experiments",
+    metavar="NAMES",
+    default="all",
+    help="Of the experiments only these: names, ids or globs with commas, or a .txt file.",
+)
+
 
 @click.command("export-all", cls=Command)
 @OUTPUT
+@EXPERIMENTS
 @TRACKING
 @options.run_choice
 @options.artifacts
@@ -36,12 +44,13 @@ def export_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    job = Job("export-all", options.selection_of(given, kinds=()))
+    job = Job("export-all", options.selection_of(given, choose.names(given["experiments"]), kinds=()))
     return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-all", cls=Command)
 @INPUT
+@EXPERIMENTS
 @TRACKING
 @RENAME
 @options.writing
@@ -67,6 +76,7 @@ def import_all(**given: Any) -> int:
 @click.command("copy-all", cls=Command)
 @SRC
 @DST
+@EXPERIMENTS
 @RENAME
 @options.run_choice
 @options.writing
@@ -89,6 +99,5 @@ def copy_all(**given: Any) -> int:
 
 def _job(command: str, given: dict[str, Any]) -> Job:
     names = choose.renames(given["experiment_rename_file"])
-    return Job(
-        command, options.selection_of(given, kinds=()), names, given["import_source_tags"], given["use_src_user_id"]
-    )
+    selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
+    return Job(command, selection, names, given["import_source_tags"], given["use_src_user_id"])

@@ -86,7 +86,7 @@ def test_datasets_are_copied_and_a_second_copy_adds_nothing(
 ) -> None:
     seed(empty_source)
     before = databases.dump(empty_source)
-    copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL)
+    copy = ("copy-all", *genai.pair(empty_source, destination), *ALL)
     nothing = databases.dump(destination)
     run_tool(*copy, "--dry-run")
     assert databases.dump(destination) == nothing
@@ -111,10 +111,10 @@ def test_datasets_are_copied_and_a_second_copy_adds_nothing(
 def test_datasets_survive_a_bundle(empty_source: Server, destination: Server, run_tool: Tool, tmp_path: Path) -> None:
     seed(empty_source)
     bundle = tmp_path / "bundle"
-    run_tool("export-experiments", "--tracking-uri", empty_source.url, "--output-dir", bundle, *ALL).expect(0)
-    again = ("export-experiments", "--tracking-uri", empty_source.url, "--output-dir", bundle, *ALL)
+    run_tool("export-all", "--tracking-uri", empty_source.url, "--output-dir", bundle, *ALL).expect(0)
+    again = ("export-all", "--tracking-uri", empty_source.url, "--output-dir", bundle, *ALL)
     assert run_tool(*again).expect(0).json["kinds"]["evaluation_dataset"]["same"] == 3
-    into = ("import-experiments", "--tracking-uri", destination.url, "--input-dir", bundle, "--json")
+    into = ("import-all", "--tracking-uri", destination.url, "--input-dir", bundle, "--json")
     run_tool(*into).expect(0)
     assert content(destination) == content(empty_source)
     after = databases.dump(destination)
@@ -126,7 +126,7 @@ def test_datasets_survive_a_bundle(empty_source: Server, destination: Server, ru
 
 def test_a_changed_dataset_is_brought_up_to_date(empty_source: Server, destination: Server, run_tool: Tool) -> None:
     ids = seed(empty_source)
-    copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL)
+    copy = ("copy-all", *genai.pair(empty_source, destination), *ALL)
     run_tool(*copy).expect(0)
     add(empty_source, ids["first"], {"inputs": {"n": 3}, "outputs": "changed", "expectations": {"new": [1]}})
     add(empty_source, ids["second"], {"inputs": {"n": 3}})
@@ -146,32 +146,32 @@ def test_only_datasets_of_the_chosen_experiments_go_and_a_missing_experiment_is_
     empty_source: Server, destination: Server, run_tool: Tool, tmp_path: Path
 ) -> None:
     seed(empty_source)
-    one = ("copy-experiments", *genai.pair(empty_source, destination), "--experiments", "one", "--json")
+    one = ("copy-all", *genai.pair(empty_source, destination), "--experiments", "one", "--json")
     report = run_tool(*one).expect(1).json
     assert [(row["kind"], row["state"]) for row in report["rows"]] == [("link", "unsupported")]
     assert report["kinds"]["evaluation_dataset"]["done"] == 1
     after = databases.dump(destination)
     assert run_tool(*one).expect(1).json["kinds"]["evaluation_dataset"]["same"] == 1
     assert databases.dump(destination) == after
-    run_tool("copy-experiments", *genai.pair(empty_source, destination), *ALL).expect(0)
+    run_tool("copy-all", *genai.pair(empty_source, destination), *ALL).expect(0)
     assert content(destination) == content(empty_source)
     bundle = tmp_path / "bundle"
-    run_tool("export-experiments", "--tracking-uri", empty_source.url, "--output-dir", bundle, *ALL).expect(0)
-    into = ("import-experiments", "--tracking-uri", destination.url, "--input-dir", bundle, "--experiments", "one")
+    run_tool("export-all", "--tracking-uri", empty_source.url, "--output-dir", bundle, *ALL).expect(0)
+    into = ("import-all", "--tracking-uri", destination.url, "--input-dir", bundle, "--experiments", "one")
     assert run_tool(*into, "--json").expect(0).json["kinds"]["evaluation_dataset"]["asked"] == 1
 
 
 def test_a_copy_of_a_copy_meets_the_original(empty_source: Server, destination: Server, run_tool: Tool) -> None:
     seed(empty_source)
-    run_tool("copy-experiments", *genai.pair(empty_source, destination), *ALL).expect(0)
+    run_tool("copy-all", *genai.pair(empty_source, destination), *ALL).expect(0)
     before = genai.rows(empty_source, "SELECT COUNT(*) FROM evaluation_datasets")
-    run_tool("copy-experiments", *genai.pair(destination, empty_source), *ALL)
+    run_tool("copy-all", *genai.pair(destination, empty_source), *ALL)
     assert genai.rows(empty_source, "SELECT COUNT(*) FROM evaluation_datasets") == before
 
 
 def test_a_half_made_dataset_is_completed(empty_source: Server, destination: Server, run_tool: Tool) -> None:
     seed(empty_source)
-    copy = ("copy-experiments", *genai.pair(empty_source, destination), *ALL)
+    copy = ("copy-all", *genai.pair(empty_source, destination), *ALL)
     run_tool(*copy).expect(0)
     servers.execute(destination, "DELETE FROM evaluation_dataset_tags WHERE key = 'mlflow_migration.complete'")
     servers.execute(destination, "DELETE FROM evaluation_dataset_tags WHERE key = 'k'")

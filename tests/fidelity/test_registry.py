@@ -160,7 +160,7 @@ def same(source: Server, destination: Server) -> None:
         assert got[key] == rows, key
 
 
-COPY = ("copy-experiments", "--experiments", "all", "--json", "--allow-loss", "link")
+COPY = ("copy-all", "--experiments", "all", "--json", "--allow-loss", "link")
 
 
 def verified(tool: Tool, source: Server | Path, destination: Server) -> Json:
@@ -179,9 +179,9 @@ def test_a_registry_arrives_whole_and_a_second_time_adds_nothing(
         if not through_bundle:
             return run_tool(*COPY, *between(empty_source, destination)).expect(0).json
         place = ("--tracking-uri", empty_source.url, "--experiments", "all", "--output-dir", bundle)
-        run_tool("export-experiments", *place).expect(0)
+        run_tool("export-all", *place).expect(0)
         target = ("--tracking-uri", destination.url, "--input-dir", bundle, "--json", "--allow-loss", "link")
-        return run_tool("import-experiments", *target).expect(0).json
+        return run_tool("import-all", *target).expect(0).json
 
     report = move()
     same(empty_source, destination)

@@ -349,13 +349,13 @@ def test_a_bundle_that_lies_about_a_version_is_refused(
     version(api, "m", "s3://bucket/1")
     bundle = tmp_path / "bundle"
     place = ("--tracking-uri", ends.source.url, "--experiments", "all", "--output-dir", bundle)
-    ends.tool("export-experiments", *place).expect(0)
+    ends.tool("export-all", *place).expect(0)
     path = bundle / "models" / "m" / "1" / "model_version.json"
     head = json.loads(path.read_text("utf-8"))
     head["mlflow"].update(change)
     path.write_text(json.dumps(head), "utf-8")
     Folder(bundle).seal()
     target = ("--tracking-uri", ends.destination.url, "--input-dir", bundle)
-    outcome = ends.tool("import-experiments", *target).expect(4)
+    outcome = ends.tool("import-all", *target).expect(4)
     assert words in outcome.stderr
     assert registry(ends.destination)["model"] == []

@@ -40,7 +40,7 @@ def test_webhooks_are_copied_and_a_second_copy_adds_nothing(
     empty_source: Server, destination: Server, run_tool: Tool
 ) -> None:
     first = seed(empty_source)
-    copy = ("copy-experiments", *genai.pair(empty_source, destination), "--experiments", "all", "--json")
+    copy = ("copy-all", *genai.pair(empty_source, destination), "--experiments", "all", "--json")
     nothing = databases.dump(destination)
     run_tool(*copy, "--dry-run")
     assert databases.dump(destination) == nothing
@@ -65,14 +65,14 @@ def test_webhooks_survive_a_bundle_and_another_machine(
     seed(empty_source)
     bundle = tmp_path / "bundle"
     place = ("--tracking-uri", empty_source.url, "--experiments", "all")
-    run_tool("export-experiments", *place, "--output-dir", bundle).expect(0)
+    run_tool("export-all", *place, "--output-dir", bundle).expect(0)
     assert "s3cret" not in "".join(path.read_text() for path in bundle.rglob("*") if path.is_file())
-    into = ("import-experiments", "--tracking-uri", destination.url, "--input-dir", bundle, "--json")
+    into = ("import-all", "--tracking-uri", destination.url, "--input-dir", bundle, "--json")
     run_tool(*into, "--allow-loss", "secret").expect(0)
     assert content(destination) == content(empty_source)
     after = databases.dump(destination)
     assert Tool(tmp_path / "elsewhere")(*into).expect(0).json["kinds"]["webhook"]["same"] == 4
     assert databases.dump(destination) == after
     run_tool("verify", bundle, destination.url).expect(0)
-    one = ("copy-experiments", *genai.pair(empty_source, destination), "--experiments", "Default", "--json")
+    one = ("copy-all", *genai.pair(empty_source, destination), "--experiments", "Default", "--json")
     assert "webhook" not in run_tool(*one).expect(0).json["kinds"]
