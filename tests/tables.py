@@ -95,8 +95,14 @@ class Database:
             return self._inputs[value]
         if not isinstance(value, str):
             return repr(value)
+        return self._text_value(table, name, value, row)
+
+    def _text_value(self, table: str, name: str, value: str, row: dict[str, Any]) -> str:
         if name == "value" and row.get("key") == "_mlflow_experiment_ids":
             return repr(sorted(self._experiments[id_] for id_ in value.split(",") if id_))
+        if (table, name) == ("assessments", "assessment_metadata"):
+            # A map of protobuf, written in no order.
+            return json.dumps(json.loads(self._text(value)), sort_keys=True)
         return _canonical(self._text(value)) if (table, name) == ("spans", "content") else self._text(value)
 
     def _text(self, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from mlflow_migration.errors import ServerError
+from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import DISABLED, Rest
@@ -33,6 +33,9 @@ class Features:
             if self._on_files is None:
                 try:
                     self._rest.call("POST", pages.V3 + "datasets/search", {"max_results": 1})
+                    self._on_files = False
+                except ForbiddenError:
+                    # A server with users refuses this to all but admins, and never keeps these things in files.
                     self._on_files = False
                 except ServerError as error:
                     self._on_files = error.code == DISABLED
