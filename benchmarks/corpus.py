@@ -5,7 +5,7 @@ import json
 import math
 import sqlite3
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def add_run_head(database: sqlite3.Connection, index: int, tags: dict[str, str],
     insert(database, "params", "key, value, run_uuid", [(key, value, run) for key, value in params.items()])
 
 
-def insert(database: sqlite3.Connection, table: str, columns: str, rows: list[tuple[object, ...]]) -> None:
+def insert(database: sqlite3.Connection, table: str, columns: str, rows: Iterable[tuple[object, ...]]) -> None:
     """Add rows to one of MLflow's tables; the names are this module's own."""
     marks = ", ".join("?" for _ in columns.split(","))
     database.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608

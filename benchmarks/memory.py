@@ -54,8 +54,7 @@ def seed(database: sqlite3.Connection, giant: Giant) -> None:
         corpus.add_experiment(database)
         corpus.add_run_head(database, 0, corpus.tags_of(0), {})
         columns = "key, value, timestamp, step, is_nan, run_uuid"
-        marks = "?, ?, ?, ?, ?, ?"
-        database.executemany(f"INSERT INTO metrics ({columns}) VALUES ({marks})", points(giant))  # noqa: S608
+        corpus.insert(database, "metrics", columns, points(giant))
         latest = [point(number, giant.points // KEYS - 1) for number in range(KEYS)]
         corpus.insert(database, "latest_metrics", columns, latest)
         for _, statement in indexes:

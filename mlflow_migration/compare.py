@@ -26,8 +26,11 @@ SHOWN = 10_000
 DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 VALUE_SHOWN = 120
-FIELDS = {"param": "params.", "tag": "tags.", "metric": "metrics.", "artifact": "artifacts.", "name": "run_name"}
-FIELDS |= {"assessment": "assessments.", "metadata": "metadata."}
+FIELDS = {
+    **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment")},
+    "metadata": "metadata.",
+    "name": "run_name",
+}
 """The fields in which a loss of that kind shows."""
 LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
 

@@ -174,8 +174,6 @@ class RegistryCalls(Protocol):
 
     def delete_version(self, name: str, version: str) -> None: ...
 
-    def logged_model_uri(self, model_id: str) -> str: ...
-
 
 class EvaluationCalls(Protocol):
     """Evaluation datasets with their records, and scorers."""
@@ -294,7 +292,9 @@ class Live(Protocol):
 
     address: str
     abilities: Abilities
-    registry: RegistryCalls
+
+    @property
+    def registry(self) -> RegistryCalls: ...
 
     @property
     def models(self) -> LoggedModelCalls: ...

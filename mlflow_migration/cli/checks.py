@@ -205,11 +205,7 @@ def plan(**given: Any) -> int:
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
     names = choose.renames(given["experiment_rename_file"])
-    chosen = given["experiments"]
-    selection = (
-        options.selection_of(given, kinds=()) if chosen is None else options.selection_of(given, choose.names(chosen))
-    )
-    job = Job("plan", selection, names)
+    job = Job("plan", _selection(given), names)
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.folder_or_server(end) for end in ends]

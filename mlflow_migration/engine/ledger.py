@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -160,10 +161,10 @@ def _lock_file(path: Path) -> int:
 
 def _lock(handle: int) -> None:
     """An exclusive lock that the system drops when the process ends, however it ends."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
     else:
         import fcntl
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written, digest_of
@@ -27,6 +26,7 @@ COVERAGE = kind.Coverage(
     lost="id, times",
 )
 NEW_IDS = True
+choose = kind.choose_unless_by_run
 validate_row = kind.no_row
 link = kind.no_link
 comparable = kind.same_file
@@ -66,11 +66,6 @@ def record(source: Live, issue_id: str, selection: Selection) -> Record | None:
 def _record(head: Json) -> Record:
     refs = {experiment.NAME: head["experiment_id"]}
     return Record(NAME, head["issue_id"], head["name"], home(head["experiment_id"], head["issue_id"]), head, refs)
-
-
-def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
-    """The issues of a bundle; their experiments have been chosen before."""
-    return (record for record in records if not selection.run_ids)
 
 
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
@@ -132,9 +127,7 @@ def _changes(head: Json, there: Json) -> Json:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the issue, or bring the one that is there up to date."""
-    experiment_id = ids.get(experiment.NAME, record.refs[experiment.NAME])
-    if experiment_id is None:
-        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs[experiment.NAME]}")
+    experiment_id = kind.experiment_at(ids, record)
     there = _listed(sink, experiment_id, ids)
     if there.is_known(record.id):
         ids.put(NAME, record.id, record.id)
@@ -171,7 +164,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
 
 def _run_of(record: Record, ids: Ids) -> str:
     source_id = record.head.get(RUN, "")
-    return (ids.get("run", source_id) or ids.locate_run(source_id) or "") if source_id else ""
+    return (kind.run_at(ids, source_id) or "") if source_id else ""
 
 
 def _listed(sink: Live, experiment_id: str, ids: Ids) -> _There:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from mlflow_migration.errors import NotFoundError
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
 
@@ -84,6 +85,25 @@ class Kind(Protocol):
 
     def differing_rows(self, left: Record, right: Record) -> Iterator[FieldDifference]:
         """The first differences between the rows of two objects."""
+
+
+def experiment_at(ids: Ids, record: Record) -> str:
+    """The destination's experiment of an object; "" in a rehearsal that would make it. Raises NotFoundError."""
+    source_id = record.refs["experiment"]
+    found = ids.get("experiment", source_id)
+    if found is None:
+        raise NotFoundError("its experiment did not arrive", f"source experiment {source_id}")
+    return found
+
+
+def run_at(ids: Ids, source_id: str) -> str | None:
+    """The destination's run that came from this one, in this job or an earlier one."""
+    return ids.get("run", source_id) or ids.once(f"locate run {source_id}", lambda: ids.locate_run(source_id))
+
+
+def choose_unless_by_run(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+    """`choose` of a kind that belongs to experiments as a whole: it isn't asked for where single runs are."""
+    return (record for record in records if not selection.run_ids)
 
 
 def no_row(name: str, row: Json) -> None:

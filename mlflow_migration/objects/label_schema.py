@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.errors import ConflictError, NotFoundError
+from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import Identity, Json, Record, Written
@@ -28,6 +28,7 @@ COVERAGE = kind.Coverage(
     lost="id, author, times; those of experiments whose reviews nobody has opened",
 )
 NEW_IDS = True
+choose = kind.choose_unless_by_run
 validate_row = kind.no_row
 link = kind.no_link
 swaps_of = kind.no_swaps
@@ -77,11 +78,6 @@ def _record(head: Json) -> Record:
     return Record(NAME, head["schema_id"], head["name"], home(head["experiment_id"], head["schema_id"]), head, refs)
 
 
-def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
-    """The schemas of a bundle; their experiments have been chosen before."""
-    return (record for record in records if not selection.run_ids)
-
-
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends."""
     return {"tags": {}, **_fields(record.head)}
@@ -105,9 +101,7 @@ def origin(record: Record) -> str:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the schema, or bring the one this job made up to date. Raises ConflictError for somebody else's."""
-    experiment_id = ids.get(experiment.NAME, record.refs[experiment.NAME])
-    if experiment_id is None:
-        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs[experiment.NAME]}")
+    experiment_id = kind.experiment_at(ids, record)
     # In a rehearsal an experiment that would be made has no id.
     there = sink.reviews.get_label_schema_by_name(experiment_id, record.name) if experiment_id else None
     if there is None:

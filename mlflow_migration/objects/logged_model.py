@@ -184,9 +184,7 @@ def comparable(file: File, swaps: dict[str, str]) -> File:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the model whole at the destination; one that is there already is completed or brought up to date."""
-    experiment_id = ids.get("experiment", record.refs["experiment"])
-    if experiment_id is None:
-        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs['experiment']}")
+    experiment_id = kind.experiment_at(ids, record)
     found = _find(sink, record, experiment_id, ids)
     if found is not None and SOURCE_ID not in tags_of(found["info"].get("tags")):
         ids.put(NAME, record.id, found["info"]["model_id"])
@@ -256,7 +254,7 @@ def _run_at(ids: Ids, source_id: str) -> tuple[str, list[Loss]]:
     """A run's id at the destination; one that isn't there keeps its own and is a loss."""
     if not source_id:
         return "", []
-    found = model_metrics.run_at(ids, source_id)
+    found = kind.run_at(ids, source_id)
     if found:
         return found, []
     reason = f"run {source_id} is not at the destination: bring it there, then type this command again"

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 
+from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.points import bad_key
 from mlflow_migration.objects.texts import swap
 from mlflow_migration.places import Ids, Live
@@ -92,11 +93,6 @@ def write(sink: Live, record: Record, model_id: str, ids: Ids) -> list[Loss]:
         ]
         _log(sink, run_id, [_point(metric, model_id) for metric in good])
     return losses
-
-
-def run_at(ids: Ids, source_id: str) -> str | None:
-    """The destination's run that came from this one, in this job or an earlier one."""
-    return ids.get("run", source_id) or ids.once(f"locate run {source_id}", lambda: ids.locate_run(source_id))
 
 
 def _point(metric: Json, model_id: str) -> Json:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
@@ -26,6 +26,7 @@ COVERAGE = kind.Coverage(
     lost="id, times",
 )
 NEW_IDS = True
+choose = kind.choose_unless_by_run
 validate_row = kind.no_row
 link = kind.no_link
 comparable = kind.same_file
@@ -72,11 +73,6 @@ def _age(item: Json) -> tuple[int, str]:
     return item.get("creation_time_ms", 0), item["item_id"]
 
 
-def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
-    """The queues of a bundle; their experiments have been chosen before."""
-    return (record for record in records if not selection.run_ids)
-
-
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends."""
     head = record.head
@@ -104,9 +100,7 @@ def origin(record: Record) -> str:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the queue, or add to the one that is there. Raises ConflictError where that one is of another kind."""
-    experiment_id = ids.get(experiment.NAME, record.refs[experiment.NAME])
-    if experiment_id is None:
-        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs[experiment.NAME]}")
+    experiment_id = kind.experiment_at(ids, record)
     # In a rehearsal an experiment that would be made has no id.
     there = sink.reviews.get_review_queue_by_name(experiment_id, record.name) if experiment_id else None
     if there is not None and there["queue_id"] == record.id:

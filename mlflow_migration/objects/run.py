@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, forms
+from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.objects import points as series
-from mlflow_migration.objects.kind import Coverage
 from mlflow_migration.objects.model_links import ids_of, links_of, model_ids_in, swapped, tie
 from mlflow_migration.objects.model_links import localized as localized_models
 from mlflow_migration.objects.points import Outgoing, metrics_of
@@ -38,7 +37,7 @@ NAME = "run"
 NEEDS: tuple[str, ...] = ("experiment",)
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ("metrics",)
-COVERAGE = Coverage(
+COVERAGE = kind.Coverage(
     since="1.0",
     carried="name, user, status, times, params, tags, every metric point, dataset inputs, models taken in and given "
     "out, parents, artifacts, deleted state",
@@ -225,9 +224,7 @@ def content_digest(record: Record, points: Outgoing, files: list[File]) -> str:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the run whole at the destination; one that is there already is completed or brought up to date."""
-    experiment_id = ids.get("experiment", record.refs["experiment"])
-    if experiment_id is None:
-        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs['experiment']}")
+    experiment_id = kind.experiment_at(ids, record)
     found = ids.find_run(experiment_id, record.id, origin(record))
     if found is not None and found.itself:
         ids.put(NAME, record.id, found.id)
@@ -431,7 +428,7 @@ def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
     """
     tags, losses = {}, []
     for key, source_id in todo["tags"].items():
-        found = ids.get(NAME, source_id) or ids.locate_run(source_id)
+        found = kind.run_at(ids, source_id)
         tags[key] = found or source_id
         if not found:
             reason = f"run {source_id} is not at the destination: bring it there, then type this command again"

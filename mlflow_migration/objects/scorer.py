@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
@@ -27,6 +27,7 @@ COVERAGE = kind.Coverage(
     lost="ids, creation times; one of one's own code where the server refuses it",
 )
 NEW_IDS = False
+choose = kind.choose_unless_by_run
 validate_row = kind.no_row
 link = kind.no_link
 swaps_of = kind.no_swaps
@@ -95,11 +96,6 @@ def _record(source: Live, experiment_id: str, name: str) -> Record | None:
     return Record(NAME, id_of(experiment_id, name), name, home(experiment_id, name), head, refs)
 
 
-def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
-    """The scorers of a bundle; their experiments have been chosen before."""
-    return (record for record in records if not selection.run_ids)
-
-
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends."""
     return {
@@ -129,9 +125,7 @@ def _config(config: Json) -> Json:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Add the versions that the destination lacks. Raises ConflictError where it has others under the same numbers."""
-    experiment_id = ids.get(experiment.NAME, record.refs[experiment.NAME])
-    if experiment_id is None:
-        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs[experiment.NAME]}")
+    experiment_id = kind.experiment_at(ids, record)
     # In a rehearsal an experiment that would be made has no id.
     there = _record(sink, experiment_id, record.head["name"]) if experiment_id else None
     target = _Target(sink, experiment_id, record.head)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects.kind import Known
+from mlflow_migration.objects import model_links
+from mlflow_migration.objects.kind import Known, run_at
 from mlflow_migration.places import Ids, Live, Writing
 from mlflow_migration.records import ORIGIN, Json, Loss, Record, tags_of
 
@@ -86,19 +88,24 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
     if address.kind == RUN:
         return Target(_of_run(sink, source, address, ids), run or run_at(ids, address.id) or "", losses=losses)
     if address.kind == LOGGED_MODEL:
-        there = ids.get(LOGGED_MODEL, address.id)
+        there = model_links.locate(sink, address.id, ids)
         if not there and urlsplit(source).scheme not in NEEDING_AN_OWNER:
             return Target(source, run, losses=losses)
         if not there:
             raise NotFoundError("what it was made of is not at the destination", f"logged model {address.id}", BRING)
         root = f"models:/{there}"
         if address.folder:
-            root = ids.once(f"artifacts of {there}", lambda: sink.registry.logged_model_uri(there))
+            root = ids.once(f"artifacts of {there}", partial(_model_uri, sink, there))
         return Target(root + address.rest, run, there, losses)
     if address.kind == VERSION:
         name = job.model_names.get(address.id, address.id)
         return Target(f"models:/{name}/{source.rpartition('/')[2]}", run, losses=losses)
     return Target(source, run, losses=losses)
+
+
+def _model_uri(sink: Live, model_id: str) -> str:
+    head = sink.models.get(model_id)
+    return str(head["info"].get("artifact_uri", "")) if head else ""
 
 
 def _of_run(sink: Live, source: str, address: Address, ids: Ids) -> str:
@@ -116,11 +123,6 @@ def _artifact_uri(sink: Live, run_id: str, ids: Ids) -> str:
         return str(head["info"].get("artifact_uri", "")) if head else ""
 
     return ids.once(f"artifacts of {run_id}", load)
-
-
-def run_at(ids: Ids, source_id: str) -> str | None:
-    """The run that came from this one, by this job or an earlier one."""
-    return ids.get(RUN, source_id) or ids.once(f"run from {source_id}", lambda: ids.locate_run(source_id))
 
 
 def marks(record: Record, job: Writing) -> dict[str, str]:

@@ -165,9 +165,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
 
     A server holds each id once: raises ConflictError where another trace has it.
     """
-    experiment_id = ids.get("experiment", record.refs["experiment"])
-    if experiment_id is None:
-        raise NotFoundError("its experiment did not arrive", f"source experiment {record.refs['experiment']}")
+    experiment_id = kind.experiment_at(ids, record)
     there = _there(sink, record, ids, experiment_id)
     if there is not None and there.experiment_id != experiment_id:
         if job.source not in {there.source, sink.address}:
@@ -178,7 +176,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         itself = job.source == sink.address
         return Written(record.id, "skipped", reason="it is the source itself") if itself else _foreign(sink, record)
     files = list(record.files())
-    ties = Ties(record.head, ids)
+    ties = Ties(sink, record.head, ids)
     losses = [*cut_values(record.head), *unsettable(record.head), *_lost_files(sink, files), *ties.losses]
     digest = digest_of([content_digest(record, files), ties.missing])
     if there is not None and there.digest == digest:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from mlflow_migration.errors import ConflictError, ServerError
-from mlflow_migration.objects import spans
+from mlflow_migration.objects import model_links, spans
+from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.trace_head import (
     FINALIZED,
     JUDGED_IN,
@@ -40,7 +41,8 @@ class Ties:
     it is there, ties it.
     """
 
-    def __init__(self, head: Json, ids: Ids) -> None:
+    def __init__(self, sink: Live, head: Json, ids: Ids) -> None:
+        self._sink = sink
         self._ids: dict[str, str] = {}
         self.missing: list[str] = []
         self.losses: list[Loss] = []
@@ -64,9 +66,12 @@ class Ties:
     def _look(self, ids: Ids, kind_name: str, source_id: str | None, what: str) -> None:
         if not source_id or source_id in self._ids:
             return
-        found = ids.get(kind_name, source_id)
-        if not found and kind_name == "run":
-            found = ids.once(f"run {source_id}", lambda: ids.locate_run(source_id))
+        if kind_name == "run":
+            found = run_at(ids, source_id)
+        elif kind_name == model_links.MODEL:
+            found = model_links.locate(self._sink, source_id, ids)
+        else:
+            found = ids.get(kind_name, source_id)
         if found:
             self._ids[source_id] = found
             return

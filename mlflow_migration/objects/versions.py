@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.objects import forms, registry, sources
-from mlflow_migration.objects.kind import Known
+from mlflow_migration.objects.kind import Known, run_at
 from mlflow_migration.objects.registry import SOURCE_VERSION, Family, Standing, version_id
 from mlflow_migration.objects.texts import run_ids_in, swap
 from mlflow_migration.places import Ids, Live, Selection, Writing
@@ -281,7 +281,7 @@ def _tags(record: Record, ids: Ids) -> tuple[dict[str, str], list[Loss]]:
     tags = without_origin(tags_of(record.head.get("tags")))
     losses = []
     for key in tags.keys() & RUN_TAGS:
-        found = {id_: sources.run_at(ids, id_) for id_ in run_ids_in(tags[key])}
+        found = {id_: run_at(ids, id_) for id_ in run_ids_in(tags[key])}
         tags[key] = swap(tags[key], {old: new for old, new in found.items() if new})
         losses += [Loss("link", key, f"run {id_} is not at the destination") for id_, new in found.items() if not new]
     return tags, losses

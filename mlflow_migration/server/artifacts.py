@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
@@ -49,7 +49,7 @@ class Download(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -187,7 +187,7 @@ def _reader(rest: Rest, root: Root, path: str) -> Iterator[BinaryIO]:
     else:
         open_at = partial(rest.open, *_mediated(root, path))
     with closing(Download(open_at)) as download:
-        yield download  # type: ignore[misc]
+        yield cast("BinaryIO", download)
 
 
 def _mediated(root: Root, path: str) -> tuple[str, dict[str, str]]:

@@ -9,6 +9,7 @@ NaN is the text "NaN".
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,8 +51,7 @@ class _Series:
         for start in range(0, len(self.steps), CHUNK):
             part = slice(start, start + CHUNK)
             points = zip(self.steps[part], self.times[part], self.values[part], strict=True)
-            # NaN is the one float that isn't equal to itself, and the one that JSON lacks.
-            yield {"key": key, "points": [[s, t, v if v == v else "NaN"] for s, t, v in points]}  # noqa: PLR0124
+            yield {"key": key, "points": [[s, t, "NaN" if math.isnan(v) else v] for s, t, v in points]}
 
 
 class _Batch:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import tenacity
 
 from mlflow_migration.errors import ServerError, UsageError
-from mlflow_migration.places import Abilities, RegistryCalls, Root
+from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
@@ -49,7 +49,7 @@ class Server:
         self.reviews = Reviews(rest, features)
         self.webhooks = Webhooks(rest, features)
         self.abilities = Abilities()
-        self.registry: RegistryCalls = Registry(rest)
+        self.registry = Registry(rest)
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow."""

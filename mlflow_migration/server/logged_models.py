@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from mlflow_migration.errors import ServerError
 from mlflow_migration.records import Json, pairs_of
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import Rest
@@ -36,12 +35,7 @@ class LoggedModels:
             }
             if filter_:
                 body["filter"] = filter_
-            try:
-                yield from pages.posted_pages(self._rest, f"{MODELS}/search", body, "models")
-            except ServerError as error:
-                if error.code != "ENDPOINT_NOT_FOUND":
-                    raise
-                return
+            yield from pages.where_known(pages.posted_pages(self._rest, f"{MODELS}/search", body, "models"))
 
     def get(self, model_id: str) -> Json | None:
         """A model in whatever state, deleted ones too."""

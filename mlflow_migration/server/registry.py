@@ -107,11 +107,6 @@ class Registry:
         body = {"name": name, "version": version}
         pages.unless_gone(self._rest, pages.V2 + "model-versions/delete", body, "DELETE")
 
-    def logged_model_uri(self, model_id: str) -> str:
-        """Where a logged model's artifacts are; "" where there is no such model."""
-        head = pages.get_or_none(self._rest, pages.V2 + f"logged-models/{model_id}", {}, "model")
-        return str(head["info"].get("artifact_uri", "")) if head else ""
-
     def _search(self, method: str, query: Mapping[str, Any], field: str, lacking: frozenset[int]) -> Iterator[Json]:
         try:
             yield from pages.pages(self._rest, pages.V2 + method, query, field)

@@ -83,13 +83,13 @@ def _acknowledge(connection: Any) -> None:
 
 
 class _Http(urllib3.connection.HTTPConnection):
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
+    def getresponse(self) -> Any:
         _acknowledge(self)
         return super().getresponse()
 
 
 class _Https(urllib3.connection.HTTPSConnection):
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]
+    def getresponse(self) -> Any:
         _acknowledge(self)
         return super().getresponse()
 

@@ -60,12 +60,7 @@ class Traces:
             body["order_by"] = ["timestamp_ms ASC"]
             if filter_:
                 body["filter"] = filter_
-            try:
-                yield from pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces")
-            except ServerError as error:
-                if error.code != NO_ROUTE:
-                    raise
-                return
+            yield from pages.where_known(pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces"))
 
     def get(self, trace_id: str) -> Json | None:
         found = pages.get_or_none(self._rest, _path(trace_id), {}, "trace")
