@@ -70,7 +70,7 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
 
     def work(tools: Tools) -> None:
         try:
-            _list_others(live, source, job, report)
+            _list_others(live, job, report)
             transfer(source, BundleSink(writer, common.dry_run), job.selection, tools)
         except MigrationError:
             writer.discard_empty()
@@ -109,7 +109,7 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
-        _list_others(source, reading, job, report)
+        _list_others(source, job, report)
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), job.selection, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
@@ -138,10 +138,9 @@ def _folder(output_dir: str) -> Path:
     return Path(output_dir)
 
 
-def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
+def _list_others(live: Server, job: Job, report: Report) -> None:
     """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
-    experiments = [record.id for record in source.records("experiment", job.selection)]
-    for kind, count in others(live.rest, experiments, whole_server=not job.selection.experiments):
+    for kind, count in others(live.rest, whole_server=not job.selection.experiments):
         report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
 
 

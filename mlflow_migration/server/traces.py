@@ -21,7 +21,7 @@ from urllib.parse import quote
 from mlflow_migration.errors import ServerError
 from mlflow_migration.places import Root
 from mlflow_migration.records import File, Files, Json, Rows
-from mlflow_migration.server import artifacts, pages
+from mlflow_migration.server import artifacts, pages, traces_v2
 from mlflow_migration.server.rest import Rest
 
 V3_TRACES = pages.V3 + "traces"
@@ -49,22 +49,46 @@ class Traces:
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
         self._batches = True
+        self._old = False
         self._folders: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
     def search(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]:
-        """Whole infos, assessments with them. A server before 3.4 has no such route, and gives nothing here."""
+        """Whole infos, assessments with them; none where the server knows no traces.
+
+        A filter asks for the traces linked to a run: a server before 3.2 has none, and isn't asked.
+        """
         for begin in range(0, len(experiment_ids), EXPERIMENTS):
             ids = experiment_ids[begin : begin + EXPERIMENTS]
-            body: Json = {"locations": [location(id_) for id_ in ids], "max_results": limit or INFOS}
-            body["order_by"] = ["timestamp_ms ASC"]
-            if filter_:
-                body["filter"] = filter_
-            yield from pages.where_known(pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces"))
+            yield from self._search(ids, filter_, limit or INFOS)
+            if self._old and not filter_:
+                yield from pages.where_known(traces_v2.search(self._rest, ids, limit or INFOS))
+
+    def _search(self, ids: Sequence[str], filter_: str, most: int) -> Iterator[Json]:
+        """Nothing from a server without this route, which is known as old from then on."""
+        if self._old:
+            return
+        body: Json = {"locations": [location(id_) for id_ in ids], "max_results": most, "order_by": ["timestamp_ms ASC"]}
+        if filter_:
+            body["filter"] = filter_
+        try:
+            yield from pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces")
+        except ServerError as error:
+            if error.status not in pages.LACKING or error.code == pages.GONE:
+                raise
+            self._old = True
 
     def get(self, trace_id: str) -> Json | None:
-        found = pages.get_or_none(self._rest, _path(trace_id), {}, "trace")
-        return None if found is None else found["trace_info"]
+        if not self._old:
+            try:
+                found = pages.get_or_none(self._rest, _path(trace_id), {}, "trace")
+            except ServerError as error:
+                if error.code != NO_ROUTE:
+                    raise
+                self._old = True
+            else:
+                return None if found is None else found["trace_info"]
+        return traces_v2.get(self._rest, trace_id)
 
     def with_spans(self, infos: Iterable[Json]) -> Iterator[tuple[Json, Rows, Files]]:
         """Each info with its lazy spans and artifacts, in the order given."""
