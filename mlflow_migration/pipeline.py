@@ -87,7 +87,10 @@ class LiveSink:
         self._job = job
 
     def put(self, record: Record) -> Written:
-        return KINDS[record.kind].write(self.live, record, self._lineage, self._job)
+        kind = KINDS[record.kind]
+        if reason := kind.COVERAGE.refusal(self.live.abilities):
+            return Written("", "unsupported", reason=reason)
+        return kind.write(self.live, record, self._lineage, self._job)
 
     def link(self, kind: str, item: tuple[str, str, Json]) -> list[Row]:
         """The second pass for one object: what it refers to is there by now."""

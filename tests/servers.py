@@ -52,8 +52,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Options:
-    """How a server is started. `template` is an empty, already migrated database (see `make_template`); `python` that of
-    the virtual environment whose MLflow it is."""
+    """How a server is started.
+
+    `template` is an empty, already migrated database (see `make_template`); `python` has the MLflow that runs.
+    """
 
     template: Path | None = None
     workers: int = 1

@@ -40,6 +40,7 @@ STORED = frozenset({"TRACKING_STORE", "ARCHIVE_REPO"})
 NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 ARCHIVE_FILE = "traces.pb"
 SPANS_FILE = "traces.json"
+HIDDEN = "spans sent over OTLP are in this server's database, and MLflow 3.4 and 3.5 give them by no route"
 ATTACHMENT = re.compile(r"mlflow-attachment://([0-9A-Za-z-]+)")
 
 
@@ -51,12 +52,13 @@ class Traces:
         self._batches = True
         self._old = False
         self._folders: dict[str, set[str]] = {}
+        self._hidden: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
     def search(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]:
         """Whole infos, assessments with them; none where the server knows no traces.
 
-        A filter asks for the traces linked to a run: a server before 3.2 has none, and isn't asked.
+        A filter asks for traces linked to a run, or with spans in the database. A server before 3.2 has none of these.
         """
         for begin in range(0, len(experiment_ids), EXPERIMENTS):
             ids = experiment_ids[begin : begin + EXPERIMENTS]
@@ -68,7 +70,11 @@ class Traces:
         """Nothing from a server without this route, which is known as old from then on."""
         if self._old:
             return
-        body: Json = {"locations": [location(id_) for id_ in ids], "max_results": most, "order_by": ["timestamp_ms ASC"]}
+        body: Json = {
+            "locations": [location(id_) for id_ in ids],
+            "max_results": most,
+            "order_by": ["timestamp_ms ASC"],
+        }
         if filter_:
             body["filter"] = filter_
         try:
@@ -183,6 +189,27 @@ class Traces:
             for file in artifacts.list_files(self._rest, Root("trace", info["trace_id"], uri)):
                 if not (archived and file.path == ARCHIVE_FILE):
                     yield file
+        elif self._hides_spans(info):
+            yield File(SPANS_FILE, 0, problem=HIDDEN)
+
+    def _hides_spans(self, info: Json) -> bool:
+        """Whether spans of a trace without an artifact are in the database of a server that never gives them."""
+        if self._old or is_stored(info):
+            return False
+        experiment_id = info["trace_location"]["mlflow_experiment"]["experiment_id"]
+        with self._lock:
+            if experiment_id not in self._hidden:
+                found = self._with_spans_in_database(experiment_id)
+                self._hidden[experiment_id] = {each["trace_id"] for each in found if not is_stored(each)}
+            return info["trace_id"] in self._hidden[experiment_id]
+
+    def _with_spans_in_database(self, experiment_id: str) -> Iterator[Json]:
+        try:
+            yield from self.search([experiment_id], "span.name LIKE '%'")
+        except ServerError as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise
+            # Before 3.4 a server keeps no spans in its database, and doesn't understand the filter.
 
     def _unlisted(self, info: Json, batch: _Batch) -> Iterator[File]:
         """The artifacts of a trace outside the proxy: no route lists them, but those that MLflow knows can be read."""
@@ -192,6 +219,8 @@ class Traces:
             data = self._artifact(query)
             if data:
                 yield _in_memory(SPANS_FILE, data)
+            elif self._hides_spans(info):
+                yield File(SPANS_FILE, 0, problem=HIDDEN)
             text = data.decode("utf-8", "replace")
         for name in sorted(set(ATTACHMENT.findall(text))):
             data = self._artifact({**query, "path": name})

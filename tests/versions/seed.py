@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.http_dataset_source import HTTPDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
@@ -22,12 +22,9 @@ MODELS, GENAI, LATEST = (3, 0), (3, 2), (3, 4)
 """The versions that brought logged models; assessments; evaluation datasets, scorers and webhooks."""
 
 
-class Model(mlflow.pyfunc.PythonModel):
+def predict(model_input: Any) -> Any:
     """A model that gives back what it gets."""
-
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
-        """The input."""
-        return model_input
+    return model_input
 
 
 def runs(client: MlflowClient, experiment_id: str) -> list[str]:
@@ -64,7 +61,7 @@ def fluent(experiment_id: str) -> str:
     with mlflow.start_run(run_name="fluent", description="by hand") as run:
         mlflow.log_input(MetaDataset(HTTPDatasetSource("http://example.com/x.csv"), "meta"), context="eval")
         where: dict[str, Any] = {"name": "model"} if VERSION >= MODELS else {"artifact_path": "model"}
-        mlflow.pyfunc.log_model(**where, python_model=Model(), pip_requirements=[], input_example=None)
+        mlflow.pyfunc.log_model(**where, python_model=predict, pip_requirements=[], input_example=None)
         mlflow.log_metrics({"m1": 1.5, "m2": -2}, step=4)
     found: str = run.info.run_id
     return found
@@ -127,7 +124,8 @@ def assessments(trace_id: str) -> None:
 
     human = AssessmentSource(source_type="HUMAN", source_id="ann@example.com")
     judge = AssessmentSource(source_type="LLM_JUDGE", source_id="gpt")
-    mlflow.log_feedback(trace_id=trace_id, name="good", value=0.5, source=human, rationale="weil ü", metadata={"a": "b"})
+    more = {"rationale": "weil ü", "metadata": {"a": "b"}}
+    mlflow.log_feedback(trace_id=trace_id, name="good", value=0.5, source=human, **more)
     mlflow.log_feedback(trace_id=trace_id, name="bad", error=AssessmentError("E", "no"), source=judge)
     mlflow.log_expectation(trace_id=trace_id, name="want", value={"x": [1, "é"]}, source=human)
 
@@ -139,7 +137,7 @@ def _event() -> Any:
 
 
 def _last() -> str:
-    found: str = mlflow.get_last_active_trace_id() if VERSION >= (2, 22) else mlflow.get_last_active_trace().info.request_id
+    found: str = mlflow.get_last_active_trace_id()
     return found
 
 
@@ -153,7 +151,8 @@ def logged_models(client: MlflowClient, experiment_id: str, run_id: str) -> None
         Path(folder, "weights.bin").write_bytes(bytes(range(256)))
         client.log_model_artifacts(ready, folder)
     client.finalize_logged_model(ready, "READY")
-    client.log_metric(run_id, "quality", 0.75, T0 + 3, 1, model_id=ready, dataset_name=f"data {experiment_id}", dataset_digest="abc123")
+    dataset = {"dataset_name": f"data {experiment_id}", "dataset_digest": "abc123"}
+    client.log_metric(run_id, "quality", 0.75, T0 + 3, 1, model_id=ready, **dataset)
     client.log_outputs(run_id, [LoggedModelOutput(ready, 2)])
     client.log_inputs(run_id, models=[LoggedModelInput(ready)])
     failed = client.create_logged_model(experiment_id, name="failed").model_id
@@ -162,7 +161,27 @@ def logged_models(client: MlflowClient, experiment_id: str, run_id: str) -> None
     client.create_model_version("shop.model", f"models:/{ready}", model_id=ready)
 
 
-def latest(client: MlflowClient, experiment_id: str) -> None:
+def otlp(url: str, experiment_id: str) -> None:
+    """A trace whose spans the server keeps in its database."""
+    import requests
+    from google.protobuf.json_format import ParseDict
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    texts = {"mlflow.spanInputs": '{"a": "é"}', "plain": "text", "empty": ""}
+    attributes: list[Any] = [{"key": key, "value": {"string_value": text}} for key, text in texts.items()]
+    attributes += [{"key": "int", "value": {"int_value": 1 << 60}}, {"key": "half", "value": {"double_value": 0.5}}]
+    attributes += [{"key": "yes", "value": {"bool_value": True}}]
+    event = {"name": "happened", "time_unix_nano": T0 * 10**6 + 5, "attributes": attributes}
+    span: dict[str, Any] = {"trace_id": "EjRWeJCrze8SNFZ4kKvN7w==", "span_id": "EjRWeJCrze8=", "name": "by otlp"}
+    span |= {"start_time_unix_nano": T0 * 10**6 + 1, "end_time_unix_nano": T0 * 10**6 + 999_999_999, "kind": 1}
+    span |= {"attributes": attributes, "events": [event], "status": {"code": 2, "message": "no\nluck"}}
+    child = {**span, "span_id": "EjRWeJCrze4=", "parent_span_id": "EjRWeJCrze8=", "name": "child", "status": {}}
+    body = ParseDict({"resource_spans": [{"scope_spans": [{"spans": [span, child]}]}]}, ExportTraceServiceRequest())
+    headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": experiment_id}
+    requests.post(f"{url}/v1/traces", body.SerializeToString(), headers=headers, timeout=60).raise_for_status()
+
+
+def latest(client: MlflowClient, url: str, experiment_id: str, run_id: str) -> None:
     """What 3.4 brought."""
     from mlflow.genai.datasets import create_dataset
     from mlflow.genai.scorers import RelevanceToQuery, Safety
@@ -171,7 +190,10 @@ def latest(client: MlflowClient, experiment_id: str) -> None:
     made.merge_records([{"inputs": {"q": str(n)}, "expectations": {"e": n}, "tags": {"t": "1"}} for n in range(5)])
     Safety(model="openai:/gpt-4o").register(name="safe", experiment_id=experiment_id)
     RelevanceToQuery(model="openai:/gpt-4o").register(name="relevant", experiment_id=experiment_id)
-    client.create_webhook("hook", "https://8.8.8.8/hook", ["registered_model.created"], secret="s", status="DISABLED")
+    trace_id = client.search_traces([experiment_id], max_results=1)[0].info.trace_id
+    client.link_traces_to_run([trace_id], run_id)
+    otlp(url, experiment_id)
+    client.create_webhook("hook", "https://8.8.8.8/hook", ["registered_model.created"], status="DISABLED")
 
 
 def main(url: str) -> None:
@@ -191,7 +213,7 @@ def main(url: str) -> None:
     if VERSION >= MODELS:
         logged_models(client, main_id, run_ids[3])
     if VERSION >= LATEST:
-        latest(client, main_id)
+        latest(client, url, main_id, run_ids[3])
     client.delete_experiment(gone)
 
 

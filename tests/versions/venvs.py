@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from tests import servers
+from tests.servers import Server, Snapshot
 
-PINS = ("setuptools<81", "sqlalchemy<2.1", "opentelemetry-sdk<1.34", "opentelemetry-proto<1.34")
-"""The last releases these versions of MLflow start and write traces with."""
+PINS = ("setuptools<81", "sqlalchemy<2.1", "opentelemetry-sdk<1.34", "opentelemetry-proto<1.34", "fastapi<0.120")
+"""The last releases that these versions of MLflow start and write traces with, and what installs beside them."""
 
 
 def folder() -> Path:
@@ -48,3 +49,11 @@ def seed(version: str, url: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"seeding {version} failed:\n{done.stderr[-5000:]}")
+
+
+def upgraded(server: Server, folder: Path) -> Snapshot:
+    """A copy of what an older server holds, its database brought to the current schema by MLflow itself."""
+    taken = servers.photograph(server, folder)
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{taken.database}"]
+    subprocess.run(command, check=True, env=servers.clean_environment(), capture_output=True, timeout=240)
+    return taken
