@@ -21,16 +21,17 @@ from tests.versions import venvs
 
 pytestmark = [pytest.mark.versions, pytest.mark.timeout(900)]
 VERSIONS = ("2.22.1", "3.1.4", "3.4.0")
-HIDDEN = "tr-1234567890abcdef1234567890abcdef"
-"""The trace sent over OTLP, whose spans MLflow 3.4 and 3.5 give by no route."""
 NOT_EXPECTED = (
     # Nothing of a deleted version can be read, so that its tags are not expected.
     "DELETE FROM model_version_tags WHERE name || ' ' || version IN"
     " (SELECT name || ' ' || version FROM model_versions WHERE current_stage = 'Deleted_Internal')",
+    # A server of 3.4 keeps spans in a table that no route reads, most of them beside the artifact that goes.
+    "DELETE FROM spans",
     # A server of 3.1 notes the wrong experiment beside the metrics of a logged model: always the first.
     "UPDATE logged_model_metrics SET experiment_id = (SELECT experiment_id FROM runs WHERE run_uuid = run_id)",
 )
 NOTHING: set[tuple[str, str, str]] = set()
+# The spans of the trace sent over OTLP, which MLflow 3.4 gives by no route; and a webhook's secret, which none gives.
 LOST_AT_EXPORT = dict.fromkeys(VERSIONS, NOTHING) | {"3.4.0": {("artifact", "unsupported", "trace")}}
 LOST_AT_IMPORT = dict.fromkeys(VERSIONS, NOTHING) | {"3.4.0": {("secret", "unsupported", "webhook")}}
 
@@ -78,8 +79,8 @@ def what_differs(old: Old, destination: Server) -> list[str]:
     found = tables.differences(old.upgraded, destination)
     found += databases.compare(old.upgraded, destination)
     found += traces.compare(old.upgraded, destination)
-    # Of a deleted version no server shows anything but the hole; and spans that it never gives can't be carried.
-    return [text for text in found if "'Deleted_Internal'" not in text and not ("span" in text and HIDDEN in text)]
+    # Of a deleted version no server shows anything but the hole.
+    return [text for text in found if "'Deleted_Internal'" not in text]
 
 
 def losses(outcome: Outcome) -> set[tuple[str, str, str]]:
