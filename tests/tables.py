@@ -47,6 +47,7 @@ NAMES = {
     " JOIN experiments e USING (experiment_id)",
     "scorers": "SELECT scorer_id, 'scorer ' || scorer_name || e.name FROM scorers"
     " JOIN experiments e USING (experiment_id)",
+    "webhooks": "SELECT webhook_id, 'webhook ' || name FROM webhooks",
     "datasets": "SELECT dataset_uuid, 'dataset ' || d.name || digest || e.name FROM datasets d"
     " JOIN experiments e USING (experiment_id)",
 }
