@@ -170,6 +170,29 @@ def writing(function: F) -> F:
     )(function)
 
 
+MODEL_RENAME = click.option(
+    "--model-rename-file",
+    metavar="FILE",
+    help="CSV (old,new), YAML or JSON with new names of registered models and prompts.",
+)
+DELETING = {
+    "model": ("registered_model", "Delete a registered model of that name at the destination first, all its versions."),
+    "prompt": ("prompt", "Delete a prompt of that name at the destination first, all its versions."),
+    "evaluation-dataset": ("evaluation_dataset", "Delete evaluation datasets of that name at the destination first."),
+}
+"""What can be deleted before it is imported: the end of the option's name, the kind, its help."""
+
+
+def deleting(*what: str) -> Callable[[F], F]:
+    """Options that delete what has the same name at the destination."""
+    return _stack(*(boolean(f"delete-{each}", False, DELETING[each][1]) for each in what))
+
+
+def replaced(options: dict[str, Any]) -> frozenset[str]:
+    """The kinds whose objects at the destination are to be deleted first."""
+    return frozenset(kind for each, (kind, _) in DELETING.items() if options.get(f"delete_{each.replace('-', '_')}"))
+
+
 def legacy(*names: str) -> Callable[[F], F]:
     """Options of mlflow-export-import, accepted so that old commands go on working; those without effect say so."""
 
