@@ -228,7 +228,17 @@ def test_a_version_is_copied_on_one_server_and_across_two(
         (f"models:/{seeded.model}",)
     ]
     far = ("--dst-registry-uri", destination.url)
-    deep = ("copy-model-version", "--src-model", "churn", "--src-version", "1", "--dst-model", "churn-prod", *here, *far)
+    deep = (
+        "copy-model-version",
+        "--src-model",
+        "churn",
+        "--src-version",
+        "1",
+        "--dst-model",
+        "churn-prod",
+        *here,
+        *far,
+    )
     lost = run_tool(*deep, "--json").expect(1).json
     assert any("not at the destination" in row["reason"] for row in lost["rows"])
     run_tool(*deep, "--dst-experiment-name", "prod", "--copy-lineage-tags", "True").expect(0)
