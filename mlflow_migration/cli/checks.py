@@ -26,7 +26,7 @@ from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
 from mlflow_migration.objects import KINDS
 from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
-from mlflow_migration.places import Selection
+from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
 
@@ -50,6 +50,7 @@ ALLOW = click.option(
 @click.argument("places", nargs=-1, required=True, metavar="PLACE [PLACE]")
 @EXPERIMENTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.artifacts
 @ALLOW
@@ -76,6 +77,7 @@ def verify(**given: Any) -> int:
 @click.argument("places", nargs=2, metavar="PLACE PLACE")
 @EXPERIMENTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.artifacts
 @ALLOW
@@ -139,7 +141,8 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
     selection = _selection(given, left, right)
     origin = left.bundle.origin if isinstance(left, BundleSource) else left.address
-    ends = compare.Ends(left, right, selection, choose.renames(given["experiment_rename_file"]), origin)
+    writing = Writing(origin, options.names_of(given), on_conflict=given["on_conflict"] or "")
+    ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()
     with Progress(common.quiet or common.as_json) as progress:
@@ -188,6 +191,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @click.argument("places", nargs=2, metavar="PLACE PLACE")
 @EXPERIMENTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.run_choice
 @options.artifacts
@@ -204,8 +208,7 @@ def plan(**given: Any) -> int:
     places = given.pop("places")
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
-    names = choose.renames(given["experiment_rename_file"])
-    job = Job("plan", _selection(given), names)
+    job = Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.folder_or_server(end) for end in ends]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from mlflow_migration.errors import LeftOutError
 from mlflow_migration.objects import dataset_records as records
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.objects.dataset_records import USER
@@ -142,12 +143,18 @@ def rows_summary(record: Record, swaps: dict[str, str]) -> Json | list[Json]:
 
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
-    """Make the dataset whole at the destination; one that is there already is completed or brought up to date."""
+    """Make the dataset whole at the destination; one that is there already is completed or brought up to date.
+
+    Raises LeftOutError where none of its experiments was to be written.
+    """
     there = ids.once(NAME, lambda: _index(sink.evaluation.search_datasets()))
     found = there.get(record.id) or there.get(origin(record))
     if found is not None and found["dataset_id"] in {record.id, origin(record)}:
         ids.put(NAME, record.id, found["dataset_id"])
         return Written(found["dataset_id"], "skipped", reason="it is the source itself")
+    experiments = record.head["experiment_ids"]
+    if experiments and all(kind.is_left_out(ids, id_) for id_ in experiments):
+        raise LeftOutError("its experiments are left out", f"source experiments {', '.join(experiments)}")
     digest = digest_of([portable(record), rows_summary(record, {})])
     if found is not None and tags_of(found).get(COMPLETE) == digest:
         ids.put(NAME, record.id, found["dataset_id"])
@@ -180,7 +187,8 @@ def _tied(record: Record, ids: Ids, job: Writing) -> tuple[list[str], list[Loss]
             found = head["experiment_id"] if head else None
         if found is None:
             reason = f"experiment {name or source_id!r} is not at the destination: bring it there, then type this again"
-            losses.append(Loss("link", f"experiment {source_id}", reason))
+            wanted = not kind.is_left_out(ids, source_id)
+            losses.append(Loss("link", f"experiment {source_id}", reason, wanted))
         else:
             tied.append(found)
     return tied, losses
@@ -230,7 +238,7 @@ class _Writer:
         # MLflow takes who made a dataset from this tag; it may have been changed or removed since.
         made_by = {USER: self.record.head["created_by"]} if self.record.head.get("created_by") else {}
         others = {key: value for key, value in tags.items() if key != USER}
-        body = {"name": self.record.head["name"], "experiment_ids": tied}
+        body = {"name": self.job.names.of(NAME, self.record.head["name"]), "experiment_ids": tied}
         return self.sink.evaluation.create_dataset(body, {**others, **made_by, **marks}, (SOURCE_ID, self.record.id))
 
     def _kept(self) -> dict[str, str]:

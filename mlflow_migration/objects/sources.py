@@ -12,8 +12,9 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import model_links
+from mlflow_migration.objects import model_links, registry
 from mlflow_migration.objects.kind import Known, run_at
+from mlflow_migration.objects.registry import MODELS
 from mlflow_migration.places import Ids, Live, Writing
 from mlflow_migration.records import ORIGIN, Json, Loss, Record, tags_of
 
@@ -98,9 +99,21 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
             root = ids.once(f"artifacts of {there}", partial(_model_uri, sink, there))
         return Target(root + address.rest, run, there, losses)
     if address.kind == VERSION:
-        name = job.model_names.get(address.id, address.id)
-        return Target(f"models:/{name}/{source.rpartition('/')[2]}", run, losses=losses)
+        return Target(_of_version(sink, address, ids, job), run, losses=losses)
     return Target(source, run, losses=losses)
+
+
+def _of_version(sink: Live, address: Address, ids: Ids, job: Writing) -> str:
+    """The destination's version. Raises NotFoundError where another model has its name and the number means another."""
+    number = address.root.rpartition("/")[2]
+    name = registry.name_at(MODELS, address.id, sink, ids, job)
+    stands = ids.once(registry.standing_of(name), registry.unknown)
+    joined = stands is not None and stands.joined
+    there = sink.registry.get_version(name, number) if joined else None
+    mark = tags_of(there.get("tags")).get(registry.SOURCE_VERSION) if there else None
+    if registry.refusal(MODELS, address.id, ids) or (joined and mark != registry.version_id(address.id, number)):
+        raise NotFoundError("what it was made of is not at the destination", f"model version {address.root}", BRING)
+    return f"models:/{name}/{number}"
 
 
 def _model_uri(sink: Live, model_id: str) -> str:
@@ -125,11 +138,12 @@ def _artifact_uri(sink: Live, run_id: str, ids: Ids) -> str:
     return ids.once(f"artifacts of {run_id}", load)
 
 
-def marks(record: Record, job: Writing) -> dict[str, str]:
+def marks(sink: Live, record: Record, ids: Ids, job: Writing) -> dict[str, str]:
     """The origin tags of a version whose source names a model that has another name here."""
     address = address_of(record.head)
     there = tags_of(record.head.get("tags")).get(SOURCE_MODEL)
-    if there or (address.kind == VERSION and address.id in job.model_names):
+    renamed = address.kind == VERSION and registry.name_at(MODELS, address.id, sink, ids, job) != address.id
+    if there or renamed:
         return {SOURCE_MODEL: there or address.id}
     return {}
 
