@@ -192,7 +192,7 @@ def naming(function: F) -> F:
             type=click.Choice(POLICIES),
             default=None,
             help="What to do where the destination has an experiment, model or prompt of the name that didn't come "
-            "from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update the one there "
+            "from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one "
             "[default: add to experiments; models and prompts fail unless they are equal].",
         ),
     )(function)

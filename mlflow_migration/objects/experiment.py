@@ -11,7 +11,18 @@ from typing import Any
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Ids, Live, Selection, Writing
-from mlflow_migration.records import LINEAGE, ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
+from mlflow_migration.records import (
+    LINEAGE,
+    ORIGIN,
+    Identity,
+    Json,
+    Loss,
+    Record,
+    Written,
+    digest_of,
+    tags_of,
+    without_origin,
+)
 
 NAME = "experiment"
 NEEDS: tuple[str, ...] = ()
@@ -36,7 +47,8 @@ SOURCE_NAME = ORIGIN + "experiment_name"
 RENAME = "give it another name with --rename, or choose with --on-conflict"
 TAKEN = "RESOURCE_ALREADY_EXISTS"
 HOLDS = ORIGIN + "holds."
-"""Followed by a source experiment's id, with its place as value: its runs were merged into this experiment."""
+"""Followed by a source experiment's id and a digest of its place, which is the value: its runs were merged into this
+experiment. Ids alone are the same at many places."""
 OF_EACH_SERVER = "0"
 """The id of the experiment `Default`, which every server has: it is nobody's, and always added to."""
 KEPT = ("creation_time", "last_update_time", "artifact_location")
@@ -121,7 +133,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
 def origins(record: Record) -> list[tuple[str, str]]:
     """(place, experiment id) of each experiment this one came from or holds the runs of."""
     tags = tags_of(record.head.get("tags"))
-    held = [(value, key.removeprefix(HOLDS)) for key, value in tags.items() if key.startswith(HOLDS)]
+    held = [(value, key.removeprefix(HOLDS).partition(".")[0]) for key, value in tags.items() if key.startswith(HOLDS)]
     return [(tags[SOURCE], tags[SOURCE_ID]), *held] if SOURCE_ID in tags and SOURCE in tags else held
 
 
@@ -222,7 +234,8 @@ class _Change:
         # In an experiment that came from elsewhere, or was made here, what is missing is added and nothing overwritten.
         self.kept = [] if self.ours else [key for key in differing if key in here]
         self.tags = {key: value for key, value in differing.items() if key not in self.kept}
-        wanted = marks if self.ours else {HOLDS + marks[SOURCE_ID]: marks[SOURCE]}
+        hold = f"{HOLDS}{marks[SOURCE_ID]}.{digest_of(marks[SOURCE])[:16]}"
+        wanted = marks if self.ours else {hold: marks[SOURCE]}
         self.tags.update({key: value for key, value in wanted.items() if here.get(key) != value})
 
 
