@@ -190,7 +190,8 @@ class _Twins:
 
 
 def _name_at_right(ends: Ends, models: Mapping[str, twins.Twins], kind: str, name: str) -> str:
-    return models[kind].pairs.get(name) or ends.writing.names.of(kind, name)
+    paired = models[kind].pairs.get(name) if kind in models else None
+    return paired or ends.writing.names.of(kind, name)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,9 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     A server holds each id once: raises ConflictError where another trace has it.
     """
     experiment_id = kind.experiment_at(ids, record)
+    if job.source != sink.address and job.source.partition("#")[0] == sink.address.partition("#")[0]:
+        reason = "a server holds a trace's id once, and another workspace of this one has it"
+        return Written(record.id, "skipped", reason=reason, losses=(Loss(NAME, record.id, reason),))
     there = _there(sink, record, ids, experiment_id)
     if there is not None and there.experiment_id != experiment_id:
         if job.source not in {there.source, sink.address}:

@@ -78,7 +78,8 @@ class Merge:
         return servers.select(self.destination, query)
 
     def names(self, table: str = "experiments") -> set[object]:
-        return {name for (name,) in self.select(f"SELECT name FROM {table}")}
+        query = "SELECT name FROM {}"
+        return {name for (name,) in self.select(query.format(table))}
 
 
 @pytest.fixture
