@@ -56,6 +56,8 @@ LOSS = {
     "assessment": "What MLflow's REST API can't set of a trace's assessment: that it is invalid where no other one "
     "overrides it; what an expectation overrides.",
     "metadata": "A trace's metadata of which the source shows 250 characters at most, or that the destination adds.",
+    "input": "A run's dataset input, where runs of others in the same experiment have another dataset of its name and "
+    "digest: MLflow keeps the first.",
     "link": "A run, logged model, experiment, label schema, issue or trace that something refers to and that is not at "
     "the destination; a deletion that would hit foreign runs; what a destination refuses to tie.",
     "secret": "The secret of a new webhook, which MLflow never gives: set it there.",

@@ -6,18 +6,20 @@ differ are looked into field by field.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from mlflow_migration.engine import parallel
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
-from mlflow_migration.objects import KINDS, experiment
+from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, twins
 from mlflow_migration.objects.kind import Kind
-from mlflow_migration.places import Selection, Source
+from mlflow_migration.places import FAIL, NAMED, NEW_NAME, SKIP, Selection, Source, Writing
 from mlflow_migration.records import LINEAGE, File, Json, Record, digest_of
 from mlflow_migration.report import error_json
 
@@ -28,10 +30,13 @@ DETAILED = 500
 VALUE_SHOWN = 120
 FIELDS = {
     **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment")},
+    "input": "inputs",
     "metadata": "metadata.",
     "name": "run_name",
 }
 """The fields in which a loss of that kind shows."""
+LEFT_OUT = "left out"
+"""The field of what was not to be written."""
 LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
 
 
@@ -74,7 +79,9 @@ class Comparison:
             self.differences.append(difference)
 
     def waived(self, difference: Difference) -> bool:
-        """Whether a difference is of a kind the person allows to be lost."""
+        """Whether a difference is of a kind the person allows to be lost, or asked to leave out."""
+        if difference.field == LEFT_OUT:
+            return True
         if "all" in self.allowed and difference.sign == "!":
             return True
         if "link" in self.allowed and difference.field in LINKS:
@@ -116,20 +123,22 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Ends:
-    """The two places, what of them is compared, and new names at the right for experiments of the left."""
+    """The two places, what of them is compared, and how it was to be written at the right: under which names, and
+    what was to be done where another thing had one."""
 
     left: Source
     right: Source
     selection: Selection
-    names: Mapping[str, str] = field(default_factory=dict)
-    left_origin: str = ""
+    writing: Writing
 
 
 def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) -> None:
     """Compare everything selected and put what is found into `result`."""
     with Pairing() as pairing:
         rights = list(ends.right.records("experiment", Selection()))
-        pairs = _pair_experiments(ends, rights, result) if ends.selection.takes(experiment.NAME) else {}
+        compared = ends.selection.takes(experiment.NAME)
+        found = _pair_experiments(ends, rights, result) if compared else _Experiments({}, frozenset())
+        pairs = found.pairs
         kinds = [
             name
             for name, kind in KINDS.items()
@@ -140,9 +149,22 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
             pairing.learn("right", experiment.shared_id(right), experiment.shared_id(left))
         # What belongs to no experiment is looked for among all of it, unless experiments were chosen.
         free = _whole(ends.selection, tuple(backwards) if ends.selection.experiments else ())
+        models = {
+            family: twins.pair((ends.left, ends.right), family, (ends.selection, free), ends.writing)
+            if ends.selection.takes(family)
+            else twins.NONE
+            for family in twins.FAMILIES
+        }
+        for family, twin in models.items():
+            for name in twin.left_out:
+                result.count(family, "missing")
+                result.add(Difference("-", family, name, name, LEFT_OUT))
+        whole = _whole(ends.selection, tuple(backwards))
+        names = partial(_name_at_right, ends, models)
+        same = {left: left for left in pairs}
         sides = [
-            _Side("left", ends.left, ends.selection, ends.selection, {left: left for left in pairs}),
-            _Side("right", ends.right, _whole(ends.selection, tuple(backwards)), free, backwards),
+            _Side("left", ends.left, ends.selection, ends.selection, same, _Twins(models, found.left_out, names)),
+            _Side("right", ends.right, whole, free, backwards, _Twins(models)),
         ]
         for kind in kinds:
             for side in sides:
@@ -151,12 +173,27 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
             for side in sides:
                 _summarize(pairing, side, kind, progress, workers)
         for kind in kinds:
-            _judge(ends, pairing, kind, result)
+            _judge(sides, pairing, kind, result)
 
 
 def _whole(selection: Selection, experiments: tuple[str, ...]) -> Selection:
     """All of these experiments: what the left one was asked for by its own ids and times is looked for in them."""
     return Selection(experiments, selection.kinds, files=selection.files, max_file=selection.max_file)
+
+
+@dataclass(frozen=True)
+class _Twins:
+    """Which registered models and prompts are a pair; of the left side also the experiments that were to be left out,
+    and the names at the right of what stands in tags."""
+
+    models: Mapping[str, twins.Twins]
+    left_out: frozenset[str] = frozenset()
+    name_at: Callable[[str, str], str] | None = None
+
+
+def _name_at_right(ends: Ends, models: Mapping[str, twins.Twins], kind: str, name: str) -> str:
+    paired = models[kind].pairs.get(name) if kind in models else None
+    return paired or ends.writing.names.of(kind, name)
 
 
 @dataclass(frozen=True)
@@ -169,44 +206,102 @@ class _Side:
     selection: Selection
     free: Selection
     groups: Mapping[str, str]
+    twins: _Twins
 
     def records(self, kind: str) -> Iterator[Record]:
-        return self.place.records(kind, self.selection if experiment.NAME in KINDS[kind].PARENTS else self.free)
+        found = self.place.records(kind, self.selection if experiment.NAME in KINDS[kind].PARENTS else self.free)
+        return (record for record in found if not self._is_left_out(record))
+
+    def _is_left_out(self, record: Record) -> bool:
+        if self.name != "left":
+            return False
+        family = twins.family_of(record.kind)
+        if family and twins.name_of(record) in self.twins.models[family].left_out:
+            return True
+        if record.refs.get(experiment.NAME) in self.twins.left_out:
+            return True
+        tied = record.head.get("experiment_ids") if record.kind == evaluation_dataset.NAME else None
+        return bool(tied) and self.twins.left_out.issuperset(tied or ())
+
+    def known(self, pairing: Pairing, id_: str) -> str | None:
+        """The first origin of an id, or the name at the right of a model or prompt."""
+        if not id_.startswith("\0"):
+            return pairing.origin(self.name, id_)
+        kind, _, name = id_[1:].partition(" ")
+        return self.twins.name_at(kind, name) if self.twins.name_at else None
+
+    def place_of(self, record: Record) -> tuple[str, str]:
+        """Group and origin, which two objects that are a pair share."""
+        family = twins.family_of(record.kind)
+        if family:
+            return self.twins.models[family].key(self.name, record)
+        return self.groups.get(record.refs.get(experiment.NAME, ""), ""), KINDS[record.kind].origin(record)
+
+    def portable(self, record: Record, swaps: dict[str, str]) -> Json:
+        """What must be equal at both ends, under the name that it is to have at the right."""
+        head = KINDS[record.kind].portable(record, swaps)
+        if "name" in head and self.twins.name_at:
+            head["name"] = self.twins.name_at(record.kind, head["name"]) if record.kind in NAMED else head["name"]
+        return head
+
+
+@dataclass(frozen=True)
+class _Experiments:
+    """Experiment id left → right, and the ids at the left of those that were to be left out."""
+
+    pairs: dict[str, str]
+    left_out: frozenset[str]
 
 
 def _seen_through(ends: Ends, rights: list[Record]) -> dict[str, str]:
     """Experiment id right → left where experiments are not compared, but named by what is."""
-    named = {ends.names.get(left.name, left.name): left.id for left in ends.left.records("experiment", Selection())}
+    lefts = ends.left.records("experiment", Selection())
+    named = {ends.writing.names.of(experiment.NAME, left.name): left.id for left in lefts}
     found = {right.id: named[right.name] for right in rights if right.name in named}
     origins = ((right.id, origin) for right in rights for origin in experiment.origins(right))
-    return {**found, **{id_: origin_id for id_, (place, origin_id) in origins if place == ends.left_origin}}
+    return {**found, **{id_: origin_id for id_, (place, origin_id) in origins if place == ends.writing.source}}
 
 
-def _pair_experiments(ends: Ends, rights: list[Record], result: Comparison) -> dict[str, str]:
-    """Experiment id left → right: by where the right one says it came from, else by name."""
-    by_origin = {origin: record for record in rights for origin in experiment.origins(record)}
+def _pair_experiments(ends: Ends, rights: list[Record], result: Comparison) -> _Experiments:
+    """By where the right one says it came from, else by name."""
+    by_origin: dict[tuple[str, str], list[Record]] = {}
+    for record in rights:
+        for origin in experiment.origins(record):
+            by_origin.setdefault(origin, []).append(record)
     by_name = {record.name: record for record in rights}
     pairs: dict[str, str] = {}
+    left_out = set()
     for left in ends.left.records("experiment", ends.selection):
-        name = ends.names.get(left.name, left.name)
-        right = by_origin.get((ends.left_origin, left.id)) or by_name.get(name)
+        name = ends.writing.names.of(experiment.NAME, left.name)
+        named = by_name.get(name)
+        arrived = by_origin.get((ends.writing.source, left.id), [])
+        right = named if named in arrived or not arrived else arrived[0]
+        policy = ends.writing.on_conflict
+        if right is not None and policy in {FAIL, SKIP, NEW_NAME}:
+            right = None if experiment.is_foreign(right.head, left, ends.right.address, ends.writing) else right
         if right is None or right.id in pairs.values():
+            skipped = policy == SKIP and named is not None
+            left_out |= {left.id} if skipped else set()
             result.count("experiment", "missing")
-            result.add(Difference("-", "experiment", left.id, left.name))
+            result.add(Difference("-", "experiment", left.id, left.name, LEFT_OUT if skipped else ""))
             continue
         pairs[left.id] = right.id
+        if policy == NEW_NAME and re.fullmatch(re.escape(name) + r" \(\d+\)", right.name):
+            name = right.name
         _judge_experiment(left, right, name, result)
     for right in rights:
         if right.id not in pairs.values() and not ends.selection.experiments:
             result.count("experiment", "extra")
             result.add(Difference("+", "experiment", right.id, right.name))
-    return pairs
+    return _Experiments(pairs, frozenset(left_out))
 
 
 def _judge_experiment(left: Record, right: Record, name: str, result: Comparison) -> None:
     ours, theirs = experiment.portable(left), experiment.portable(right)
     ours["name"] = name
     _drop_lineage(ours, theirs)
+    if experiment.is_shared(right) and not result.strict:
+        _drop_others(ours, theirs)
     found = [
         Difference("!", "experiment", left.id, left.name, where, a, b) for where, a, b in _fields("", ours, theirs)
     ]
@@ -226,14 +321,13 @@ def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, wor
     kind = KINDS[name]
 
     def summary(record: Record) -> Summary:
-        swaps = kind.swaps_of(record, lambda id_: pairing.origin(side.name, id_))
-        head = kind.portable(record, swaps)
+        swaps = kind.swaps_of(record, partial(side.known, pairing))
+        head = side.portable(record, swaps)
         lineage = {key: value for key, value in head["tags"].items() if key.startswith(LINEAGE)}
         head["tags"] = {key: value for key, value in head["tags"].items() if key not in lineage}
         files = sorted(_checksum(kind, file, swaps) for file in record.files())
         whole = digest_of([head, kind.rows_summary(record, swaps), files])
-        group = side.groups.get(record.refs.get(experiment.NAME, ""), "")
-        return Summary(name, group, kind.origin(record), record.id, record.name, whole, lineage)
+        return Summary(name, *side.place_of(record), record.id, record.name, whole, lineage)
 
     for found in parallel.each(side.records(name), summary, workers, threading.Event()):
         pairing.add(side.name, found)
@@ -248,7 +342,7 @@ def _checksum(kind: Kind, file: File, swaps: dict[str, str]) -> tuple[str, str]:
     return file.path, kind.comparable(file, swaps).digest()
 
 
-def _judge(ends: Ends, pairing: Pairing, kind: str, result: Comparison) -> None:
+def _judge(sides: list[_Side], pairing: Pairing, kind: str, result: Comparison) -> None:
     for left in pairing.only("left", kind):
         result.count(kind, "missing")
         result.add(Difference("-", kind, left.id, left.name))
@@ -263,30 +357,32 @@ def _judge(ends: Ends, pairing: Pairing, kind: str, result: Comparison) -> None:
         if left.digest == right.digest and left.lineage.items() <= right.lineage.items():
             result.count(kind, "equal")
             continue
-        result.count(kind, "different")
         detailed += 1
-        details = list(_details(ends, pairing, left, right)) if detailed <= DETAILED else []
+        details = list(_details(sides, pairing, (left, right), result.strict)) if detailed <= DETAILED else None
+        if details == [] and not result.strict and kind in twins.FAMILIES:
+            # What else a model has that others were added to is no difference.
+            result.count(kind, "equal")
+            continue
+        result.count(kind, "different")
         for difference in details or [Difference("!", kind, left.id, left.name, "content")]:
             result.add(difference)
 
 
-def _details(ends: Ends, pairing: Pairing, left: Summary, right: Summary) -> Iterator[Difference]:
-    ours, theirs = (
-        ends.left.record(left.kind, left.id, Selection()),
-        ends.right.record(right.kind, right.id, Selection()),
-    )
+def _details(sides: list[_Side], pairing: Pairing, pair: tuple[Summary, Summary], strict: bool) -> Iterator[Difference]:
+    left = pair[0]
+    ours, theirs = (side.place.record(each.kind, each.id, Selection()) for side, each in zip(sides, pair, strict=True))
     if ours is None or theirs is None:
         raise NotFoundError(f"{left.kind} {left.id} vanished while it was compared", hint="type the command again")
     kind = KINDS[left.kind]
-    swaps = [
-        kind.swaps_of(ours, lambda id_: pairing.origin("left", id_)),
-        kind.swaps_of(theirs, lambda id_: pairing.origin("right", id_)),
-    ]
-    heads = [kind.portable(ours, swaps[0]), kind.portable(theirs, swaps[1])]
+    records = (ours, theirs)
+    swaps = [kind.swaps_of(record, partial(side.known, pairing)) for side, record in zip(sides, records, strict=True)]
+    heads = [side.portable(record, swap) for side, record, swap in zip(sides, records, swaps, strict=True)]
     _drop_lineage(*heads)
+    if not strict and left.kind in twins.FAMILIES and registry.is_shared(theirs):
+        _drop_others(*heads)
     files = [
-        dict(_checksum(kind, file, swap) for file in ends.selection.files_of(record.files))
-        for record, swap in zip((ours, theirs), swaps, strict=True)
+        dict(_checksum(kind, file, swap) for file in sides[0].selection.files_of(record.files))
+        for record, swap in zip(records, swaps, strict=True)
     ]
     found = [*_fields("", *heads), *kind.differing_rows(ours, theirs), *_fields("artifacts.", *files)]
     for where, a, b in found:
@@ -307,6 +403,19 @@ def _fields(prefix: str, left: Json, right: Json) -> Iterator[tuple[str, str, st
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= VALUE_SHOWN else f"{text[:VALUE_SHOWN]}… ({len(text)} characters)"
+
+
+def _drop_others(left: Json, right: Json) -> None:
+    """What the right has besides, of its own or of others that were added to it."""
+    for part in ("tags", "aliases"):
+        if part in right:
+            right[part] = {key: value for key, value in right[part].items() if key in left[part]}
+    tied = registry.EXPERIMENTS
+    if tied in right["tags"]:
+        mine = left["tags"][tied].split(",")
+        right["tags"][tied] = ",".join(each for each in right["tags"][tied].split(",") if each in mine)
+    if "description" in right and not left["description"]:
+        right["description"] = left["description"]
 
 
 def _drop_lineage(left: Json, right: Json) -> None:

@@ -13,11 +13,11 @@ from typing import TypeVar
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.engine import parallel
+from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
-from mlflow_migration.errors import AccessError, InterruptedJobError, MigrationError, StorageError
+from mlflow_migration.errors import AccessError, InterruptedJobError, LeftOutError, MigrationError, StorageError
 from mlflow_migration.objects import KINDS
 from mlflow_migration.places import Live, Selection, Sink, Source, Writing
 from mlflow_migration.records import Json, Record, Written
@@ -86,6 +86,10 @@ class LiveSink:
         self._lineage = lineage
         self._job = job
 
+    def check_names(self, source: Source, selection: Selection) -> None:
+        """Raise UsageError, before anything is written, where new names can't be meant so."""
+        naming.check(self._job.names, source.records, selection)
+
     def put(self, record: Record) -> Written:
         return KINDS[record.kind].write(self.live, record, self._lineage, self._job)
 
@@ -125,8 +129,11 @@ class Tools:
 def transfer(source: Source, sink: Sink, selection: Selection, tools: Tools) -> None:
     """Move every selected object, kind by kind, and then tie their links; each ends as a row in `tools.report`.
 
-    Raises AccessError and StorageError, which concern everything, and InterruptedJobError after Ctrl-C.
+    Raises AccessError and StorageError, which concern everything, UsageError where two names would become one, and
+    InterruptedJobError after Ctrl-C.
     """
+    if isinstance(sink, LiveSink):
+        sink.check_names(source, selection)
     for kind in filter(selection.takes, KINDS):
         records = source.records(kind, selection)
         for record, outcome in parallel.each(records, partial(_put, sink), tools.workers, tools.stop):
@@ -156,9 +163,9 @@ def _put(sink: Sink, record: Record) -> tuple[Record, Written | MigrationError]:
 
 def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
     if isinstance(outcome, MigrationError):
-        row = Row(record.kind, record.id, record.name, "failed", str(outcome))
-        tools.report.add(row)
-        tools.ledger.ended(record.kind, record.id, {"state": "failed", "error": str(outcome)})
+        state = "skipped" if isinstance(outcome, LeftOutError) else "failed"
+        tools.report.add(Row(record.kind, record.id, record.name, state, str(outcome)))
+        tools.ledger.ended(record.kind, record.id, {"state": state, "error": str(outcome)})
         tools.progress.advance(record.kind)
         return
     row = Row(record.kind, record.id, record.name, outcome.state, outcome.reason, outcome.id)

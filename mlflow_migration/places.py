@@ -83,6 +83,47 @@ class Selection:
                 yield file
 
 
+NAMED = ("experiment", "registered_model", "prompt", "evaluation_dataset")
+"""The kinds whose names a person may change on the way."""
+FAIL, SKIP, NEW_NAME, UPDATE = "fail", "skip", "new-name", "update"
+POLICIES = (SKIP, FAIL, NEW_NAME, UPDATE)
+"""What to do where a destination has a thing of the same name that didn't come from this source; "" for each kind's
+own way: experiments are added to, models and prompts fail unless they are equal."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What things are called at a destination.
+
+    `new` maps (kind, name at the source) to a name, kind "" meaning every kind. `prefix` goes before all names, new
+    ones too. `typed` are the keys of `new` that a person typed one by one, so that each has to be met. `into` is the
+    one experiment that everything goes into, whatever experiment it comes from.
+    """
+
+    new: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    prefix: str = ""
+    typed: frozenset[tuple[str, str]] = frozenset()
+    into: str = ""
+
+    def of(self, kind: str, name: str) -> str:
+        """The name at the destination; kinds that can't be renamed keep theirs."""
+        if kind not in NAMED:
+            return name
+        if kind == "experiment" and self.into:
+            return self.prefix + self.into
+        return self.prefix + self.new.get((kind, name), self.new.get(("", name), name))
+
+    def names(self, kind: str, name: str) -> bool:
+        """Whether a person gave this very thing a new name."""
+        return (kind, name) in self.new or ("", name) in self.new or (kind == "experiment" and bool(self.into))
+
+    def as_json(self) -> Json:
+        return {"new": sorted([*key, name] for key, name in self.new.items()), "prefix": self.prefix, "into": self.into}
+
+
+SAME_NAMES = Names()
+
+
 @dataclass(frozen=True)
 class Adding:
     """Versions are added to a destination's own model under its next numbers, not kept under theirs.
@@ -98,18 +139,17 @@ class Adding:
 
 @dataclass(frozen=True)
 class Writing:
-    """How objects are to be written. `names` maps a source experiment's name to the destination's, `model_names` that
-    of a registered model, prompt or evaluation dataset;
+    """How objects are to be written. `on_conflict` is one of POLICIES or "";
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
     objects of the kinds in `replace` that have the name at the destination are deleted first."""
 
     source: str
-    names: Mapping[str, str]
+    names: Names = SAME_NAMES
     lineage: bool = False
     source_user: bool = True
     dry_run: bool = False
     checksum: bool = False
-    model_names: Mapping[str, str] = field(default_factory=dict)
+    on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
 
@@ -146,6 +186,8 @@ class Ids(Protocol):
     def is_deleted(self, experiment_id: str) -> bool: ...
 
     def has_foreign_runs(self, experiment_id: str) -> bool: ...
+
+    def is_other_dataset(self, experiment_id: str, dataset: Json) -> bool: ...
 
     def once(self, key: str, load: Callable[[], T]) -> T: ...
 

@@ -79,7 +79,7 @@ class Record:
 class Loss:
     """A part of an object that can't go, and why.
 
-    `kind` is "param", "tag", "metric", "artifact", "link", "name" or "secret".
+    `kind` is "param", "tag", "metric", "artifact", "input", "link", "name" or "secret".
 
     `wanted` is False where the person asked to leave it out.
     """

@@ -27,7 +27,7 @@ from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenErro
 from mlflow_migration.objects import KINDS, OF_PROMPTS
 from mlflow_migration.objects.needed import OF_MODELS, with_needed
 from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
-from mlflow_migration.places import Selection
+from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
 
@@ -59,6 +59,7 @@ ALLOW = click.option(
 @MODELS
 @PROMPTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.artifacts
 @ALLOW
@@ -87,6 +88,7 @@ def verify(**given: Any) -> int:
 @MODELS
 @PROMPTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.artifacts
 @ALLOW
@@ -152,7 +154,8 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     if isinstance(left, LiveSource):
         selection = with_needed(left.live, selection)
     origin = left.bundle.origin if isinstance(left, BundleSource) else left.address
-    ends = compare.Ends(left, right, selection, choose.renames(given["experiment_rename_file"]), origin)
+    writing = Writing(origin, options.names_of(given), on_conflict=given["on_conflict"] or "")
+    ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()
     with Progress(common.quiet or common.as_json) as progress:
@@ -218,6 +221,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @MODELS
 @PROMPTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.run_choice
 @options.artifacts
@@ -234,8 +238,7 @@ def plan(**given: Any) -> int:
     places = given.pop("places")
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
-    names = choose.renames(given["experiment_rename_file"])
-    job = Job("plan", _selection(given), names)
+    job = Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.folder_or_server(end) for end in ends]

@@ -110,8 +110,5 @@ def copy_all(**given: Any) -> int:
 
 
 def _job(command: str, given: dict[str, Any]) -> Job:
-    names = choose.renames(given["experiment_rename_file"])
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
-    model_names = choose.renames(given["model_rename_file"])
-    cleared = options.replaced(given)
-    return Job(command, selection, names, given["import_source_tags"], given["use_src_user_id"], model_names, cleared)
+    return jobs.job_of(command, selection, options.names_of(given), given)

@@ -10,18 +10,20 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
 from mlflow_migration.bundle.writer import BundleWriter
 from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
-from mlflow_migration.cli.options import Common
+from mlflow_migration.cli.options import Common, replaced
+from mlflow_migration.engine import naming
 from mlflow_migration.engine.ledger import Ledger, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
@@ -37,28 +39,35 @@ from mlflow_migration.pipeline import (
     failures,
     transfer,
 )
-from mlflow_migration.places import Adding, Selection, Writing
+from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.others import others
 
 FIRST_LINES = 5
+LONGEST_OPTIONS = 20
 ALWAYS = 3
 """Columns of the summary that are always shown: kind, asked, done."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One move. `names` renames experiments at a server, `model_names` registered models and prompts."""
+    """One move, and how it is written at a server."""
 
     command: str
     selection: Selection
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Names = SAME_NAMES
     lineage: bool = False
     source_user: bool = True
-    model_names: Mapping[str, str] = field(default_factory=dict)
+    on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+
+
+def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
+    """A move that writes at a server, as a command's options ask for it."""
+    how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
+    return Job(command, selection, names, *how)
 
 
 def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
@@ -91,7 +100,8 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
-        report.next_command = f"mlflow-migration verify {shlex.quote(input_dir)} {shlex.quote(live.address)}"
+        places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
+        report.next_command = f"mlflow-migration verify {places}{_how(job)}"
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
@@ -112,7 +122,7 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
     if job.adding is None:
-        report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}"
+        report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
@@ -136,6 +146,19 @@ def _what(selection: Selection) -> str:
     return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}"
 
 
+def _how(job: Job) -> str:
+    """The options that have `verify` look for things under the names they were given."""
+    words = {kind: word for word, kind in naming.KINDS.items()}
+    options = []
+    for (kind, old), new in sorted(job.names.new.items()):
+        options += ["--rename", f"{words[kind]}:{old}={new}" if kind in words else f"{old}={new}"]
+    if len(options) > LONGEST_OPTIONS:
+        return " (with the same --rename, --prefix and --on-conflict)"
+    options += ["--prefix", job.names.prefix] if job.names.prefix else []
+    options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
+    return "".join(f" {shlex.quote(option)}" for option in options)
+
+
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
     writing = Writing(
         origin,
@@ -144,7 +167,7 @@ def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool
         job.source_user,
         tools.report.dry_run,
         checksum,
-        job.model_names,
+        job.on_conflict,
         job.replace,
         job.adding,
     )
@@ -194,7 +217,7 @@ def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None]
 @contextmanager
 def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
     what = {"source": report.source, "destination": report.destination, "selection": asdict(job.selection)}
-    what["names"] = {**job.names, **{f"model {old}": new for old, new in job.model_names.items()}}
+    what["names"] = job.names.as_json()
     with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
         # A rehearsal leaves no trace, not even in the ledger.
         ledger = Ledger(Path(scratch) if common.dry_run else state_dir(common.state_dir), what)

@@ -16,7 +16,7 @@ from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
 from mlflow_migration.objects.needed import OF_MODELS
 from mlflow_migration.pipeline import bundle_folder
-from mlflow_migration.places import Adding, Selection, Versions
+from mlflow_migration.places import Adding, Names, Selection, Versions
 
 OF_REGISTRY = ("registered_model", "model_version")
 MODEL = click.option("--model", required=True, metavar="NAME", help="The registered model's name.")
@@ -162,8 +162,7 @@ def import_model(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    name = {_only_model(given): one_name(given["model"], "--model")}
-    return _import("import-model", given, common, replace(_importing(given), model_names=name))
+    return _import("import-model", given, common, _renamed(given))
 
 
 @click.command("import-models", cls=Command)
@@ -187,9 +186,7 @@ def import_models(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    model_names = choose.renames(given["model_rename_file"])
-    job = Job("", Selection(), choose.renames(given["experiment_rename_file"]), model_names=model_names)
-    return _import("import-models", given, common, job)
+    return _import("import-models", given, common, options.names_of(given))
 
 
 @click.command("import-model-version", cls=Command)
@@ -215,9 +212,8 @@ def import_model_version(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    name = {_only_model(given): one_name(given["model"], "--model")}
     adding = Adding(given["create_model"], given["import_metadata"], given["import_stages_and_aliases"])
-    return _import("import-model-version", given, common, replace(_importing(given), model_names=name, adding=adding))
+    return _import("import-model-version", given, common, _renamed(given), adding)
 
 
 @click.command("copy-models", cls=Command)
@@ -245,16 +241,7 @@ def copy_models(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     selection = _selection(given, choose.names(given["models"]), _versions(given))
-    model_names = choose.renames(given["model_rename_file"])
-    job = Job(
-        "copy-models",
-        selection,
-        choose.renames(given["experiment_rename_file"]),
-        given["import_source_tags"],
-        given["use_src_user_id"],
-        model_names,
-        options.replaced(given),
-    )
+    job = jobs.job_of("copy-models", selection, options.names_of(given), given)
     source = opening.server(given["src_mlflow_uri"], "SRC", common)
     return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
 
@@ -295,18 +282,10 @@ def copy_model_version(**given: Any) -> int:
     chosen = options.selection_of(given, kinds=OF_MODELS if deep else OF_REGISTRY)
     selection = replace(chosen, models=(model,), versions=numbers, needed=deep)
     source = opening.server(given["src_registry_uri"], "SRC", common)
-    names = {}
-    if deep:
-        name = one_name(given["dst_experiment_name"], "--dst-experiment-name")
-        names = {head["name"]: name for head in source.search_experiments()}
-    job = Job(
-        "copy-model-version",
-        selection,
-        names,
-        given["copy_lineage_tags"],
-        model_names={model: one_name(given["dst_model"], "--dst-model")},
-        adding=Adding(create=True, aliases=given["copy_stages_and_aliases"]),
-    )
+    into = one_name(given["dst_experiment_name"], "--dst-experiment-name") if deep else ""
+    names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
+    adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])
+    job = Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding)
     return jobs.copy(job, common, source, opening.server(given["dst_registry_uri"], "DST", common))
 
 
@@ -322,22 +301,15 @@ def _only_model(given: dict[str, Any]) -> str:
     return found[0]
 
 
-def _importing(given: dict[str, Any]) -> Job:
-    """A job that puts the runs of all the bundle's experiments into the one of --experiment-name."""
-    name = one_name(given["experiment_name"], "--experiment-name")
-    records = bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection())
-    return Job("", Selection(), {record.name: name for record in records})
+def _renamed(given: dict[str, Any]) -> Names:
+    """The bundle's one model under the name of --model, and everything in the experiment of --experiment-name."""
+    names = options.names_of(given)
+    new = {("registered_model", _only_model(given)): one_name(given["model"], "--model")}
+    return replace(names, new={**names.new, **new}, into=one_name(given["experiment_name"], "--experiment-name"))
 
 
-def _import(command: str, given: dict[str, Any], common: Common, job: Job) -> int:
+def _import(command: str, given: dict[str, Any], common: Common, names: Names, adding: Adding | None = None) -> int:
     """Import what a bundle holds of models."""
     bundle_folder(jobs.existing(given["input_dir"]))
-    whole = replace(
-        job,
-        command=command,
-        selection=options.selection_of(given, kinds=OF_MODELS),
-        lineage=given["import_source_tags"],
-        source_user=given["use_src_user_id"],
-        replace=options.replaced(given),
-    )
-    return jobs.import_(whole, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    job = replace(jobs.job_of(command, options.selection_of(given, kinds=OF_MODELS), names, given), adding=adding)
+    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))

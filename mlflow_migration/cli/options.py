@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import click
 
 from mlflow_migration.cli.command import boolean
+from mlflow_migration.engine import naming as renames
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.objects import KINDS, OF_EXPERIMENTS
-from mlflow_migration.places import Selection
+from mlflow_migration.places import POLICIES, Names, Selection
 from mlflow_migration.server.others import SERVER_KINDS
 
 LEGACY = {
@@ -20,7 +21,7 @@ LEGACY = {
     "export-permissions": "Accepted for old commands: open-source MLflow has no permissions to export.",
     "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
 }
-PARTS = ("artifact", "assessment", "link", "metadata", "metric", "name", "param", "secret", "tag")
+PARTS = ("artifact", "assessment", "input", "link", "metadata", "metric", "name", "param", "secret", "tag")
 LOSSES = ("all", *PARTS, *sorted({*KINDS, *SERVER_KINDS} - {"experiment", "run"}))
 """What may be waived: parts of objects, and whole kinds."""
 
@@ -43,6 +44,7 @@ class Common:
     state_dir: str | None = None
     allow_loss: tuple[str, ...] = ()
     checksum: bool = False
+    workspace: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -69,6 +71,12 @@ def common(function: F) -> F:
             default=8,
             show_default=True,
             help="Requests at once, at most; fewer where a server is slower with more.",
+        ),
+        click.option(
+            "--workspace",
+            metavar="SRC=DST",
+            help="The workspace at the source and the one at the destination; one name for both. Needs MLflow 3.10 and "
+            "`mlflow server --enable-workspaces`.",
         ),
         click.option(
             "--config",
@@ -162,9 +170,50 @@ def run_choice(function: F) -> F:
     )(function)
 
 
+def naming(function: F) -> F:
+    """Options about what things are called at a destination, and what becomes of those that have the name there."""
+    return _stack(
+        click.option(
+            "--rename",
+            "renamed",
+            multiple=True,
+            metavar="FILE|OLD=NEW",
+            help="Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new), "
+            "YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable.",
+        ),
+        click.option(
+            "--prefix",
+            metavar="TEXT",
+            default="",
+            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.",
+        ),
+        click.option(
+            "--on-conflict",
+            type=click.Choice(POLICIES),
+            default=None,
+            help="What to do where the destination has an experiment, model or prompt of the name that didn't come "
+            "from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one "
+            "[default: add to experiments; models and prompts fail unless they are equal].",
+        ),
+    )(function)
+
+
+def names_of(given: dict[str, Any], experiments: dict[str, str] | None = None) -> Names:
+    """The new names that a command's options ask for; `experiments` are further ones of experiments."""
+    files = {
+        "experiment": given.get("experiment_rename_file"),
+        "registered_model": given.get("model_rename_file"),
+        "prompt": given.get("model_rename_file"),
+    }
+    names = renames.given(given["renamed"], given["prefix"], files)
+    more = {("experiment", old): new for old, new in (experiments or {}).items()}
+    return replace(names, new={**names.new, **more})
+
+
 def writing(function: F) -> F:
     """Options about what is written at a server."""
     return _stack(
+        naming,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)

@@ -24,11 +24,12 @@ from mlflow_migration.objects.kind import Kind
 
 _IN_ORDER: tuple[Kind, ...] = (
     experiment,
+    # Before whatever names them in its tags: runs, logged models and traces.
+    registered_model,
+    prompt,
     run,
     logged_model,
-    registered_model,
     model_version,
-    prompt,
     prompt_version,
     issue,
     trace,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from mlflow_migration.errors import NotFoundError
+from mlflow_migration.errors import LeftOutError, NotFoundError
 from mlflow_migration.objects import dataset_records as records
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.objects.dataset_records import USER
@@ -158,9 +158,10 @@ def rows_summary(record: Record, swaps: dict[str, str]) -> Json | list[Json]:
 
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
-    """Make the dataset whole at the destination; one that is there already is completed or brought up to date."""
-    name = job.model_names.get(record.name, record.name)
-    record = replace(record, name=name, head={**record.head, "name": name})
+    """Make the dataset whole at the destination; one that is there already is completed or brought up to date.
+
+    Raises LeftOutError where none of its experiments was to be written.
+    """
     there = ids.once(NAME, lambda: _index(sink.evaluation.search_datasets()))
     if NAME in job.replace:
         ids.once(f"clear {NAME} {record.name}", lambda: _clear(sink, there, record, job))
@@ -168,6 +169,9 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if found is not None and found["dataset_id"] in {record.id, origin(record)}:
         ids.put(NAME, record.id, found["dataset_id"])
         return Written(found["dataset_id"], "skipped", reason="it is the source itself")
+    experiments = record.head["experiment_ids"]
+    if experiments and all(kind.is_left_out(ids, id_) for id_ in experiments):
+        raise LeftOutError("its experiments are left out", f"source experiments {', '.join(experiments)}")
     digest = digest_of([portable(record), rows_summary(record, {})])
     if found is not None and tags_of(found).get(COMPLETE) == digest:
         ids.put(NAME, record.id, found["dataset_id"])
@@ -181,7 +185,8 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
 
 def _clear(sink: Live, there: dict[str, Json], record: Record, job: Writing) -> None:
     """Delete the destination's datasets of the record's name, but for the source itself; once for each name."""
-    named = {id_: head for id_, head in list(there.items()) if head["name"] == record.name}
+    name = job.names.of(NAME, record.name)
+    named = {id_: head for id_, head in list(there.items()) if head["name"] == name}
     if job.source == sink.address:
         return
     for dataset_id in {head["dataset_id"] for head in named.values()}:
@@ -212,7 +217,8 @@ def _tied(record: Record, ids: Ids, job: Writing) -> tuple[list[str], list[Loss]
             found = head["experiment_id"] if head else None
         if found is None:
             reason = f"experiment {name or source_id!r} is not at the destination: bring it there, then type this again"
-            losses.append(Loss("link", f"experiment {source_id}", reason))
+            wanted = not kind.is_left_out(ids, source_id)
+            losses.append(Loss("link", f"experiment {source_id}", reason, wanted))
         else:
             tied.append(found)
     return tied, losses
@@ -262,7 +268,7 @@ class _Writer:
         # MLflow takes who made a dataset from this tag; it may have been changed or removed since.
         made_by = {USER: self.record.head["created_by"]} if self.record.head.get("created_by") else {}
         others = {key: value for key, value in tags.items() if key != USER}
-        body = {"name": self.record.head["name"], "experiment_ids": tied}
+        body = {"name": self.job.names.of(NAME, self.record.head["name"]), "experiment_ids": tied}
         return self.sink.evaluation.create_dataset(body, {**others, **made_by, **marks}, (SOURCE_ID, self.record.id))
 
     def _kept(self) -> dict[str, str]:

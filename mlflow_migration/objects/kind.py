@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from mlflow_migration.errors import NotFoundError
+from mlflow_migration.errors import LeftOutError, NotFoundError
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
 
@@ -88,12 +88,31 @@ class Kind(Protocol):
 
 
 def experiment_at(ids: Ids, record: Record) -> str:
-    """The destination's experiment of an object; "" in a rehearsal that would make it. Raises NotFoundError."""
+    """The destination's experiment of an object; "" in a rehearsal that would make it.
+
+    Raises NotFoundError, and LeftOutError where the experiment was not to be written.
+    """
     source_id = record.refs["experiment"]
     found = ids.get("experiment", source_id)
+    if found is None and is_left_out(ids, source_id):
+        raise LeftOutError("its experiment is left out", f"source experiment {source_id}")
     if found is None:
         raise NotFoundError("its experiment did not arrive", f"source experiment {source_id}")
     return found
+
+
+def leave_out(ids: Ids, experiment_id: str) -> None:
+    """This job is not to write an experiment nor anything in it."""
+    ids.once(_left_out(experiment_id), lambda: True)
+
+
+def is_left_out(ids: Ids, experiment_id: str) -> bool:
+    """Whether this job is not to write an experiment; asked when all experiments have been written."""
+    return ids.once(_left_out(experiment_id), lambda: False)
+
+
+def _left_out(experiment_id: str) -> str:
+    return f"left out experiment {experiment_id}"
 
 
 def run_at(ids: Ids, source_id: str) -> str | None:

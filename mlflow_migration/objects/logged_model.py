@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, forms, kind, model_metrics
+from mlflow_migration.objects import experiment, forms, kind, model_metrics, registry
 from mlflow_migration.objects import run as runs
 from mlflow_migration.objects.kind import Known
 from mlflow_migration.objects.model_links import MODEL, MODEL_ID, ids_of, links_of, model_ids_in, tie
-from mlflow_migration.objects.texts import holds_ids, run_ids_in, swap
+from mlflow_migration.objects.texts import holds_ids, name_swaps, run_ids_in, shared_tag, swap
 from mlflow_migration.places import Ids, Live, Root, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
@@ -152,7 +152,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
         "deleted": is_deleted(record),
         "source_run": swap(info.get("source_run_id", ""), swaps),
         "params": tags_of(data.get("params")),
-        "tags": {key: swap(value, swaps) if holds_ids(key) else value for key, value in tags.items()},
+        "tags": {key: shared_tag(key, value, swaps) for key, value in tags.items()},
         "metrics": model_metrics.portable(data.get("metrics", []), swaps),
     }
 
@@ -174,7 +174,9 @@ def swaps_of(record: Record, known: Known) -> dict[str, str]:
     swaps = {record.id: mine}
     if uri := info.get("artifact_uri"):
         swaps[uri] = f"artifacts of {mine}"
-    texts = [value for key, value in tags_of(info.get("tags")).items() if holds_ids(key)]
+    tags = tags_of(info.get("tags"))
+    texts = [value for key, value in tags.items() if holds_ids(key)]
+    swaps.update(name_swaps(tags, known))
     others = {info.get("source_run_id", ""), *model_metrics.run_ids(record.head)}
     others.update(*(run_ids_in(text) | model_ids_in(text) for text in texts))
     swaps.update({old: new for old in others if old and old != record.id and (new := known(old))})
@@ -216,7 +218,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if record.head["info"].get("status") in FINAL:
         sink.models.finalize(model_id, record.head["info"]["status"])
     todo = {
-        "tags": _own_tags(record, swaps, ids),
+        "tags": registry.rename_in(_own_tags(record, swaps, ids), sink, ids, job),
         "digest": "" if losses else digest,
         "delete": record.head.get(DELETED),
     }

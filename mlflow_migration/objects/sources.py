@@ -12,8 +12,9 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import model_links
+from mlflow_migration.objects import model_links, registry
 from mlflow_migration.objects.kind import Known, run_at
+from mlflow_migration.objects.registry import MODELS
 from mlflow_migration.places import Ids, Live, Writing
 from mlflow_migration.records import ORIGIN, Json, Loss, Record, tags_of
 
@@ -97,14 +98,22 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
 
 
 def _of_version(sink: Live, record: Record, address: Address, ids: Ids, job: Writing) -> str:
+    """The destination's version. Raises NotFoundError where another model has its name and the number means another."""
     number = address.root.rpartition("/")[2]
-    if job.adding is None:
-        return f"models:/{job.model_names.get(address.id, address.id)}/{number}"
-    # Under the number it got here; on one and the same server the version itself is there as well.
-    there = ids.get(record.kind, f"{address.id}/{number}")
-    if there is None and job.source != sink.address:
-        raise NotFoundError("what it was made of is not at the destination", f"{address.id} version {number}", BRING)
-    return f"models:/{there or f'{address.id}/{number}'}"
+    if job.adding is not None:
+        # Under the number it got here; on one and the same server the version itself is there as well.
+        there_id = ids.get(record.kind, f"{address.id}/{number}")
+        if there_id is None and job.source != sink.address:
+            raise NotFoundError("what it was made of is not at the destination", address.root, BRING)
+        return f"models:/{there_id or f'{address.id}/{number}'}"
+    name = registry.name_at(MODELS, address.id, sink, ids, job)
+    stands = ids.once(registry.standing_of(name), registry.unknown)
+    joined = stands is not None and stands.joined
+    there = sink.registry.get_version(name, number) if joined else None
+    mark = tags_of(there.get("tags")).get(registry.SOURCE_VERSION) if there else None
+    if registry.refusal(MODELS, address.id, ids) or (joined and mark != registry.version_id(address.id, number)):
+        raise NotFoundError("what it was made of is not at the destination", f"model version {address.root}", BRING)
+    return f"models:/{name}/{number}"
 
 
 def _model_uri(sink: Live, model_id: str) -> str:
@@ -147,11 +156,12 @@ def _artifact_uri(sink: Live, run_id: str, ids: Ids) -> str:
     return ids.once(f"artifacts of {run_id}", load)
 
 
-def marks(record: Record, job: Writing) -> dict[str, str]:
+def marks(sink: Live, record: Record, ids: Ids, job: Writing) -> dict[str, str]:
     """The origin tags of a version whose source names a model that has another name here."""
     address = address_of(record.head)
     there = tags_of(record.head.get("tags")).get(SOURCE_MODEL)
-    if there or (address.kind == VERSION and address.id in job.model_names):
+    renamed = address.kind == VERSION and registry.name_at(MODELS, address.id, sink, ids, job) != address.id
+    if there or renamed:
         return {SOURCE_MODEL: there or address.id}
     return {}
 

@@ -13,6 +13,7 @@ from functools import partial
 
 from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, run, spans, trace_head
+from mlflow_migration.objects.texts import name_swaps
 from mlflow_migration.objects.trace_head import RUNS, SOURCE_RUN, cut_values, experiment_of, ids_in, unsettable
 from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer
 from mlflow_migration.places import Ids, Live, Selection, Writing
@@ -153,7 +154,8 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
 
 def swaps_of(record: Record, known: Callable[[str], str | None]) -> dict[str, str]:
     """What turns the ids of runs into those that both ends share."""
-    return {run_id: there for run_id in sorted(ids_in(record.head)) if (there := known(run_id))}
+    found = {run_id: there for run_id in sorted(ids_in(record.head)) if (there := known(run_id))}
+    return {**found, **name_swaps(record.head.get("tags", {}), known)}
 
 
 def content_digest(record: Record, files: list[File]) -> str:
@@ -177,6 +179,9 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     A server holds each id once: raises ConflictError where another trace has it.
     """
     experiment_id = kind.experiment_at(ids, record)
+    if job.source != sink.address and job.source.partition("#")[0] == sink.address.partition("#")[0]:
+        reason = "a server holds a trace's id once, and another workspace of this one has it"
+        return Written(record.id, "skipped", reason=reason, losses=(Loss(NAME, record.id, reason),))
     there = _there(sink, record, ids, experiment_id)
     if there is not None and there.experiment_id != experiment_id:
         if job.source not in {there.source, sink.address}:
@@ -187,7 +192,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         itself = job.source == sink.address
         return Written(record.id, "skipped", reason="it is the source itself") if itself else _foreign(sink, record)
     files = list(record.files())
-    ties = Ties(sink, record.head, ids)
+    ties = Ties(sink, record.head, ids, job)
     losses = [*cut_values(record.head), *unsettable(record.head), *_lost_files(sink, files), *ties.losses]
     digest = digest_of([content_digest(record, files), ties.missing])
     if there is not None and there.digest == digest:

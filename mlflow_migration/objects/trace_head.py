@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mlflow_migration.objects.texts import run_ids_in, swap
+from mlflow_migration.objects.texts import run_ids_in, shared_tag, swap
 from mlflow_migration.records import Json, Loss, without_origin
 
 RUNS = "linked_runs"
@@ -42,7 +42,9 @@ def portable(head: Json, swaps: dict[str, str] | None = None) -> Json:
     found: Json = {key: head.get(key) for key in INFO}
     found |= {key: head.get(key, "") for key in TEXTS}
     found["metadata"] = metadata
-    found["tags"] = own_tags(head)
+    found["tags"] = {
+        key: shared_tag(key, value, swaps) if key == PROMPTS else value for key, value in own_tags(head).items()
+    }
     found["assessments"] = {each["assessment_id"]: _assessment(each, swaps) for each in head.get("assessments", ())}
     found[RUNS] = sorted(swap(run_id, swaps) for run_id in head.get(RUNS, ()))
     return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from mlflow_migration.errors import ConflictError, ServerError
-from mlflow_migration.objects import model_links, spans
+from mlflow_migration.objects import model_links, registry, spans
 from mlflow_migration.objects.kind import run_at
+from mlflow_migration.objects.registry import PROMPTS as PROMPTS_OF
 from mlflow_migration.objects.trace_head import (
     FINALIZED,
     JUDGED_IN,
@@ -25,7 +26,7 @@ from mlflow_migration.objects.trace_head import (
     own_tags,
     prompts,
 )
-from mlflow_migration.places import Ids, Live, Root
+from mlflow_migration.places import Ids, Live, Root, Writing
 from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
 
 SOURCE = ORIGIN + "source"
@@ -41,7 +42,7 @@ class Ties:
     it is there, ties it.
     """
 
-    def __init__(self, sink: Live, head: Json, ids: Ids) -> None:
+    def __init__(self, sink: Live, head: Json, ids: Ids, job: Writing) -> None:
         self._sink = sink
         self._ids: dict[str, str] = {}
         self.missing: list[str] = []
@@ -58,6 +59,23 @@ class Ties:
                 self._ids[judge] = found
             if "issue" in each:
                 self._look(ids, "issue", each["assessment_name"], each["assessment_id"])
+        self.tags = registry.rename_in(own_tags(head), sink, ids, job)
+        self.prompts: list[Json] = []
+        for version in prompts(head):
+            self._look_for_prompt(version, ids, job)
+
+    def _look_for_prompt(self, version: Json, ids: Ids, job: Writing) -> None:
+        """The prompt version to tie the trace to, unless the destination's one of that name is another prompt."""
+        name = registry.name_at(PROMPTS_OF, version["name"], self._sink, ids, job)
+        refused = registry.refusal(PROMPTS_OF, version["name"], ids)
+        stands = ids.once(registry.standing_of(name), registry.unknown)
+        source_id = registry.version_id(version["name"], version["version"])
+        if not refused and not (stands and stands.joined and not ids.get(PROMPTS_OF.version, source_id)):
+            self.prompts.append({**version, "name": name})
+            return
+        reason = f"prompt version {source_id} is not at the destination, where another prompt has its name"
+        self.losses.append(Loss("link", PROMPTS, reason, wanted=refused != registry.LEFT_OUT))
+        self.missing.append(f"prompt version {source_id}")
 
     def there(self, source_id: str) -> str:
         """The id at the destination, or the source's own for what isn't there."""
@@ -98,7 +116,7 @@ class Writer:
         late = sorted((each for each in assessments if each.get("overrides")), key=created)
         wanted["assessments"] = [each for each in assessments if not each.get("overrides")]
         self._log_spans(experiment_id)
-        alone = not (late or files or self.record.head.get(RUNS) or prompts(self.record.head))
+        alone = not (late or files or self.record.head.get(RUNS) or self.ties.prompts)
         if alone:
             # Nothing is left to be done after this request, so that it may say that the trace is whole.
             wanted["tags"][COMPLETE] = digest
@@ -145,7 +163,7 @@ class Writer:
         """The info as it is to stand at the destination."""
         head = {key: value for key, value in self.record.head.items() if key != RUNS}
         head["trace_location"] = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
-        tags = own_tags(head)
+        tags = dict(self.ties.tags)
         if tags.get(SPANS_LOCATION) in STORED:
             tags.pop(SPANS_LOCATION)
         wrote = [f"tag {key}" for key in tags]
@@ -197,10 +215,9 @@ class Writer:
         for run_id in self.record.head.get(RUNS, ()):
             if run_id not in self.ties.missing:
                 self.sink.traces.link_to_run(self.record.id, self.ties.there(run_id))
-        versions = prompts(self.record.head)
-        if versions:
+        if self.ties.prompts:
             try:
-                self.sink.traces.link_prompts(self.record.id, versions)
+                self.sink.traces.link_prompts(self.record.id, self.ties.prompts)
             except ServerError as error:
                 if error.code != "ENDPOINT_NOT_FOUND":
                     raise

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
-from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
-from mlflow_migration.objects import forms, registry, sources
+from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
+from mlflow_migration.objects import experiment, forms, registry, sources
 from mlflow_migration.objects.kind import Known, run_at
 from mlflow_migration.objects.registry import SOURCE_VERSION, Family, Standing, version_id
 from mlflow_migration.objects.texts import run_ids_in, swap
@@ -188,7 +188,9 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
 
 def _write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     source_name = record.head["name"]
-    name = job.model_names.get(source_name, source_name)
+    name = registry.name_at(family, source_name, sink, ids, job)
+    if registry.refusal(family, source_name, ids) == registry.LEFT_OUT:
+        raise LeftOutError(f"its {family.model} is left out", f"another one has the name {name!r} at {sink.address}")
     stands = ids.once(registry.standing_of(name), registry.unknown)
     if stands is None:
         raise NotFoundError(f"its {family.model} did not arrive", f"{name!r} at {sink.address}")
@@ -199,8 +201,8 @@ def _write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -
     there = shelf.versions.get(number)
     if there is not None:
         return _update(sink, record, there, shelf, (ids, job))
-    if not (shelf.stands.ours or shelf.stands.itself):
-        raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", registry.RENAME)
+    if shelf.stands.foreign:
+        raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", experiment.RENAME)
     if job.dry_run:
         if shelf.past(number):
             raise _past(shelf, number)
@@ -227,7 +229,7 @@ def _past(shelf: Shelf, number: int) -> ConflictError:
     return ConflictError(
         f"version {number} of {shelf.name!r} can't be made any more",
         "the destination has given away higher numbers, and MLflow never goes back",
-        f"delete {shelf.name!r} at the destination and type the command again, or {registry.RENAME}",
+        f"delete {shelf.name!r} at the destination and type the command again, or {experiment.RENAME}",
     )
 
 
@@ -237,7 +239,7 @@ def _shelf(family: Family, sink: Live, name: str, stands: Standing, at: tuple[Id
         return Shelf(name, stands, highest=0)
     shelf = Shelf(name, stands)
     for version in sink.registry.search_versions(family.prompts, name):
-        if stands.ours and _is_left_over(version):
+        if (stands.ours or stands.joined) and _is_left_over(version, stands):
             if not job.dry_run:
                 sink.registry.delete_version(name, version["version"])
         else:
@@ -245,11 +247,20 @@ def _shelf(family: Family, sink: Live, name: str, stands: Standing, at: tuple[Id
     return shelf
 
 
-def _is_left_over(head: Json) -> bool:
+def _is_left_over(head: Json, stands: Standing) -> bool:
     """Whether a job that was cut off left it: it takes up a number that the source lacks."""
     tags = tags_of(head.get("tags"))
     mark = tags.get(SOURCE_VERSION)
-    return PLACEHOLDER in tags or (mark is not None and mark.rpartition("/")[2] != str(head["version"]))
+    ours = stands.ours or tags.get(registry.SOURCE) == stands.source
+    return PLACEHOLDER in tags or (ours and mark is not None and mark.rpartition("/")[2] != str(head["version"]))
+
+
+def _is_ours(record: Record, there: Json, stands: Standing) -> bool:
+    """Whether a destination's version came from this one. One without a place of its own has its model's."""
+    here = tags_of(there.get("tags"))
+    if here.get(SOURCE_VERSION) != origin(record):
+        return False
+    return here[registry.SOURCE] == stands.source if registry.SOURCE in here else stands.ours
 
 
 def _static_losses(record: Record) -> tuple[Loss, ...]:
@@ -273,13 +284,16 @@ def _update(sink: Live, record: Record, there: Json, shelf: Shelf, at: tuple[Ids
     stage = _stage_of(record)
     moved = stage != (there.get("current_stage") or NO_STAGE)
     fixed = [*expected.losses, *_unlike(expected, head, there), *_static_losses(record)]
-    if not shelf.stands.ours or here.get(SOURCE_VERSION) != origin(record):
+    if not _is_ours(record, there, shelf.stands):
         if changed or moved or fixed or tags != without_origin(here):
             raise ConflictError(
-                f"another version has the number {head['version']} of {shelf.name!r}", f"at {sink.address}"
+                f"another version has the number {head['version']} of {shelf.name!r}",
+                f"at {sink.address}",
+                experiment.RENAME,
             )
         return Written(id_, "same", losses=tuple(losses))
-    differing = {key: value for key, value in {**tags, **_marks(record, job)}.items() if here.get(key) != value}
+    wanted = {**tags, **_marks(sink, record, ids, job), **_place(shelf)}
+    differing = {key: value for key, value in wanted.items() if here.get(key) != value}
     if not job.dry_run:
         if changed:
             sink.registry.update_version(shelf.name, head["version"], head.get("description") or "")
@@ -316,9 +330,14 @@ def _stage(sink: Live, name: str, version: str, stage: str) -> list[Loss]:
     return []
 
 
-def _marks(record: Record, job: Writing) -> dict[str, str]:
+def _marks(sink: Live, record: Record, ids: Ids, job: Writing) -> dict[str, str]:
     kept = {**registry.kept(record.head), **registry.lineage(record.head, job)}
-    return {SOURCE_VERSION: origin(record), **kept, **sources.marks(record, job)}
+    return {SOURCE_VERSION: origin(record), **kept, **sources.marks(sink, record, ids, job)}
+
+
+def _place(shelf: Shelf) -> dict[str, str]:
+    """Where a version came from, on one that is added to another model: the model tells it of its own."""
+    return {registry.SOURCE: shelf.stands.source} if shelf.stands.joined else {}
 
 
 def _tags(record: Record, ids: Ids) -> tuple[dict[str, str], list[Loss]]:
@@ -344,7 +363,7 @@ class _Maker:
     def make(self, ids: Ids, job: Writing) -> Written:
         target = sources.resolve(self.sink, self.record, ids, job)
         tags, losses = _tags(self.record, ids)
-        body = self._body(target, {**tags, **_marks(self.record, job)})
+        body = self._body(target, {**tags, **_marks(self.sink, self.record, ids, job), **_place(self.shelf)})
         number = int(self.record.head["version"])
         if self.shelf.past(number):
             raise _past(self.shelf, number)

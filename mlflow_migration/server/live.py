@@ -52,14 +52,36 @@ class Server:
         self.registry = Registry(rest)
 
     def connect(self) -> None:
-        """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow."""
+        """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it
+        hasn't the workspace that is asked for."""
         with self.rest.hurried():
+            if self.rest.workspace:
+                self._check_workspace()
             self._post("experiments/search", {"max_results": 1, "view_type": "ALL"})
             try:
                 version = self.rest.text("/version").strip()
             except ServerError:
                 version = ""
         self.abilities = Abilities(version=version if re.fullmatch(r"\d+\.\d+[\w.+-]*", version) else "")
+
+    def _check_workspace(self) -> None:
+        # Asked first: a server before 3.10 doesn't look at the header, and would answer from where all things are.
+        try:
+            has_any = self.rest.call("GET", pages.V3 + "server-info").get("workspaces_enabled")
+        except ServerError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            has_any = False
+        if not has_any:
+            raise UsageError(
+                f"the server has no workspaces: {self.address}",
+                "it is before MLflow 3.10, or wasn't started with --enable-workspaces",
+                "leave --workspace and MLFLOW_WORKSPACE out, or ask who runs the server",
+            )
+        try:
+            self.rest.call("GET", f"{pages.V3}workspaces/{self.rest.workspace}")
+        except ServerError as error:
+            raise UsageError(f"no such workspace: {self.rest.workspace!r}", error.why, "check --workspace") from error
 
     def close(self) -> None:
         self.rest.close()

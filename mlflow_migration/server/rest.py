@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
-from mlflow_migration.server.address import Credentials, printable, resolve
+from mlflow_migration.server.address import DEFAULT_WORKSPACE, Credentials, printable, resolve
 from mlflow_migration.server.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -119,6 +119,10 @@ class Rest:
         self._reading = Pace(most=workers, begin=workers, seeks=False)
         self._writing = Pace(most=workers, begin=FIRST_WRITERS, seeks=True)
         self._endpoint = resolve(uri, credentials)
+        self.workspace = self._endpoint.workspace if self._endpoint.workspace != DEFAULT_WORKSPACE else ""
+        if self.workspace:
+            # Names are unique within a workspace only, so that it is part of where a thing came from.
+            self.address += f"#{self.workspace}"
         self._session = self._open_session(workers)
         self._headers: dict[str, str] = {}
         self._headers_until = 0.0

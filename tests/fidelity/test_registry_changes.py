@@ -15,7 +15,7 @@ from mlflow_migration.engine.lineage import Lineage, id_map
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.pipeline import LiveSink, LiveSource, Tools, transfer
-from mlflow_migration.places import Selection, Writing
+from mlflow_migration.places import Names, Selection, Writing
 from mlflow_migration.report import Report
 from tests import databases, rest, servers
 from tests.conftest import Tool
@@ -73,7 +73,9 @@ class Library:
         left, right = live(source), live(destination)
         report = Report("copy", left.address, right.address, self.dry_run)
         ledger = Ledger(self.folder, {"to": right.address, "names": dict(self.names)})
-        writing = Writing(left.address, {}, dry_run=self.dry_run, model_names=self.names)
+        writing = Writing(
+            left.address, Names({("", old): new for old, new in self.names.items()}), dry_run=self.dry_run
+        )
         sink = LiveSink(right, Lineage(right, ledger, self.dry_run), writing)
         tools = Tools(ledger, report, Progress(quiet=True), threading.Event(), workers=4)
         try:
