@@ -135,7 +135,8 @@ class Ends:
 def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) -> None:
     """Compare everything selected and put what is found into `result`."""
     with Pairing() as pairing:
-        found = _pair_experiments(ends, result)
+        rights = list(ends.right.records("experiment", Selection()))
+        found = _pair_experiments(ends, rights, result) if ends.selection.takes(experiment.NAME) else NONE
         pairs = found.pairs
         kinds = [
             name
@@ -143,7 +144,7 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
             if name != experiment.NAME and ends.selection.takes(name) and (pairs or experiment.NAME not in kind.PARENTS)
         ]
         backwards = {right: left for left, right in pairs.items()}
-        for right, left in backwards.items():
+        for right, left in (backwards or _seen_through(ends, rights)).items():
             pairing.learn("right", experiment.shared_id(right), experiment.shared_id(left))
         # What belongs to no experiment is looked for among all of it, unless experiments were chosen.
         free = _whole(ends.selection, tuple(backwards) if ends.selection.experiments else ())
@@ -251,9 +252,21 @@ class _Experiments:
     left_out: frozenset[str]
 
 
-def _pair_experiments(ends: Ends, result: Comparison) -> _Experiments:
+NONE = _Experiments({}, frozenset())
+
+
+def _seen_through(ends: Ends, rights: list[Record]) -> dict[str, str]:
+    """Experiment id right → left where experiments are not compared, but named by what is."""
+    names = ends.writing.names
+    lefts = ends.left.records("experiment", Selection())
+    named = {names.of(experiment.NAME, left.name): left.id for left in lefts}
+    found = {right.id: named[right.name] for right in rights if right.name in named}
+    origins = ((right.id, origin) for right in rights for origin in experiment.origins(right))
+    return {**found, **{id_: origin_id for id_, (place, origin_id) in origins if place == ends.writing.source}}
+
+
+def _pair_experiments(ends: Ends, rights: list[Record], result: Comparison) -> _Experiments:
     """By where the right one says it came from, else by name."""
-    rights = list(ends.right.records("experiment", Selection()))
     by_origin: dict[tuple[str, str], list[Record]] = {}
     for record in rights:
         for origin in experiment.origins(record):

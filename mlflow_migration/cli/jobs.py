@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,12 +22,13 @@ import click
 from mlflow_migration.bundle.writer import BundleWriter
 from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
-from mlflow_migration.cli.options import Common
+from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.engine import naming
 from mlflow_migration.engine.ledger import Ledger, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
+from mlflow_migration.objects.needed import with_needed
 from mlflow_migration.pipeline import (
     BundleSink,
     BundleSource,
@@ -38,7 +39,7 @@ from mlflow_migration.pipeline import (
     failures,
     transfer,
 )
-from mlflow_migration.places import SAME_NAMES, Names, Selection, Writing
+from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.others import others
@@ -58,13 +59,15 @@ class Job:
     names: Names = SAME_NAMES
     lineage: bool = False
     source_user: bool = True
+    replace: frozenset[str] = frozenset()
+    adding: Adding | None = None
     on_conflict: str = ""
 
 
 def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
     """A move that writes at a server, as a command's options ask for it."""
-    how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "")
-    return Job(command, selection, names, *how)
+    how = (given["import_source_tags"], given["use_src_user_id"], replaced(given))
+    return Job(command, selection, names, *how, on_conflict=given["on_conflict"] or "")
 
 
 def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
@@ -74,14 +77,15 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
-    options = {key: value for key, value in asdict(job.selection).items() if value}
-    writer = BundleWriter(folder, live.address, options, common.checksum)
     source = LiveSource(live)
+    selection = with_needed(live, job.selection)
+    options = {key: value for key, value in asdict(replace(job.selection, kinds=selection.kinds)).items() if value}
+    writer = BundleWriter(folder, live.address, options, common.checksum)
 
     def work(tools: Tools) -> None:
         try:
             _list_others(live, source, job, report)
-            transfer(source, BundleSink(writer, common.dry_run), job.selection, tools)
+            transfer(source, BundleSink(writer, common.dry_run), selection, tools)
         except MigrationError:
             writer.discard_empty()
             raise
@@ -95,8 +99,9 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     """Bundle → server; the exit code."""
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
-    places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
-    report.next_command = f"mlflow-migration verify {places}{_how(job)}"
+    if job.adding is None:
+        places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
+        report.next_command = f"mlflow-migration verify {places}{_how(job)}"
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
@@ -116,12 +121,14 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
-    report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
+    if job.adding is None:
+        report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
         _list_others(source, reading, job, report)
-        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), job.selection, tools)
+        selection = with_needed(source, job.selection)
+        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), selection, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -130,8 +137,13 @@ def _what(selection: Selection) -> str:
     """The option that has `verify` look at what was copied and nothing else."""
     if not selection.kinds:
         return ""
-    plain = selection.experiments and not any("," in name for name in selection.experiments)
-    return f" --experiments {shlex.quote(','.join(selection.experiments)) if plain else 'all'}"
+    name, chosen = "experiments", selection.experiments
+    if selection.takes("model_version"):
+        name, chosen = "models", selection.models
+    elif selection.takes("prompt"):
+        name, chosen = "prompts", selection.prompts
+    plain = chosen and not any("," in each for each in chosen)
+    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}"
 
 
 def _how(job: Job) -> str:
@@ -148,7 +160,17 @@ def _how(job: Job) -> str:
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
-    writing = Writing(origin, job.names, job.lineage, job.source_user, tools.report.dry_run, checksum, job.on_conflict)
+    writing = Writing(
+        origin,
+        job.names,
+        job.lineage,
+        job.source_user,
+        tools.report.dry_run,
+        checksum,
+        job.replace,
+        job.adding,
+        job.on_conflict,
+    )
     return LiveSink(live, Lineage(live, tools.ledger, tools.report.dry_run), writing)
 
 
@@ -164,8 +186,10 @@ def _folder(output_dir: str) -> Path:
 
 def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
     """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
+    if not job.selection.takes("trace"):
+        return
     experiments = [record.id for record in source.records("experiment", job.selection)]
-    for kind, count in others(live.rest, experiments, whole_server=not job.selection.experiments):
+    for kind, count in others(live.rest, experiments, whole_server=not job.selection.kinds):
         report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -198,16 +198,16 @@ def naming(function: F) -> F:
     )(function)
 
 
-def names_of(given: dict[str, Any], experiments: dict[str, str] | None = None) -> Names:
-    """The new names that a command's options ask for; `experiments` are further ones of experiments."""
+def names_of(given: dict[str, Any], more: Mapping[str, Mapping[str, str]] | None = None) -> Names:
+    """The new names that a command's options ask for; `more` are further ones by kind, of options for one name."""
     files = {
         "experiment": given.get("experiment_rename_file"),
         "registered_model": given.get("model_rename_file"),
         "prompt": given.get("model_rename_file"),
     }
     names = renames.given(given["renamed"], given["prefix"], files)
-    more = {("experiment", old): new for old, new in (experiments or {}).items()}
-    return replace(names, new={**names.new, **more})
+    further = {(kind, old): new for kind, pairs in (more or {}).items() for old, new in pairs.items()}
+    return replace(names, new={**names.new, **further})
 
 
 def writing(function: F) -> F:
@@ -217,6 +217,29 @@ def writing(function: F) -> F:
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)
+
+
+MODEL_RENAME = click.option(
+    "--model-rename-file",
+    metavar="FILE",
+    help="CSV (old,new), YAML or JSON with new names of registered models and prompts.",
+)
+DELETING = {
+    "model": ("registered_model", "Delete a registered model of that name at the destination first, all its versions."),
+    "prompt": ("prompt", "Delete a prompt of that name at the destination first, all its versions."),
+    "evaluation-dataset": ("evaluation_dataset", "Delete evaluation datasets of that name at the destination first."),
+}
+"""What can be deleted before it is imported: the end of the option's name, the kind, its help."""
+
+
+def deleting(*what: str) -> Callable[[F], F]:
+    """Options that delete what has the same name at the destination."""
+    return _stack(*(boolean(f"delete-{each}", False, DELETING[each][1]) for each in what))
+
+
+def replaced(options: dict[str, Any]) -> frozenset[str]:
+    """The kinds whose objects at the destination are to be deleted first."""
+    return frozenset(kind for each, (kind, _) in DELETING.items() if options.get(f"delete_{each.replace('-', '_')}"))
 
 
 def legacy(*names: str) -> Callable[[F], F]:

@@ -103,6 +103,12 @@ def check(names: Names, records: Callable[[str, Selection], Iterator[Record]], s
         raise UsageError(f"nothing at the source is called {what}", "so it can't get a new name", "check --rename")
 
 
+def _are_put_together(names: Names, kind: str, both: tuple[str, str]) -> bool:
+    """Whether a command puts experiments into one, by its --experiment-name."""
+    keys = {(kind, name) for name in both}
+    return kind == "experiment" and keys <= names.new.keys() and not keys & names.typed
+
+
 def _take(taken: dict[Key, str], names: Names, record: Record) -> None:
     name = names.of(record.kind, record.name)
     space = "model" if record.kind in ONE_SPACE else record.kind
@@ -113,7 +119,7 @@ def _take(taken: dict[Key, str], names: Names, record: Record) -> None:
             "give another --prefix or --rename",
         )
     other = taken.setdefault((space, name), record.name)
-    if other != record.name:
+    if other != record.name and not _are_put_together(names, record.kind, (other, record.name)):
         raise UsageError(
             f"two names become one: {other!r} and {record.name!r} would both be {name!r}",
             "what is put together can't be taken apart again",
