@@ -263,7 +263,7 @@ def test_workspaces_are_places_of_their_own(
 ) -> None:
     env = {"MLFLOW_ENABLE_WORKSPACES": "true"}
     server = make_server(Options(template=template, env=env))
-    for name in ("a", "b"):
+    for name in ("aa", "bb"):
         genai.call(server, "POST", "workspaces", json={"name": name})
         with contextlib.closing(Api(server.url)) as api:
             api.session.headers["X-MLFLOW-WORKSPACE"] = name
@@ -272,21 +272,21 @@ def test_workspaces_are_places_of_their_own(
             rest.upload(api, run["artifact_uri"], "file", name.encode())
             api.post("registered-models/create", name="wine")
             version(api, "wine", f"runs:/{run['run_id']}/file", run_id=run["run_id"], description=name)
-    genai.call(server, "POST", "workspaces", json={"name": "c"})
+    genai.call(server, "POST", "workspaces", json={"name": "cc"})
     place = ("--src-mlflow-uri", server.url, "--dst-mlflow-uri", server.url, "--json")
-    for number, name in enumerate(("a", "b", "a", "b")):
-        options = ("--workspace", f"{name}=c", "--on-conflict", "new-name")
+    for number, name in enumerate(("aa", "bb", "aa", "bb")):
+        options = ("--workspace", f"{name}=cc", "--on-conflict", "new-name")
         before = databases.dump(server)
         run_tool("copy-all", *place, *options).expect(0)
         assert (databases.dump(server) == before) == (number > 1)
         run_tool("verify", server.url, server.url, *options).expect(0)
-    query = "SELECT name FROM {} WHERE workspace = 'c' ORDER BY name"
+    query = "SELECT name FROM {} WHERE workspace = 'cc' ORDER BY name"
     assert servers.select(server, query.format("registered_models")) == [("wine",), ("wine (2)",)]
     assert servers.select(server, query.format("experiments"))[-2:] == [("churn",), ("churn (2)",)]
-    runs = "SELECT r.name FROM runs r JOIN experiments USING (experiment_id) WHERE workspace = 'c' ORDER BY 1"
-    assert servers.select(server, runs) == [("a",), ("b",)]
-    refused = run_tool("copy-all", *place[:2], "--dst-mlflow-uri", destination.url, "--workspace", "a=b").expect(2)
+    runs = "SELECT r.name FROM runs r JOIN experiments USING (experiment_id) WHERE workspace = 'cc' ORDER BY 1"
+    assert servers.select(server, runs) == [("aa",), ("bb",)]
+    refused = run_tool("copy-all", *place[:2], "--dst-mlflow-uri", destination.url, "--workspace", "aa=bb").expect(2)
     assert "has no workspaces" in refused.stderr
-    assert "no such workspace" in run_tool("copy-all", *place, "--workspace", "a=nope").expect(2).stderr
-    run_tool("copy-all", *place[:2], "--dst-mlflow-uri", destination.url, "--workspace", "a=").expect(0)
-    run_tool("verify", f"{server.url}#a", destination.url).expect(0)
+    assert "no such workspace" in run_tool("copy-all", *place, "--workspace", "aa=nope").expect(2).stderr
+    run_tool("copy-all", *place[:2], "--dst-mlflow-uri", destination.url, "--workspace", "aa=").expect(0)
+    run_tool("verify", f"{server.url}#aa", destination.url).expect(0)
