@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mlflow_migration.engine import parallel
+from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
 from mlflow_migration.objects import KINDS, experiment
 from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import Selection, Source
-from mlflow_migration.records import LINEAGE, File, Json, Record, digest_of
+from mlflow_migration.records import LINEAGE, File, Json, Record, completed, digest_of
 from mlflow_migration.report import error_json
 
 SHOWN = 10_000
@@ -32,6 +33,8 @@ FIELDS = {
     "name": "run_name",
 }
 """The fields in which a loss of that kind shows."""
+UNREAD = "(can't be read)"
+"""Stands for the fields of what can't be read, with the reason as its left value."""
 LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
 
 
@@ -143,14 +146,16 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
             _Side("left", ends.left, ends.selection, ends.selection, {left: left for left in pairs}),
             _Side("right", ends.right, _whole(ends.selection, tuple(backwards)), free, backwards),
         ]
+        broken = [_learn_ids(pairing, side, kind) for kind in kinds for side in sides]
+        broken += [_summarize(pairing, side, kind, progress, workers) for kind in kinds for side in sides]
+        unlisted = {found.kind: found for found in broken if found is not None}
         for kind in kinds:
-            for side in sides:
-                _learn_ids(pairing, side, kind)
-        for kind in kinds:
-            for side in sides:
-                _summarize(pairing, side, kind, progress, workers)
-        for kind in kinds:
-            _judge(ends, pairing, kind, result)
+            # What one side can't list would only look as if it were missing, or surplus, there.
+            if kind in unlisted:
+                result.count(kind, "different")
+                result.add(unlisted[kind])
+            else:
+                _judge(ends, pairing, kind, result)
 
 
 def _whole(selection: Selection, experiments: tuple[str, ...]) -> Selection:
@@ -175,11 +180,16 @@ class _Side:
 
 def _pair_experiments(ends: Ends, result: Comparison) -> dict[str, str]:
     """Experiment id left → right: by where the right one says it came from, else by name."""
-    rights = list(ends.right.records("experiment", Selection()))
+    rights = [record for record in ends.right.records("experiment", Selection()) if record.whole is None]
     by_origin = {origin: record for record in rights for origin in experiment.origins(record)}
     by_name = {record.name: record for record in rights}
     pairs: dict[str, str] = {}
     for left in ends.left.records("experiment", ends.selection):
+        if left.whole is not None:
+            found = guarded(left.whole, left.kind, left.id)
+            result.count("experiment", "different")
+            result.add(_unreadable(left.kind, left.id, left.name, str(found)))
+            continue
         name = ends.names.get(left.name, left.name)
         right = by_origin.get((ends.left_origin, left.id)) or by_name.get(name)
         if right is None or right.id in pairs.values():
@@ -207,17 +217,32 @@ def _judge_experiment(left: Record, right: Record, name: str, result: Comparison
         result.add(difference)
 
 
-def _learn_ids(pairing: Pairing, side: _Side, kind: str) -> None:
+def _unreadable(kind: str, id_: str, name: str, reason: str) -> Difference:
+    return Difference("!", kind, id_, name, UNREAD, reason)
+
+
+def _unlisted(side: _Side, kind: str, listing: Listing) -> Difference | None:
+    """What stands for a kind whose objects can't all be listed, and so not compared."""
+    if listing.error is None:
+        return None
+    return _unreadable(kind, "*", f"those of the {side.name} place", str(listing.error))
+
+
+def _learn_ids(pairing: Pairing, side: _Side, kind: str) -> Difference | None:
     """Note which objects of a place came from others, so that ids in tags can be seen through."""
-    if KINDS[kind].NEW_IDS:
-        for record in side.records(kind):
-            pairing.learn(side.name, record.id, KINDS[kind].origin(record))
+    if not KINDS[kind].NEW_IDS:
+        return None
+    listing = Listing(side.records(kind), kind)
+    for record in listing:
+        pairing.learn(side.name, record.id, KINDS[kind].origin(record))
+    return _unlisted(side, kind, listing)
 
 
-def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, workers: int) -> None:
+def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, workers: int) -> Difference | None:
     kind = KINDS[name]
 
-    def summary(record: Record) -> Summary:
+    def whole_summary(listed: Record) -> Summary:
+        record = completed(listed)
         swaps = kind.swaps_of(record, lambda id_: pairing.origin(side.name, id_))
         head = kind.portable(record, swaps)
         lineage = {key: value for key, value in head["tags"].items() if key.startswith(LINEAGE)}
@@ -227,10 +252,20 @@ def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, wor
         group = side.groups.get(record.refs.get(experiment.NAME, ""), "")
         return Summary(name, group, kind.origin(record), record.id, record.name, whole, lineage)
 
-    for found in parallel.each(side.records(name), summary, workers, threading.Event()):
+    def summary(record: Record) -> Summary:
+        found = guarded(lambda: whole_summary(record), name, record.id)
+        if not isinstance(found, MigrationError):
+            return found
+        # It is read again, and told, when it is looked into; no other one is equal to it.
+        group = side.groups.get(record.refs.get(experiment.NAME, ""), "")
+        return Summary(name, group, kind.origin(record), record.id, record.name, f"{side.name}: {found}", {})
+
+    listing = Listing(side.records(name), name)
+    for found in parallel.each(listing, summary, workers, threading.Event()):
         pairing.add(side.name, found)
         progress.advance(f"{side.name} {name}")
     pairing.flush()
+    return _unlisted(side, name, listing)
 
 
 def _checksum(kind: Kind, file: File, swaps: dict[str, str]) -> tuple[str, str]:
@@ -257,12 +292,18 @@ def _judge(ends: Ends, pairing: Pairing, kind: str, result: Comparison) -> None:
             continue
         result.count(kind, "different")
         detailed += 1
-        details = list(_details(ends, pairing, left, right)) if detailed <= DETAILED else []
+        details = _details(ends, pairing, left, right) if detailed <= DETAILED else []
         for difference in details or [Difference("!", kind, left.id, left.name, "content")]:
             result.add(difference)
 
 
-def _details(ends: Ends, pairing: Pairing, left: Summary, right: Summary) -> Iterator[Difference]:
+def _details(ends: Ends, pairing: Pairing, left: Summary, right: Summary) -> list[Difference]:
+    """The differing fields of a pair, or why they can't be read."""
+    found = guarded(lambda: list(_differing(ends, pairing, left, right)), left.kind, left.id)
+    return found if isinstance(found, list) else [_unreadable(left.kind, left.id, left.name, str(found))]
+
+
+def _differing(ends: Ends, pairing: Pairing, left: Summary, right: Summary) -> Iterator[Difference]:
     ours, theirs = (
         ends.left.record(left.kind, left.id, Selection()),
         ends.right.record(right.kind, right.id, Selection()),

@@ -140,7 +140,7 @@ class LoggedModelCalls(Protocol):
 
     def log_outputs(self, run_id: str, outputs: Sequence[Json]) -> None: ...
 
-    def with_inputs(self, runs: Iterable[Json]) -> Iterator[Json]: ...
+    def with_inputs(self, run: Json) -> Json: ...
 
     def exist(self) -> bool: ...
 
@@ -261,6 +261,14 @@ class WebhookCalls(Protocol):
     def update_webhook(self, webhook_id: str, fields: Json) -> None: ...
 
 
+class RightsCalls(Protocol):
+    """What these credentials may not read, as far as the server says so."""
+
+    def denied(self, kind: str) -> tuple[str, ...]: ...
+
+    def are_limited(self) -> bool: ...
+
+
 class TraceCalls(Protocol):
     """The traces of a live place."""
 
@@ -310,6 +318,9 @@ class Live(Protocol):
 
     @property
     def traces(self) -> TraceCalls: ...
+
+    @property
+    def rights(self) -> RightsCalls: ...
 
     def search_experiments(self) -> Iterator[Json]: ...
 

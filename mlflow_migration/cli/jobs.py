@@ -140,9 +140,12 @@ def _folder(output_dir: str) -> Path:
 
 def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
     """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
-    experiments = [record.id for record in source.records("experiment", job.selection)]
+    experiments = [record.id for record in source.records("experiment", job.selection) if record.whole is None]
     for kind, count in others(live.rest, experiments, whole_server=not job.selection.experiments):
         report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
+    if not job.selection.experiments and live.rights.are_limited():
+        reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
+        report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:

@@ -117,6 +117,11 @@ class Ledger:
             ),
         )
 
+    def has_ended(self, kind: str, source_id: str) -> bool:
+        """Whether this attempt has been through with an object, however it ended."""
+        sql = "SELECT 1 FROM object WHERE kind = ? AND source_id = ? AND attempt = ? AND state != 'begun'"
+        return bool(self._execute(sql, (kind, source_id, self._attempt)))
+
     def links(self, kind: str) -> Iterator[tuple[str, str, Json]]:
         """What this attempt left for the second pass: source id, destination id, what to do."""
         last = ""

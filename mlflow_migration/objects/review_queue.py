@@ -8,7 +8,8 @@ gives no queues.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
@@ -51,19 +52,23 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The queues of the selected experiments, with their items."""
     if selection.run_ids:
         return
-    for found in experiment.read(source, Selection(selection.experiments, deleted=False)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=False)):
         for head in source.reviews.list_review_queues(found.id):
-            yield _record(source, head)
+            listed = _record(head, [])
+            yield replace(listed, whole=partial(_whole, source, head))
 
 
 def record(source: Live, queue_id: str, selection: Selection) -> Record | None:
     """One queue by id, or None."""
     head = source.reviews.get_review_queue(queue_id)
-    return _record(source, head) if head else None
+    return _whole(source, head) if head else None
 
 
-def _record(source: Live, head: Json) -> Record:
-    items = sorted(source.reviews.list_queue_items(head["queue_id"]), key=_age)
+def _whole(source: Live, head: Json) -> Record:
+    return _record(head, sorted(source.reviews.list_queue_items(head["queue_id"]), key=_age))
+
+
+def _record(head: Json, items: list[Json]) -> Record:
     refs = {experiment.NAME: head["experiment_id"]}
     where = home(head["experiment_id"], head["queue_id"])
     return Record(NAME, head["queue_id"], head["name"], where, {**head, "items": items}, refs)

@@ -63,7 +63,7 @@ def _home(experiment_id: str, trace_id: str) -> tuple[str, ...]:
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The traces of the selected experiments, oldest first; of the selected runs only where runs are named."""
-    chosen = experiment.read(source, Selection(selection.experiments, deleted=selection.deleted))
+    chosen = experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted))
     ids = [found.id for found in chosen]
     # Most experiments hold no traces: then no run is asked for those linked to it.
     if next(source.traces.search(ids, limit=1), None) is None:

@@ -65,7 +65,7 @@ class Evaluation:
         key, value = origin
 
         def look() -> Json | None:
-            heads = self.search_datasets()
+            heads = self.search_datasets(body["experiment_ids"] or None)
             found = next((head for head in heads if json.loads(head.get("tags") or "{}").get(key) == value), None)
             return {"dataset": found} if found else None
 
