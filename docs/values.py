@@ -160,5 +160,6 @@ def comparing_document() -> str:
     result.count("run", "different")
     result.add(Difference("!", "run", "5a…", "first", "params.alpha", "0.5", "absent"))
     result.count("run", "different")
-    result.add(Difference("!", "run", "8e…", "second", UNREAD, "http://old:5000 answered 500 each time: disk I/O error"))
+    reason = "http://old:5000 answered 500 each time: disk I/O error"
+    result.add(Difference("!", "run", "8e…", "second", UNREAD, reason))
     return _fenced(result.as_json())
