@@ -22,7 +22,7 @@ from mlflow_migration.bundle.writer import BundleWriter
 from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common
-from mlflow_migration.engine.ledger import Ledger, state_dir
+from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
@@ -175,7 +175,8 @@ def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
     what["names"] = dict(job.names)
     with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
         # A rehearsal leaves no trace, not even in the ledger.
-        ledger = Ledger(Path(scratch) if common.dry_run else state_dir(common.state_dir), what)
+        folder = state_dir(common.state_dir)
+        ledger = rehearsal(folder, Path(scratch), what) if common.dry_run else Ledger(folder, what)
         try:
             yield ledger
         finally:

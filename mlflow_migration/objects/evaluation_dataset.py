@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mlflow_migration.errors import ForbiddenError
 from mlflow_migration.objects import dataset_records as records
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.objects.dataset_records import USER
@@ -72,20 +71,9 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
         some = Selection(selection.experiments, deleted=selection.deleted)
         chosen = [found.id for found in experiment.readable(source, some)]
     names = {head["experiment_id"]: head["name"] for head in source.search_experiments()}
-    for head in _heads(source, chosen):
+    for head in source.evaluation.search_datasets(chosen):
         found = Record(NAME, head["dataset_id"], head["name"], home(head["dataset_id"]), head)
         yield replace(found, whole=partial(_record, source, head, names))
-
-
-def _heads(live: Live, experiment_ids: list[str] | None = None) -> Iterator[Json]:
-    """The datasets of these experiments; of the whole place where None is given."""
-    try:
-        yield from live.evaluation.search_datasets(experiment_ids)
-    except ForbiddenError:
-        if experiment_ids is not None:
-            raise
-        # A server with users lists the whole of them to administrators only (found on 3.17.2).
-        yield from live.evaluation.search_datasets([head["experiment_id"] for head in live.search_experiments()])
 
 
 def record(source: Live, dataset_id: str, selection: Selection) -> Record | None:
@@ -156,7 +144,7 @@ def rows_summary(record: Record, swaps: dict[str, str]) -> Json | list[Json]:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the dataset whole at the destination; one that is there already is completed or brought up to date."""
-    there = ids.once(NAME, lambda: _index(_heads(sink)))
+    there = ids.once(NAME, lambda: _index(sink.evaluation.search_datasets()))
     found = there.get(record.id) or there.get(origin(record))
     if found is not None and found["dataset_id"] in {record.id, origin(record)}:
         ids.put(NAME, record.id, found["dataset_id"])

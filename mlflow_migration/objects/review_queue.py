@@ -110,9 +110,9 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     there = sink.reviews.get_review_queue_by_name(experiment_id, record.name) if experiment_id else None
     if there is not None and there["queue_id"] == record.id:
         return Written(record.id, "skipped", reason="it is the source itself")
-    if job.dry_run:
-        return Written(there["queue_id"] if there else "", "same" if there else "done")
-    writer = _Writer(sink, record, ids)
+    if job.dry_run and there is None:
+        return Written("", "done")
+    writer = _Writer(sink, record, ids, job.dry_run)
     head = writer.create(experiment_id) if there is None else writer.update(there)
     ids.put(NAME, record.id, head["queue_id"])
     writer.own(head)
@@ -126,6 +126,7 @@ class _Writer:
     sink: Live
     record: Record
     ids: Ids
+    dry_run: bool
     losses: list[Loss] = field(default_factory=list)
     changed: bool = False
 
@@ -140,7 +141,10 @@ class _Writer:
         found = []
         for source_id in self.record.head.get("schema_ids", []):
             there = self.ids.get("label_schema", source_id)
-            if there is None:
+            if there is None and self.dry_run:
+                # In a rehearsal a schema that would be made has no id.
+                found.append(f"new {source_id}")
+            elif there is None:
                 self.losses.append(Loss("link", f"label schema {source_id}", "it did not arrive at the destination"))
             else:
                 found.append(there)
@@ -176,7 +180,8 @@ class _Writer:
     def _try(self, what: str, queue_id: str, changes: Json) -> None:
         # Once a queue has items MLflow changes its questions no more, and an owner is changed by a manager only.
         try:
-            self.sink.reviews.update_review_queue(queue_id, changes)
+            if not self.dry_run:
+                self.sink.reviews.update_review_queue(queue_id, changes)
             self.changed = True
         except ServerError as error:
             self.losses.append(Loss("link", what, error.why))
@@ -191,13 +196,15 @@ class _Writer:
         for item in self.record.head["items"]:
             present = there.get(item["item_id"])
             if present and present["status"] == PENDING and item["status"] != PENDING:
-                self.sink.reviews.set_queue_item_status(queue_id, item)
+                if not self.dry_run:
+                    self.sink.reviews.set_queue_item_status(queue_id, item)
                 self.changed = True
 
     def _added(self, queue_id: str, item_ids: list[str]) -> list[str]:
         """The items that could be added: all at once, or one by one where a trace is missing."""
         try:
-            self.sink.reviews.add_queue_items(queue_id, item_ids)
+            if not self.dry_run:
+                self.sink.reviews.add_queue_items(queue_id, item_ids)
         except ServerError as error:
             if len(item_ids) > 1:
                 return [added for item_id in item_ids for added in self._added(queue_id, [item_id])]
