@@ -166,13 +166,11 @@ def rehearsal(folder: Path, scratch: Path, job: Json) -> Ledger:
     """A ledger in `scratch` that knows what the job's own in `folder` does, and leaves no trace there."""
     path = folder / _name(job)
     if path.is_file():
-        with closing(_reader(path)) as real, closing(sqlite3.connect(scratch / path.name)) as copy:
-            try:
+        try:
+            with closing(_reader(path)) as real, closing(sqlite3.connect(scratch / path.name)) as copy:
                 real.backup(copy)
-            except sqlite3.Error as error:
-                raise StorageError(
-                    "can't read the job's ledger", f"{path}: {error}", "wait for the job that runs"
-                ) from error
+        except sqlite3.Error as error:
+            raise StorageError("can't read the job's ledger", f"{path}: {error}") from error
     return Ledger(scratch, job)
 
 
