@@ -24,6 +24,7 @@ from mlflow_migration.objects.trace_head import (
     judging_run,
     own_tags,
     prompts,
+    untied,
 )
 from mlflow_migration.places import Ids, Live, Root
 from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
@@ -143,7 +144,7 @@ class Writer:
 
     def _info(self, experiment_id: str) -> Json:
         """The info as it is to stand at the destination."""
-        head = {key: value for key, value in self.record.head.items() if key != RUNS}
+        head = untied(self.record.head)
         head["trace_location"] = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
         tags = own_tags(head)
         if tags.get(SPANS_LOCATION) in STORED:
