@@ -8,9 +8,8 @@ from typing import Any
 
 from mlflow_migration.bundle import layout, manifest, reader, writer
 from mlflow_migration.cli import logs
-from mlflow_migration.compare import FIELDS, Comparison, Difference
+from mlflow_migration.compare import FIELDS, UNREAD, Comparison, Difference
 from mlflow_migration.engine.config import ROLES, Config, PlaceSettings, Settings
-from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import KINDS
 from mlflow_migration.report import STATES, Report, Row
 
@@ -42,7 +41,10 @@ STATE = {
     "updated": "It was there and lacked something; what was missing or changed has been added.",
     "same": "It was there already. Nothing was written.",
     "failed": "It could not go. The reason says why. Exit code 1.",
-    "skipped": "It was left out because you asked so (`--max-artifact-size`), or because it is the source itself.",
+    "skipped": (
+        "It was left out because you asked so (`--max-artifact-size`), or because it is the source itself; or "
+        "it is not known whether there is more, since the server hides what these credentials may not read."
+    ),
     "unsupported": "It can't go to this destination, or not with this version. Exit code 1 unless `--allow-loss` names "
     "its kind.",
 }
@@ -159,5 +161,7 @@ def comparing_document() -> str:
     result.count("run", "equal")
     result.count("run", "different")
     result.add(Difference("!", "run", "5a…", "first", "params.alpha", "0.5", "absent"))
-    result.error = NotFoundError("run 8e… vanished while it was compared", hint="type the command again")
+    result.count("run", "different")
+    reason = "http://old:5000 answered 500 each time: disk I/O error"
+    result.add(Difference("!", "run", "8e…", "second", UNREAD, reason))
     return _fenced(result.as_json())

@@ -63,6 +63,8 @@ class Record:
     """One object on its way: small `head` (JSON as the REST API shows it), lazy `rows` and `files`.
 
     `home` is the logical folder of the object, its parts unquoted; `refs` are the ids it needs at the other end.
+    `whole` is there where the head takes requests of its own, which a listing leaves to `completed`: an object that
+    can't be read then costs no other one.
     """
 
     kind: str
@@ -73,6 +75,12 @@ class Record:
     refs: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, Rows] = field(default_factory=dict)
     files: Files = no_files
+    whole: Callable[[], Record] | None = None
+
+
+def completed(record: Record) -> Record:
+    """The record with its head whole."""
+    return record if record.whole is None else record.whole()
 
 
 @dataclass(frozen=True)

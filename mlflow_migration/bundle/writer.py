@@ -66,13 +66,12 @@ class BundleWriter:
                 return Written(record.id, state, losses=losses, bytes=size)
             self._open()
             folder.mkdir(parents=True, exist_ok=True)
-            rows = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
-            entries, missing = _kept(there, present, self._checksum)
-            entries += rows
-            self._begin(folder, record, rows)
-            for file in missing:
-                entries.append(self._write_file(folder, file))
-            entries.sort(key=_by_file)
+            # All is fetched before the first change: one that can't be read leaves the object as it was.
+            made = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
+            kept, missing = _kept(there, present, self._checksum)
+            made += [self._write_file(folder, file) for file in missing]
+            self._begin(folder, record, made)
+            entries = sorted([*kept, *made], key=_by_file)
             self._write_head(folder, record, entries)
             self._remove_others(folder, entries)
         return Written(record.id, state, losses=losses, bytes=size)
@@ -89,6 +88,7 @@ class BundleWriter:
             for name, path in list(layout.walk(self.root)):
                 if name.endswith(layout.PART):
                     path.unlink()
+                    self._prune(path.parent)
             (self.root / MARK).unlink(missing_ok=True)
             digest = manifest.write_sums(self.root, self._sums())
             body = {"format": layout.FORMAT, "source": self._source, "options": self._options, **info}
@@ -144,10 +144,10 @@ class BundleWriter:
                 target.write(line)
         return _rows_entry(name, size, digest.hexdigest())
 
-    def _begin(self, folder: Path, record: Record, rows: list[Json]) -> None:
+    def _begin(self, folder: Path, record: Record, made: list[Json]) -> None:
         # Without its head the object counts as absent, so that a crash from here on never leaves a mixture.
         (folder / f"{record.kind}.json").unlink(missing_ok=True)
-        for entry in rows:
+        for entry in made:
             (folder / (entry["file"] + layout.PART)).replace(folder / entry["file"])
 
     def _write_file(self, folder: Path, file: File) -> Json:
@@ -163,7 +163,6 @@ class BundleWriter:
                 digest.update(block)
                 size += len(block)
                 writer.write(block)
-        part.replace(target)
         return {"path": file.path, "file": name, "bytes": size, "sha256": digest.hexdigest()}
 
     def _write_head(self, folder: Path, record: Record, entries: list[Json]) -> None:
@@ -185,6 +184,12 @@ class BundleWriter:
             for name, path in list(layout.walk(folder / layout.ARTIFACTS)):
                 if f"{layout.ARTIFACTS}/{name}" not in wanted:
                     path.unlink()
+
+    def _prune(self, folder: Path) -> None:
+        """Remove the empty folders that an object left which couldn't be read."""
+        while folder != self.root and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
 
     def _failures(self) -> list[str]:
         path = self.root / layout.FAILURES

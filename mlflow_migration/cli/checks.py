@@ -7,7 +7,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
 from mlflow_migration.cli.jobs import Job
 from mlflow_migration.cli.options import Common
-from mlflow_migration.engine import config, lineage
+from mlflow_migration.engine import config, ledger
 from mlflow_migration.engine import selection as choose
+from mlflow_migration.engine.id_map import id_map as list_ids
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
 from mlflow_migration.objects import KINDS, OF_PROMPTS
@@ -32,6 +35,7 @@ from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
 
 LINES = 20
+Give = Callable[[Callable[[Json], None]], None]
 EXPERIMENTS = click.option(
     "--experiments",
     metavar="NAMES",
@@ -255,9 +259,13 @@ def plan(**given: Any) -> int:
 @click.command("id-map", cls=Command)
 @click.argument("place")
 @click.option("--output-file", metavar="FILE", help="Write to FILE instead of stdout.")
+@options.state_dir
 @options.common
 def id_map(**given: Any) -> int:
     """List which object of a destination came from which at its source, as CSV (or JSON with --json).
+
+    Objects carry where they came from in tags. Issues, scorers, label schemas, review queues and webhooks have none:
+    those are known by the ledgers of the jobs that brought them, on the machine that ran them.
 
     \b
     Examples:
@@ -269,12 +277,13 @@ def id_map(**given: Any) -> int:
     live = opening.server(given["place"], "DST", common)
     target = given["output_file"]
     write = _json_rows if common.as_json else _csv_rows
+    known = ledger.noted(ledger.state_dir(common.state_dir), live.address)
     try:
         if target:
             with Path(target).open("w", encoding="utf-8", newline="") as out:
-                write(live, out)
+                write(partial(list_ids, live, known), out)
         else:
-            write(live, sys.stdout)
+            write(partial(list_ids, live, known), sys.stdout)
     except OSError as error:
         raise UsageError(f"can't write {target or 'stdout'}", error.strerror or str(error)) from error
     finally:
@@ -282,13 +291,13 @@ def id_map(**given: Any) -> int:
     return DONE
 
 
-def _csv_rows(live: Any, out: Any) -> None:
+def _csv_rows(give: Give, out: Any) -> None:
     writer = csv.DictWriter(out, ["kind", "source", "source_id", "destination_id", "name"], lineterminator="\n")
     writer.writeheader()
-    lineage.id_map(live, writer.writerow)
+    give(writer.writerow)
 
 
-def _json_rows(live: Any, out: Any) -> None:
+def _json_rows(give: Give, out: Any) -> None:
     """One JSON array, a row a line, so that a long list needs no memory."""
     first = True
 
@@ -297,7 +306,7 @@ def _json_rows(live: Any, out: Any) -> None:
         out.write(("[\n" if first else ",\n") + json.dumps(row, ensure_ascii=False))
         first = False
 
-    lineage.id_map(live, write)
+    give(write)
     out.write("[]\n" if first else "\n]\n")
 
 

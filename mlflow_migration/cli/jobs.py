@@ -24,7 +24,7 @@ from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.engine import naming
-from mlflow_migration.engine.ledger import Ledger, state_dir
+from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
@@ -188,9 +188,12 @@ def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> 
     """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
     if not job.selection.takes("trace"):
         return
-    experiments = [record.id for record in source.records("experiment", job.selection)]
+    experiments = [record.id for record in source.records("experiment", job.selection) if record.whole is None]
     for kind, count in others(live.rest, experiments, whole_server=not job.selection.kinds):
         report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
+    if not job.selection.experiments and live.rights.are_limited():
+        reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
+        report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:
@@ -220,7 +223,8 @@ def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
     what["names"] = job.names.as_json()
     with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
         # A rehearsal leaves no trace, not even in the ledger.
-        ledger = Ledger(Path(scratch) if common.dry_run else state_dir(common.state_dir), what)
+        folder = state_dir(common.state_dir)
+        ledger = rehearsal(folder, Path(scratch), what) if common.dry_run else Ledger(folder, what)
         try:
             yield ledger
         finally:

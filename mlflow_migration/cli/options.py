@@ -62,6 +62,14 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+state_dir = click.option(
+    "--state-dir",
+    metavar="DIR",
+    envvar=STATE_DIR,
+    help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
+)
+
+
 def common(function: F) -> F:
     """Options of every command that speaks to places."""
     return _stack(
@@ -120,12 +128,7 @@ def moving(function: F) -> F:
             metavar="KIND",
             help=f"Don't fail when things of this kind can't go. Repeatable. One of: {', '.join(LOSSES)}.",
         ),
-        click.option(
-            "--state-dir",
-            metavar="DIR",
-            envvar=STATE_DIR,
-            help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
-        ),
+        state_dir,
     )(function)
 
 

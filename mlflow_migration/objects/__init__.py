@@ -45,3 +45,6 @@ KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 OF_EXPERIMENTS = tuple(kind.NAME for kind in _IN_ORDER if kind is experiment or experiment.NAME in kind.PARENTS)
 """Experiments and what belongs to one."""
 OF_PROMPTS = (prompt.NAME, prompt_version.NAME)
+
+BY_EXPERIMENT = (*(name for name in OF_EXPERIMENTS if name != experiment.NAME), evaluation_dataset.NAME)
+"""What a server is asked for by experiments, and can be asked for by a single one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mlflow_migration.errors import LeftOutError, NotFoundError
@@ -70,11 +70,11 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     chosen = None
     if selection.experiments:
         some = Selection(selection.experiments, deleted=selection.deleted)
-        chosen = [found.id for found in experiment.read(source, some)]
+        chosen = [found.id for found in experiment.readable(source, some)]
     names = {head["experiment_id"]: head["name"] for head in source.search_experiments()}
-    heads = _named(source.evaluation.search_datasets(chosen), selection, source.address)
-    for head in heads:
-        yield _record(source, head, names)
+    for head in _named(source.evaluation.search_datasets(chosen), selection, source.address):
+        found = Record(NAME, head["dataset_id"], head["name"], home(head["dataset_id"]), head)
+        yield replace(found, whole=partial(_record, source, head, names))
 
 
 def _named(heads: Iterator[Json], selection: Selection, where: str) -> Iterator[Json]:

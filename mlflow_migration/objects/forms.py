@@ -275,6 +275,11 @@ class _Assessment(BaseModel):
     metadata: dict[str, str] = {}
 
 
+class _PromptVersion(BaseModel):
+    name: str = Field(min_length=1)
+    version: str = Field(pattern=NUMBER_OF_VERSION)
+
+
 class Trace(BaseModel):
     """The info as the REST API shows it; further fields are kept but not looked at."""
 
@@ -289,6 +294,7 @@ class Trace(BaseModel):
     tags: dict[str, str] = {}
     assessments: list[_Assessment] = []
     linked_runs: list[str] = []
+    tied_prompts: list[_PromptVersion] = []
 
 
 class _Span(BaseModel):

@@ -53,7 +53,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The issues of the selected experiments."""
     if selection.run_ids:
         return
-    for found in experiment.read(source, Selection(selection.experiments, deleted=selection.deleted)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted)):
         yield from map(_record, source.reviews.search_issues(found.id))
 
 

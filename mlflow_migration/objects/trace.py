@@ -15,6 +15,7 @@ from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, run, spans, trace_head
 from mlflow_migration.objects.texts import name_swaps
 from mlflow_migration.objects.trace_head import RUNS, SOURCE_RUN, cut_values, experiment_of, ids_in, unsettable
+from mlflow_migration.objects.trace_ties import PromptTies
 from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import (
@@ -47,8 +48,8 @@ differing_rows = spans.differing
 comparable = kind.same_file
 origin = kind.own_id
 link = kind.no_link
-
-
+AT_ONCE = 100
+"""Experiments of one search."""
 CHOICE = "a server holds a trace's id once: delete the one that is there, or copy to another server"
 
 
@@ -64,7 +65,7 @@ def _home(experiment_id: str, trace_id: str) -> tuple[str, ...]:
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The traces of the selected experiments, oldest first; of the selected runs only where runs are named."""
-    chosen = experiment.read(source, Selection(selection.experiments, deleted=selection.deleted))
+    chosen = experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted))
     ids = [found.id for found in chosen]
     # Most experiments hold no traces: then no run is asked for those linked to it.
     if next(source.traces.search(ids, limit=1), None) is None:
@@ -73,7 +74,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     if selection.run_ids or selection.filter:
         runs = frozenset(found.id for found in run.read(source, selection))
     links = _links(source, ids)
-    infos = _named(source, selection, ids) if selection.traces else source.traces.search(ids)
+    infos = _named(source, selection, ids) if selection.traces else _with_ties(source, ids)
     heads = (_with_links(info, links.get(info["trace_id"], [])) for info in infos)
     for head, rows, files in source.traces.with_spans(head for head in heads if _selected(head, selection, runs)):
         yield _record(head, rows, partial(selection.files_of, files))
@@ -86,6 +87,11 @@ def _named(source: Live, selection: Selection, experiment_ids: list[str]) -> Ite
         if info is None or experiment_of(info) not in experiment_ids:
             raise NotFoundError(f"no such trace: {trace_id!r}", f"at {source.address}", "check the id and the server")
         yield info
+def _with_ties(source: Live, experiment_ids: list[str]) -> Iterator[Json]:
+    """All infos, with their ties to prompts. Ties are found by the order of a listing, which is that of one search."""
+    for begin in range(0, len(experiment_ids), AT_ONCE):
+        part = experiment_ids[begin : begin + AT_ONCE]
+        yield from PromptTies(source, part).attach(source.traces.search(part))
 
 
 def _links(source: Live, experiment_ids: list[str]) -> dict[str, list[str]]:
@@ -239,7 +245,8 @@ def _as_there(info: Json) -> _There:
 def _foreign(sink: Live, record: Record) -> Written:
     """A trace that didn't come by this tool: nothing is to do where it is the same one."""
     twin = _whole(sink, record.id)
-    if {**portable(record), RUNS: []} == portable(twin) and spans.ordered(record) == spans.ordered(twin):
+    same = trace_head.portable(trace_head.untied(record.head)) == portable(twin)
+    if same and spans.ordered(record) == spans.ordered(twin):
         return Written(record.id, "same")
     raise ConflictError("another trace of this id is there already", "it didn't come from this source", CHOICE)
 

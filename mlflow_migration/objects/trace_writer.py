@@ -25,6 +25,7 @@ from mlflow_migration.objects.trace_head import (
     judging_run,
     own_tags,
     prompts,
+    untied,
 )
 from mlflow_migration.places import Ids, Live, Root, Writing
 from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
@@ -161,7 +162,7 @@ class Writer:
 
     def _info(self, experiment_id: str) -> Json:
         """The info as it is to stand at the destination."""
-        head = {key: value for key, value in self.record.head.items() if key != RUNS}
+        head = untied(self.record.head)
         head["trace_location"] = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
         tags = dict(self.ties.tags)
         if tags.get(SPANS_LOCATION) in STORED:

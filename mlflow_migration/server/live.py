@@ -19,6 +19,7 @@ from mlflow_migration.server.logged_models import LoggedModels
 from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Look, Rest
 from mlflow_migration.server.reviews import Reviews
+from mlflow_migration.server.rights import Rights
 from mlflow_migration.server.traces import Traces
 from mlflow_migration.server.webhooks import Webhooks
 
@@ -50,6 +51,7 @@ class Server:
         self.webhooks = Webhooks(rest, features)
         self.abilities = Abilities()
         self.registry = Registry(rest)
+        self.rights = Rights(rest)
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it

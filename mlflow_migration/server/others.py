@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server.rest import Rest
 from mlflow_migration.server.traces import NO_ROUTE, V3_TRACES, location
+
+log = logging.getLogger(__name__)
 
 SERVER_KINDS = {
     "gateway_endpoint": "/api/3.0/mlflow/gateway/endpoints/list",
@@ -59,9 +62,9 @@ def _old_traces(rest: Rest, ids: list[str]) -> int | None:
         if error.code == NO_ROUTE:
             query = [("experiment_ids", id_) for id_ in ids] + [("max_results", str(MOST))]
             return _count(rest, "/api/2.0/mlflow/traces", query=query)
-        return None
-    except ForbiddenError:
-        return None
+    except ForbiddenError as error:
+        # Traces of later servers are listed in their turn, which tells what is refused.
+        log.info("%s", error)
     return 0
 
 

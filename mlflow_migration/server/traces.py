@@ -62,6 +62,25 @@ class Traces:
                 body["filter"] = filter_
             yield from pages.where_known(pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces"))
 
+    def tied_to(self, experiment_ids: Sequence[str], prompt_version: str) -> Iterator[tuple[str, str]]:
+        """(request time, id) of the traces that are tied to a prompt version, in the order of `search`.
+
+        Raises ServerError (400) before 3.10, and for a name that no filter can hold.
+        """
+        quoted = next((quote + prompt_version + quote for quote in ("'", '"') if quote not in prompt_version), "''")
+        body: Json = {"locations": [location(id_) for id_ in experiment_ids], "max_results": INFOS}
+        body.update({"order_by": ["timestamp_ms ASC"], "filter": f"prompt = {quoted}"})
+        while True:
+            answer = self._rest.call("POST", V3_TRACES + "/search", body)
+            # Many of these searches may be open at once: of each only this little is kept.
+            found = [(info.get("request_time", ""), info["trace_id"]) for info in answer.get("traces", [])]
+            token = answer.get("next_page_token")
+            del answer
+            yield from found
+            if not token:
+                return
+            body["page_token"] = token
+
     def get(self, trace_id: str) -> Json | None:
         found = pages.get_or_none(self._rest, _path(trace_id), {}, "trace")
         return None if found is None else found["trace_info"]
@@ -117,14 +136,14 @@ class Traces:
         """Tie a trace to prompt versions, `{"name": …, "version": …}`. Raises ServerError before 3.10."""
         self._rest.call("POST", pages.V2 + "traces/link-prompts", {"trace_id": trace_id, "prompt_versions": versions})
 
-    def spans(self, infos: Sequence[Json]) -> dict[str, list[Json]]:
-        """The spans of traces that are stored in the server's database or archive, by trace id."""
-        found: dict[str, list[Json]] = {}
+    def stored_spans(self, infos: Sequence[Json]) -> dict[str, list[Json]]:
+        """The spans of traces that are stored in the server's database or archive, by trace id.
+
+        A batch leaves out traces in progress, of which not all spans have come yet; one trace that can't be read fails
+        it as a whole. Those it doesn't give are to be asked for one by one.
+        """
         stored = [info["trace_id"] for info in infos if is_stored(info)]
-        if stored and self._batches:
-            found = self._batch(stored)
-        # A batch leaves out traces in progress, of which not all spans have come yet.
-        return found | {trace_id: self._single(trace_id) for trace_id in stored if trace_id not in found}
+        return self._batch(stored) if stored and self._batches else {}
 
     def _batch(self, ids: list[str]) -> dict[str, list[Json]]:
         query = [("trace_ids", trace_id) for trace_id in ids]
@@ -141,7 +160,7 @@ class Traces:
             return {}
         return {each["trace_info"]["trace_id"]: each.get("spans", []) for each in answer.get("traces", [])}
 
-    def _single(self, trace_id: str) -> list[Json]:
+    def single_spans(self, trace_id: str) -> list[Json]:
         if self._batches:
             query = {"trace_id": trace_id, "allow_partial": "true"}
             trace = pages.get_or_none(self._rest, V3_TRACES + "/get", query, "trace") or {}
@@ -203,10 +222,15 @@ class _Batch:
         self._spans: dict[str, list[Json]] | None = None
 
     def rows(self, info: Json) -> Iterator[Json]:
+        if not is_stored(info):
+            return iter(())
         with self._lock:
             if self._spans is None:
-                self._spans = self._traces.spans(self._infos)
-        return iter(self._spans.get(info["trace_id"], ()))
+                self._spans = self._traces.stored_spans(self._infos)
+        trace_id = info["trace_id"]
+        if trace_id not in self._spans:
+            self._spans[trace_id] = self._traces.single_spans(trace_id)
+        return iter(self._spans[trace_id])
 
 
 def _in_memory(path: str, data: bytes) -> File:
