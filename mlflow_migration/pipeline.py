@@ -18,7 +18,7 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import AccessError, InterruptedJobError, MigrationError, StorageError
-from mlflow_migration.objects import KINDS
+from mlflow_migration.objects import KINDS, SHARDED
 from mlflow_migration.places import Live, Selection, Sink, Source, Writing
 from mlflow_migration.records import Json, Record, Written
 from mlflow_migration.report import Report, Row
@@ -108,7 +108,7 @@ class BundleSink:
         self._dry_run = dry_run
 
     def put(self, record: Record) -> Written:
-        return self.writer.put(record, self._dry_run)
+        return self.writer.put(record, self._dry_run, record.kind in SHARDED)
 
 
 @dataclass(frozen=True)

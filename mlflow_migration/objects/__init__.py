@@ -43,3 +43,6 @@ KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 
 OF_EXPERIMENTS = tuple(kind.NAME for kind in _IN_ORDER if kind is experiment or experiment.NAME in kind.PARENTS)
 """Experiments and what belongs to one."""
+
+SHARDED = frozenset({trace.NAME})
+"""Kinds of which there may be so many that a bundle keeps them many to a file."""
