@@ -238,7 +238,9 @@ def _entry(entry: Any, owner: str) -> str:
     file, size, digest = entry["file"], entry["bytes"], entry["sha256"]
     if not isinstance(file, str) or type(size) is not int or size < 0 or not isinstance(digest, str):
         raise ValueError("info.files has a malformed entry")
-    if entry.get("rows") is not None and not owner:
+    if entry.get("rows") is not None:
+        if owner:
+            raise ValueError("the rows of an object in a line are not in a file")
         expected = f"{layout.quoted(entry['rows'])}.jsonl"
     else:
         layout.check_artifact_path(entry["path"])
