@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,13 +19,18 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import AccessError, InterruptedJobError, MigrationError, StorageError
-from mlflow_migration.objects import KINDS, SHARDED
+from mlflow_migration.objects import KINDS, SHARDED, TOGETHER
 from mlflow_migration.places import Live, Selection, Sink, Source, Writing
 from mlflow_migration.records import Json, Record, Written
 from mlflow_migration.report import Report, Row
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
+
+Outcome = tuple[Record, Written | MigrationError]
+
+GROUP = 25
+"""Objects of a kind in TOGETHER that are written together."""
 
 NEEDS_ALL = (AccessError, StorageError)
 """Errors that concern the whole job: going on would only repeat them."""
@@ -89,6 +95,10 @@ class LiveSink:
     def put(self, record: Record) -> Written:
         return KINDS[record.kind].write(self.live, record, self._lineage, self._job)
 
+    def begin(self, records: list[Record]) -> list[Callable[[], Written]]:
+        """Write what several objects of a kind in TOGETHER share; for each the rest of its writing."""
+        return TOGETHER[records[0].kind](self.live, records, self._lineage, self._job)
+
     def link(self, kind: str, item: tuple[str, str, Json]) -> list[Row]:
         """The second pass for one object: what it refers to is there by now."""
         source_id, destination_id, todo = item
@@ -128,12 +138,20 @@ def transfer(source: Source, sink: Sink, selection: Selection, tools: Tools) -> 
     Raises AccessError and StorageError, which concern everything, and InterruptedJobError after Ctrl-C.
     """
     for kind in filter(selection.takes, KINDS):
-        records = source.records(kind, selection)
-        for record, outcome in parallel.each(records, partial(_put, sink), tools.workers, tools.stop):
+        for record, outcome in _moved(kind, source.records(kind, selection), sink, tools):
             _account(record, outcome, tools)
         _check_stop(tools)
     if isinstance(sink, LiveSink) and not tools.report.dry_run:
         _link(sink, tools)
+
+
+def _moved(kind: str, records: Iterator[Record], sink: Sink, tools: Tools) -> Iterator[Outcome]:
+    if isinstance(sink, LiveSink) and kind in TOGETHER:
+        groups = iter(lambda: list(islice(records, GROUP)), [])
+        for outcomes in parallel.each(groups, partial(_put_group, sink), tools.workers, tools.stop):
+            yield from outcomes
+    else:
+        yield from parallel.each(records, partial(_put, sink), tools.workers, tools.stop)
 
 
 def _guarded(work: Callable[[], Result], kind: str, id_: str) -> Result | MigrationError:
@@ -150,8 +168,17 @@ def _guarded(work: Callable[[], Result], kind: str, id_: str) -> Result | Migrat
         return MigrationError(f"{type(error).__name__}", str(error), "please report this with the log of -vv")
 
 
-def _put(sink: Sink, record: Record) -> tuple[Record, Written | MigrationError]:
+def _put(sink: Sink, record: Record) -> Outcome:
     return record, _guarded(lambda: sink.put(record), record.kind, record.id)
+
+
+def _put_group(sink: LiveSink, records: list[Record]) -> list[Outcome]:
+    """How each ended. Where their common part fails, one by one: what is wrong with one costs only that one."""
+    first = records[0]
+    begun = _guarded(lambda: sink.begin(records), first.kind, f"{first.id} and {len(records) - 1} more, together")
+    if isinstance(begun, MigrationError):
+        return [_put(sink, record) for record in records]
+    return [(record, _guarded(rest, record.kind, record.id)) for record, rest in zip(records, begun, strict=True)]
 
 
 def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:

@@ -20,7 +20,7 @@ from mlflow_migration.objects import (
     trace,
     webhook,
 )
-from mlflow_migration.objects.kind import Kind
+from mlflow_migration.objects.kind import Kind, WriteTogether
 
 _IN_ORDER: tuple[Kind, ...] = (
     experiment,
@@ -46,3 +46,6 @@ OF_EXPERIMENTS = tuple(kind.NAME for kind in _IN_ORDER if kind is experiment or 
 
 SHARDED = frozenset({trace.NAME})
 """Kinds of which there may be so many that a bundle keeps them many to a file."""
+
+TOGETHER: Mapping[str, WriteTogether] = {trace.NAME: trace.write_together}
+"""Kinds of which many are written with fewer requests than one by one."""
