@@ -74,16 +74,16 @@ class Traces:
 
     def get_many(self, trace_ids: Sequence[str]) -> Mapping[str, Json] | None:
         """The infos of those that are there, by id, in one request. None where the server can't give several at once:
-        it came with 3.15 or later."""
+        MLflow 3.17 can, 3.10 can't."""
         if not self._many:
             return None
         try:
             answer = self._rest.call("POST", V3_TRACES + "/batchGetInfos", {"trace_ids": list(trace_ids)})
         except ServerError as error:
-            if error.code in {NO_ROUTE, pages.GONE} or error.status == HTTPStatus.METHOD_NOT_ALLOWED:
-                self._many = False
-                return None
-            raise
+            if error.status not in pages.LACKING:
+                raise
+            self._many = False
+            return None
         return {info["trace_id"]: info for info in answer.get("trace_infos", [])}
 
     def of_runs(self, experiment_ids: Sequence[str], run_ids: Iterable[str]) -> Iterator[tuple[str, Json]]:
