@@ -89,7 +89,7 @@ class Traces:
     def of_runs(self, experiment_ids: Sequence[str], run_ids: Iterable[str]) -> Iterator[tuple[str, Json]]:
         """(run, info) of every trace that each run made or is linked to, several runs at a time.
 
-        Found on 3.17.2: of `run_id IN (…)` MLflow gives those that the runs made, and not those linked to them.
+        MLflow takes one run in a search: it refuses `run_id IN (…)` (3.17.2).
         """
 
         def search(run_id: str) -> list[tuple[str, Json]]:

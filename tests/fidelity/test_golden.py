@@ -11,8 +11,8 @@ from tests.genai import rows
 from tests.servers import Server
 
 FOLDERS = sorted(path.name for path in Path(golden.__file__).parent.glob("format-*"))
-ONE_EACH = ("run", "logged_model", "registered_model", "model_version", "prompt", "prompt_version", "issue")
-ONE_EACH += ("evaluation_dataset", "scorer", "label_schema", "review_queue", "webhook")
+ONE_EACH = ["run", "logged_model", "registered_model", "model_version", "prompt", "prompt_version", "issue"]
+ONE_EACH += ["evaluation_dataset", "scorer", "label_schema", "review_queue", "webhook"]
 OBJECTS = {"experiment": 2, "trace": 2, **dict.fromkeys(ONE_EACH, 1)}
 HELD: dict[str, list[tuple[object, ...]]] = {
     "SELECT name, lifecycle_stage FROM experiments ORDER BY 1": [("Default", "active"), ("golden", "active")],
