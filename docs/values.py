@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlflow_migration.bundle import layout, manifest, reader, writer
+from mlflow_migration.bundle import layout, manifest, shards, writer
 from mlflow_migration.cli import logs
 from mlflow_migration.compare import FIELDS, UNREAD, Comparison, Difference
 from mlflow_migration.engine.config import ROLES, Config, PlaceSettings, Settings
-from mlflow_migration.objects import KINDS
+from mlflow_migration.objects import KINDS, SHARDED
 from mlflow_migration.report import STATES, Report, Row
 
 VARIABLES = {
@@ -111,7 +111,10 @@ def role_variables() -> Iterator[tuple[str, str]]:
 
 def kinds() -> Iterator[tuple[str, str, str, str]]:
     for name, kind in KINDS.items():
-        yield name, f"`{name}.json`", ", ".join(f"`{row}.jsonl`" for row in kind.ROWS), ", ".join(kind.NEEDS)
+        file, rows = f"`{name}.json`", ", ".join(f"`{row}.jsonl`" for row in kind.ROWS)
+        if name in SHARDED:
+            file, rows = "a line of a shard", ", ".join(f"`rows.{row}`" for row in kind.ROWS)
+        yield name, file, rows, ", ".join(kind.NEEDS)
 
 
 def coverage() -> Iterator[tuple[str, str, str, str, str]]:
@@ -131,7 +134,10 @@ def bundle_constants() -> Iterator[tuple[str, str]]:
     yield "longest file name before it is shortened to a digest", f"{layout.LONGEST_NAME} bytes"
     yield "largest JSON file that is read", f"{manifest.LARGEST_JSON // 1024**2} MiB"
     yield "deepest JSON that is read", f"{manifest.DEEPEST_JSON} levels"
-    yield "longest line of a `.jsonl` file that is read", f"{reader.LONGEST_LINE // 1024**2} MiB"
+    yield "lines of a shard at most", f"{shards.MOST_LINES:,}"
+    yield "size of a shard at most", f"{shards.LARGEST_SHARD // 1024**2} MiB"
+    yield "largest object in a line; a larger one has a folder", f"{shards.LARGEST_LINE // 1024**2} MiB"
+    yield "longest line of a `.jsonl` file that is read", f"{shards.LONGEST_LINE // 1024**2} MiB"
 
 
 def quoted_names() -> Iterator[tuple[str, str]]:

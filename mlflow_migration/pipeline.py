@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
@@ -17,10 +18,15 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, experiment
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment
 from mlflow_migration.places import Live, Selection, Sink, Source, Writing
 from mlflow_migration.records import Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
+
+Outcome = tuple[Record, Written | MigrationError]
+
+GROUP = 25
+"""Objects of a kind in TOGETHER that are written together."""
 
 
 class LiveSource:
@@ -93,6 +99,10 @@ class LiveSink:
     def put(self, record: Record) -> Written:
         return KINDS[record.kind].write(self.live, record, self._lineage, self._job)
 
+    def begin(self, records: list[Record]) -> list[Callable[[], Written]]:
+        """Write what several objects of a kind in TOGETHER share; for each the rest of its writing."""
+        return TOGETHER[records[0].kind](self.live, records, self._lineage, self._job)
+
     def link(self, kind: str, item: tuple[str, str, Json]) -> list[Row]:
         """The second pass for one object: what it refers to is there by now."""
         source_id, destination_id, todo = item
@@ -112,7 +122,7 @@ class BundleSink:
         self._dry_run = dry_run
 
     def put(self, record: Record) -> Written:
-        return self.writer.put(record, self._dry_run)
+        return self.writer.put(record, self._dry_run, record.kind in SHARDED)
 
 
 @dataclass(frozen=True)
@@ -145,10 +155,19 @@ def transfer(source: Source, sink: Sink, selection: Selection, tools: Tools) -> 
 def _move(records: Iterator[Record], sink: Sink, kind: str, tools: Tools) -> MigrationError | None:
     """Move what is listed; the error at which the listing broke, if it did."""
     listing = Listing(records, kind)
-    for record, outcome in parallel.each(listing, partial(_put, sink), tools.workers, tools.stop):
+    for record, outcome in _moved(kind, listing, sink, tools):
         _account(record, outcome, tools)
     _check_stop(tools)
     return listing.error
+
+
+def _moved(kind: str, records: Iterator[Record], sink: Sink, tools: Tools) -> Iterator[Outcome]:
+    if isinstance(sink, LiveSink) and kind in TOGETHER:
+        groups = iter(lambda: list(islice(records, GROUP)), [])
+        for outcomes in parallel.each(groups, partial(_put_group, sink), tools.workers, tools.stop):
+            yield from outcomes
+    else:
+        yield from parallel.each(records, partial(_put, sink), tools.workers, tools.stop)
 
 
 def _move_rest(source: Source, sink: Sink, kind: str, broken: tuple[Selection, MigrationError], tools: Tools) -> None:
@@ -167,8 +186,21 @@ def _move_rest(source: Source, sink: Sink, kind: str, broken: tuple[Selection, M
             tools.report.add(Row(kind, "*", f"those of experiment {one.name!r}", "failed", str(error_here)))
 
 
-def _put(sink: Sink, record: Record) -> tuple[Record, Written | MigrationError]:
+def _put(sink: Sink, record: Record) -> Outcome:
     return record, guarded(lambda: sink.put(completed(record)), record.kind, record.id)
+
+
+def _put_group(sink: LiveSink, records: list[Record]) -> list[Outcome]:
+    """How each ended. Where their common part fails, one by one: what is wrong with one costs only that one."""
+    first = records[0]
+    begun = guarded(
+        lambda: sink.begin([completed(each) for each in records]),
+        first.kind,
+        f"{first.id} and {len(records) - 1} more, together",
+    )
+    if isinstance(begun, MigrationError):
+        return [_put(sink, record) for record in records]
+    return [(record, guarded(rest, record.kind, record.id)) for record, rest in zip(records, begun, strict=True)]
 
 
 def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:

@@ -20,7 +20,7 @@ from mlflow_migration.objects import (
     trace,
     webhook,
 )
-from mlflow_migration.objects.kind import Kind
+from mlflow_migration.objects.kind import Kind, WriteTogether
 
 _IN_ORDER: tuple[Kind, ...] = (
     experiment,
@@ -48,3 +48,9 @@ OF_PROMPTS = (prompt.NAME, prompt_version.NAME)
 
 BY_EXPERIMENT = (*(name for name in OF_EXPERIMENTS if name != experiment.NAME), evaluation_dataset.NAME)
 """What a server is asked for by experiments, and can be asked for by a single one."""
+
+SHARDED = frozenset({trace.NAME})
+"""Kinds of which there may be so many that a bundle keeps them many to a file."""
+
+TOGETHER: Mapping[str, WriteTogether] = {trace.NAME: trace.write_together}
+"""Kinds of which many are written with fewer requests than one by one."""

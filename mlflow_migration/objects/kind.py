@@ -5,7 +5,7 @@ A kind without rows, artifacts or ids of its own takes the answers for that from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,6 +85,17 @@ class Kind(Protocol):
 
     def differing_rows(self, left: Record, right: Record) -> Iterator[FieldDifference]:
         """The first differences between the rows of two objects."""
+
+
+class WriteTogether(Protocol):
+    """`write` of several objects of a kind: does what they share, and gives for each the rest that is to do.
+
+    Raises what `write` of any of them would; then nothing is lost, and they are written one by one.
+    """
+
+    def __call__(
+        self, sink: Live, records: Sequence[Record], ids: Ids, job: Writing
+    ) -> list[Callable[[], Written]]: ...
 
 
 def experiment_at(ids: Ids, record: Record) -> str:

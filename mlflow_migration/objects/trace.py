@@ -6,7 +6,7 @@ while spans that come after it would overwrite its times (found on 3.17.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,7 +16,7 @@ from mlflow_migration.objects import experiment, forms, kind, run, spans, trace_
 from mlflow_migration.objects.texts import name_swaps
 from mlflow_migration.objects.trace_head import RUNS, SOURCE_RUN, cut_values, experiment_of, ids_in, unsettable
 from mlflow_migration.objects.trace_ties import PromptTies
-from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer
+from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer, log_together
 from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import (
     File,
@@ -87,6 +87,8 @@ def _named(source: Live, selection: Selection, experiment_ids: list[str]) -> Ite
         if info is None or experiment_of(info) not in experiment_ids:
             raise NotFoundError(f"no such trace: {trace_id!r}", f"at {source.address}", "check the id and the server")
         yield info
+
+
 def _with_ties(source: Live, experiment_ids: list[str]) -> Iterator[Json]:
     """All infos, with their ties to prompts. Ties are found by the order of a listing, which is that of one search."""
     for begin in range(0, len(experiment_ids), AT_ONCE):
@@ -95,13 +97,12 @@ def _with_ties(source: Live, experiment_ids: list[str]) -> Iterator[Json]:
 
 
 def _links(source: Live, experiment_ids: list[str]) -> dict[str, list[str]]:
-    """The runs each trace is linked to. Only a search by run tells, so that it takes one request for each run."""
+    """The runs each trace is linked to. Only a search by one run tells, so that it takes a request for each run."""
     links: dict[str, list[str]] = {}
-    for head in source.search_runs(experiment_ids):
-        run_id = head["info"]["run_id"]
-        for info in source.traces.search(experiment_ids, f"attributes.run_id = '{run_id}'"):
-            if info.get("trace_metadata", {}).get(SOURCE_RUN) != run_id:
-                links.setdefault(info["trace_id"], []).append(run_id)
+    runs = (head["info"]["run_id"] for head in source.search_runs(experiment_ids))
+    for run_id, info in source.traces.of_runs(experiment_ids, runs):
+        if info.get("trace_metadata", {}).get(SOURCE_RUN) != run_id:
+            links.setdefault(info["trace_id"], []).append(run_id)
     return links
 
 
@@ -179,16 +180,59 @@ class _There:
     digest: str
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A trace that is to be made or brought up to date."""
+
+    writer: Writer
+    experiment_id: str
+    files: list[File]
+    digest: str
+    state: str
+    losses: tuple[Loss, ...]
+    update: bool
+
+    def write(self) -> Written:
+        size = self.writer.write(self.experiment_id, self.files, self.digest, self.update)
+        losses = (*self.losses, *self.writer.losses)
+        return Written(self.writer.record.id, self.state, self.digest, losses=losses, bytes=size)
+
+
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the trace whole at the destination; one that came from the same place is completed or brought up to date.
 
     A server holds each id once: raises ConflictError where another trace has it.
     """
+    (rest,) = write_together(sink, [record], ids, job)
+    return rest()
+
+
+def write_together(sink: Live, records: Sequence[Record], ids: Ids, job: Writing) -> list[Callable[[], Written]]:
+    """`write` of several traces: the spans of new ones have gone, many in a request; for each the rest that is to do.
+
+    Raises what `write` of any of them would, or when the request that they share is refused.
+    """
+    there = sink.traces.get_many([record.id for record in records]) if _any_there(sink, ids) else None
+    planned = [_planned(sink, record, ids, job, there) for record in records]
+    new = [each for each in planned if isinstance(each, _Planned) and not each.update]
+    for experiment_id in dict.fromkeys(each.experiment_id for each in new):
+        log_together(sink, experiment_id, [each.writer for each in new if each.experiment_id == experiment_id])
+    return [partial(_same, each) if isinstance(each, Written) else each.write for each in planned]
+
+
+def _same(written: Written) -> Written:
+    return written
+
+
+def _planned(
+    sink: Live, record: Record, ids: Ids, job: Writing, infos: Mapping[str, Json] | None
+) -> _Planned | Written:
+    """What is to be done, or what has become of it where nothing is."""
     experiment_id = kind.experiment_at(ids, record)
     if job.source != sink.address and job.source.partition("#")[0] == sink.address.partition("#")[0]:
         reason = "a server holds a trace's id once, and another workspace of this one has it"
         return Written(record.id, "skipped", reason=reason, losses=(Loss(NAME, record.id, reason),))
-    there = _there(sink, record, ids, experiment_id)
+    there = _there(sink, record, ids, experiment_id, infos)
     if there is not None and there.experiment_id != experiment_id:
         if job.source not in {there.source, sink.address}:
             raise ConflictError("another trace of this id is there", f"in experiment {there.experiment_id}", CHOICE)
@@ -199,33 +243,38 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         return Written(record.id, "skipped", reason="it is the source itself") if itself else _foreign(sink, record)
     files = list(record.files())
     ties = Ties(sink, record.head, ids, job)
-    losses = [*cut_values(record.head), *unsettable(record.head), *_lost_files(sink, files), *ties.losses]
+    losses = (*cut_values(record.head), *unsettable(record.head), *_lost_files(sink, files), *ties.losses)
     digest = digest_of([content_digest(record, files), ties.missing])
     if there is not None and there.digest == digest:
-        return Written(record.id, "same", digest, losses=tuple(losses))
+        return Written(record.id, "same", digest, losses=losses)
     if there is not None and there.source != job.source:
         raise ConflictError("another trace of this id is there already", f"it came from {there.source}", CHOICE)
     state = "updated" if there is not None and there.digest else "done"
     if job.dry_run:
         size = sum(file.size for file in files if not file.problem)
-        return Written(record.id, state, losses=tuple(losses), bytes=size)
+        return Written(record.id, state, losses=losses, bytes=size)
     if ids.is_deleted(experiment_id):
         ids.reopen(experiment_id, will_delete=True)
     writer = Writer(sink, job.source, record, ties)
-    size = writer.write(experiment_id, files, digest, there is not None)
-    return Written(record.id, state, digest, losses=(*losses, *writer.losses), bytes=size)
+    return _Planned(writer, experiment_id, files, digest, state, losses, there is not None)
 
 
-def _there(sink: Live, record: Record, ids: Ids, experiment_id: str) -> _There | None:
-    """The destination's trace of this id, in whatever experiment."""
+def _any_there(sink: Live, ids: Ids) -> bool:
+    """Whether the destination held any trace when this job began; if not, none is asked for."""
 
-    def any_at_all() -> bool:
+    def look() -> bool:
         experiments = [head["experiment_id"] for head in sink.search_experiments()]
         return next(sink.traces.search(experiments, limit=1), None) is not None
 
-    # A server that held no trace when this job began is not asked for each one.
-    if not experiment_id or not ids.once("trace: any", any_at_all):
+    return ids.once("trace: any", look)
+
+
+def _there(sink: Live, record: Record, ids: Ids, experiment_id: str, infos: Mapping[str, Json] | None) -> _There | None:
+    """The destination's trace of this id, in whatever experiment; `infos` are those of a group, where it gives them."""
+    if not experiment_id or not _any_there(sink, ids):
         return None
+    if infos is not None:
+        return _as_there(infos[record.id]) if record.id in infos else None
     listed = ids.once(f"traces of {experiment_id}", lambda: _listed(sink, experiment_id))
     if record.id in listed:
         return listed[record.id]

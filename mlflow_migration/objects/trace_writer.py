@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import model_links, registry, spans
@@ -34,6 +35,9 @@ SOURCE = ORIGIN + "source"
 COMPLETE = ORIGIN + "complete"
 WROTE = ORIGIN + "wrote"
 """The tags and assessments that came from the source: what else a trace has was added at the destination."""
+
+BATCH_BYTES = 4_000_000
+"""Spans of one request, as JSON; one trace may have more."""
 
 
 class Ties:
@@ -106,7 +110,8 @@ class Writer:
     def __init__(self, sink: Live, source: str, record: Record, ties: Ties) -> None:
         self.sink, self.record, self.ties = sink, record, ties
         self.losses: list[Loss] = []
-        self._marks = {SOURCE: source}
+        self.spans_gone = False
+        self.marks = {SOURCE: source}
 
     def write(self, experiment_id: str, files: list[File], digest: str, update: bool) -> int:
         """How many bytes of artifacts went. With `update` the trace is there already, whole or not."""
@@ -116,7 +121,8 @@ class Writer:
         # What overrides another one makes it invalid, which only a request of its own does.
         late = sorted((each for each in assessments if each.get("overrides")), key=created)
         wanted["assessments"] = [each for each in assessments if not each.get("overrides")]
-        self._log_spans(experiment_id)
+        if not self.spans_gone:
+            log_together(self.sink, experiment_id, [self])
         alone = not (late or files or self.record.head.get(RUNS) or self.ties.prompts)
         if alone:
             # Nothing is left to be done after this request, so that it may say that the trace is whole.
@@ -151,14 +157,13 @@ class Writer:
                 self.sink.traces.delete_assessment(self.record.id, each["assessment_id"])
         return changed
 
-    def _log_spans(self, experiment_id: str) -> None:
+    def spans(self) -> list[Json]:
+        """The spans; raises ConflictError where MLflow would put any of them into another trace."""
         rows = list(self.record.rows[spans.NAME]()) if spans.NAME in self.record.rows else []
-        if not rows:
-            return
-        hex_ids = {spans.trace_id_of(row) for row in rows}
-        if hex_ids != {self.record.id}:
-            raise ConflictError("its spans are of another trace", ", ".join(sorted(hex_ids - {self.record.id})))
-        self.sink.traces.log_spans(experiment_id, rows, self._marks)
+        others = {spans.trace_id_of(row) for row in rows} - {self.record.id}
+        if others:
+            raise ConflictError("its spans are of another trace", ", ".join(sorted(others)))
+        return rows
 
     def _info(self, experiment_id: str) -> Json:
         """The info as it is to stand at the destination."""
@@ -170,7 +175,7 @@ class Writer:
         wrote = [f"tag {key}" for key in tags]
         wrote += [f"assessment {each['assessment_id']}" for each in head.get("assessments", ())]
         text = json.dumps(wrote, separators=(",", ":"))
-        head["tags"] = {**tags, **self._marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
+        head["tags"] = {**tags, **self.marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
         head["trace_metadata"] = dict(head.get("trace_metadata", {}))
         for key in (SOURCE_RUN, MODEL):
             if key in head["trace_metadata"]:
@@ -223,6 +228,24 @@ class Writer:
                 if error.code != "ENDPOINT_NOT_FOUND":
                     raise
                 self.losses.append(Loss("link", PROMPTS, "this server can't tie traces to prompts: it is before 3.10"))
+
+
+def log_together(sink: Live, experiment_id: str, writers: Sequence[Writer]) -> None:
+    """Send the spans of several traces from one place to one experiment, as many in a request as fit."""
+    batch: list[Json] = []
+    size = 0
+    for writer in writers:
+        rows = writer.spans()
+        more = sum(len(json.dumps(row)) for row in rows)
+        if batch and size + more > BATCH_BYTES:
+            sink.traces.log_spans(experiment_id, batch, writer.marks)
+            batch, size = [], 0
+        batch += rows
+        size += more
+    if batch:
+        sink.traces.log_spans(experiment_id, batch, writers[0].marks)
+    for writer in writers:
+        writer.spans_gone = True
 
 
 def _wrote(there: Json) -> set[str] | None:
