@@ -12,6 +12,7 @@ RUNS = "linked_runs"
 """In a head, beside the info: the runs a trace was linked to besides the one that made it."""
 SOURCE_RUN = "mlflow.sourceRun"
 MODEL = "mlflow.modelId"
+ENDPOINT = "mlflow.gateway.endpointId"
 JUDGED_IN = "mlflow.assessment.sourceRunId"
 LOCATION = "mlflow.artifactLocation"
 SPANS_LOCATION = "mlflow.trace.spansLocation"
@@ -39,6 +40,9 @@ def portable(head: Json, swaps: dict[str, str] | None = None) -> Json:
     for key in (SOURCE_RUN, MODEL):
         if key in metadata:
             metadata[key] = swap(metadata[key], swaps)
+    if ENDPOINT in metadata:
+        # Endpoints are not always among what is compared, and their ids differ.
+        metadata[ENDPOINT] = "an endpoint of the gateway"
     found: Json = {key: head.get(key) for key in INFO}
     found |= {key: head.get(key, "") for key in TEXTS}
     found["metadata"] = metadata
