@@ -141,7 +141,7 @@ def _folder(output_dir: str) -> Path:
 def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
     """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
     experiments = [record.id for record in source.records("experiment", job.selection)]
-    for kind, count in others(live.rest, experiments, whole_server=not job.selection.experiments):
+    for kind, count in others(live.rest, experiments):
         report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
 
 

@@ -225,8 +225,8 @@ class GatewaySecret(BaseModel):
     """What is known of a secret of the gateway: never its value."""
 
     name: str = Field(min_length=1)
-    provider: str = ""
-    settings: dict[str, str] = {}
+    provider: str
+    settings: dict[str, str]
 
 
 class GatewayModelDefinition(BaseModel):
@@ -257,14 +257,14 @@ class _Fallback(BaseModel):
 class _BoundScorer(BaseModel):
     experiment_id: str
     name: str
-    created_by: str = ""
+    created_by: str
 
 
 class GatewayEndpoint(BaseModel):
     """The head as the REST API shows it, with its models' names and the scorers bound to it."""
 
     endpoint_id: str = Field(min_length=1)
-    name: str = Field(min_length=1)
+    name: str
     models: list[_EndpointModel]
     routing_strategy: str = ""
     fallback_config: _Fallback = _Fallback()
@@ -327,10 +327,10 @@ class _McpVersion(BaseModel):
     version: str = Field(pattern=MCP_VERSION, max_length=128)
     server_json: dict[str, object]
     status: Literal["draft", "active", "deprecated"]
-    source: str | None = None
-    tools: list[dict[str, object]] = []
-    connect_options: dict[str, dict[str, bool]] = {}
-    tags: dict[str, str] = {}
+    source: str | None
+    tools: list[dict[str, object]]
+    connect_options: dict[str, dict[str, bool]]
+    tags: dict[str, str]
 
 
 class _McpAlias(BaseModel):
@@ -347,15 +347,15 @@ class _McpEndpoint(BaseModel):
 
 
 class McpServer(BaseModel):
-    """An MCP server with its versions, in the order they were made; MLflow itself checks what stands in `server_json`."""
+    """An MCP server with its versions, in the order they were made; MLflow itself checks their `server_json`."""
 
     name: str = Field(pattern=MCP_NAME, max_length=256)
-    display_name: str | None = None
-    description: str | None = None
-    icons: list[dict[str, object]] | None = None
-    tags: dict[str, str] = {}
-    aliases: list[_McpAlias] = []
-    access_endpoints: list[_McpEndpoint] = []
+    display_name: str | None
+    description: str | None
+    icons: list[dict[str, object]] | None
+    tags: dict[str, str]
+    aliases: list[_McpAlias]
+    access_endpoints: list[_McpEndpoint]
     versions: list[_McpVersion]
 
 

@@ -54,16 +54,18 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     if kind.of_experiments(selection):
         return
     heads = list(source.gateway.list_budgets())
-    names = {each["endpoint_id"]: each["name"] for each in source.gateway.list_endpoints()} if heads else {}
+    names = _names(source) if heads else {}
     yield from (_record(head, names) for head in heads)
 
 
 def record(source: Live, budget_id: str, selection: Selection) -> Record | None:
     """One budget by id, or None."""
     head = source.gateway.get_budget(budget_id)
-    return (
-        _record(head, {each["endpoint_id"]: each["name"] for each in source.gateway.list_endpoints()}) if head else None
-    )
+    return _record(head, _names(source)) if head else None
+
+
+def _names(source: Live) -> dict[str, str]:
+    return {each["endpoint_id"]: each["name"] for each in source.gateway.list_endpoints()}
 
 
 def _record(shown: Json, endpoints: dict[str, str]) -> Record:

@@ -121,7 +121,7 @@ def origin(record: Record) -> str:
 
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
-    """Make the guardrail and put it before its endpoints. One whose scorer or action's endpoint isn't there is skipped."""
+    """Make the guardrail and put it before its endpoints. Without its scorer or action's endpoint it is skipped."""
     there = ids.once(NAME, lambda: Lookalikes(sink.gateway.list_guardrails(), ID))
     if there.is_known(record.id):
         return Written(record.id, "skipped", reason="it is the source itself")

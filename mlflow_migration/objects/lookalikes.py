@@ -9,7 +9,7 @@ from mlflow_migration.records import Json
 
 
 class Lookalikes:
-    """The destination's objects of one kind; each is taken by one of the source's only. Safe to share between threads."""
+    """The destination's objects of one kind; each is taken by one of the source's. Safe to share between threads."""
 
     def __init__(self, heads: Iterator[Json], id_key: str) -> None:
         self._key = id_key

@@ -1,4 +1,4 @@
-"""The AI gateway over REST (`/api/3.0/mlflow/gateway`): endpoints, models, guardrails, budgets; of secrets the names."""
+"""The AI gateway over REST (`/api/3.0/mlflow/gateway`): endpoints, models, guardrails, budgets; secrets by name."""
 
 from __future__ import annotations
 
