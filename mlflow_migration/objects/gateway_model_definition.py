@@ -95,7 +95,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     secret_name = record.head.get("secret_name", "")
     secret = gateway_secret.at(sink, ids).get(secret_name)
     if secret is None and (found is None or secret_name):
-        loss = Loss("secret", secret_name, _why(secret_name, sink))
+        loss = Loss("secret", secret_name or record.name, _why(secret_name, sink))
         return Written("", "skipped", reason="its secret is not at the destination", losses=(loss,))
     if job.dry_run:
         # What needs it in this rehearsal finds it.
