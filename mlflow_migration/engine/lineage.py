@@ -21,6 +21,8 @@ MODEL_ID = ORIGIN + "model_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
 MODEL_NAME = ORIGIN + "model_name"
+ENDPOINT_ID = ORIGIN + "endpoint_id"
+MCP_SERVER = ORIGIN + "mcp_server"
 
 T = TypeVar("T")
 
@@ -203,6 +205,13 @@ def id_map(live: Live, visit: Callable[[Json], None]) -> None:
             tags = tags_of(head.get("tags"))
             if MODEL_NAME in tags:
                 visit(_row(kind, tags, MODEL_NAME, (head["name"], head["name"])))
+    for head in live.gateway.list_endpoints():
+        tags = tags_of(head.get("tags"))
+        if ENDPOINT_ID in tags:
+            visit(_row("gateway_endpoint", tags, ENDPOINT_ID, (head["endpoint_id"], head["name"])))
+    for head in live.mcp.list_servers():
+        if MCP_SERVER in head["tags"]:
+            visit(_row("mcp_server", head["tags"], MCP_SERVER, (head["name"], head["name"])))
 
 
 def _row(kind: str, tags: dict[str, str], key: str, here: tuple[str, str]) -> Json:

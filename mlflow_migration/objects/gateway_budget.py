@@ -19,7 +19,7 @@ NEEDS: tuple[str, ...] = ("gateway_endpoint",)
 PARENTS: tuple[str, ...] = ()
 ROWS: tuple[str, ...] = ()
 COVERAGE = kind.Coverage(
-    since="3.10",
+    since="3.11",
     carried="amount, unit, duration, scope, endpoint or user, action, who made and last changed it",
     kept_beside="nothing: MLflow gives budgets no tags",
     lost="id, times, what has been spent; one for a user where the destination has no users",
@@ -32,6 +32,7 @@ comparable = kind.same_file
 rows_summary = kind.no_rows_summary
 differing_rows = kind.no_differing_rows
 choose = kind.choose_unless_of_experiments
+MADE = f"{NAME} made by this job"
 ID = "budget_policy_id"
 FIELDS = ("budget_unit", "budget_amount", "duration", "target_scope", "target_value", "budget_action")
 PEOPLE = ("created_by", "last_updated_by")
@@ -109,9 +110,8 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         return all(head.get(key) == value for key, value in wanted.items())
 
     author, changer = (record.head.get(key, "") for key in PEOPLE)
-    found = there.take(ids.earlier(NAME, record.id), fits)
+    found = there.take(ids.earlier(MADE, record.id), fits)
     if found is not None:
-        ids.put(NAME, record.id, found[ID])
         if fits(found):
             return Written(found[ID], "same")
         if not job.dry_run:
@@ -122,7 +122,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     body = {**wanted, "created_by": author}
     made = sink.gateway.create_budget(body, lambda: there.new(sink.gateway.list_budgets(), fits))[ID]
     there.made(made)
-    ids.put(NAME, record.id, made)
+    ids.put(MADE, record.id, made)
     if changer not in {"", author}:
         sink.gateway.update_budget(made, {"updated_by": changer})
     return Written(made, "done")

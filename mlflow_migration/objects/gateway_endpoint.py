@@ -244,18 +244,19 @@ def _update(sink: Live, record: Record, ids: Ids, wanted: _Wanted, how: tuple[Wr
     job, losses, found = how
     id_, here = found["endpoint_id"], tags_of(found.get("tags"))
     marks = {key: wanted.tags[key] for key in (SOURCE, SOURCE_ID)}
-    # One that a killed job made may have no marks yet.
-    ours = _marks(sink, found) == marks or ids.earlier(NAME, record.id) == id_
+    ours = _marks(sink, found) == marks
     changed = wanted.differs(found)
     tags = {key: value for key, value in wanted.tags.items() if here.get(key) != value}
-    if not ours and (changed or any(key in here for key in tags) or SOURCE in here):
+    # One that a killed job made may have no tags yet.
+    begun = not here and ids.earlier(NAME, record.id) == id_
+    if not ours and (changed or not (tags == marks or begun)):
         raise ConflictError(
             f"the gateway's endpoint {record.name!r} is another one at the destination",
             f"{id_} at {sink.address}",
             "rename or delete that one, then type the command again",
         )
     if not ours and tags == marks:
-        # Somebody else's that is equal is left as it is.
+        # Somebody else's that is equal stays as it is.
         tags = {}
     ids.put(NAME, record.id, id_)
     if not job.dry_run:

@@ -32,6 +32,7 @@ comparable = kind.same_file
 rows_summary = kind.no_rows_summary
 differing_rows = kind.no_differing_rows
 choose = kind.choose_unless_of_experiments
+MADE = f"{NAME} made by this job"
 ID = "guardrail_id"
 ORDER = "execution_order"
 
@@ -145,9 +146,8 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         same_scorer = found.head["scorer"] == {**scorer, "experiment_id": experiment_id}
         return same_scorer and _content(found.head) == _content(head)
 
-    found = there.take(ids.earlier(NAME, record.id), fits)
+    found = there.take(ids.earlier(MADE, record.id), fits)
     if found is not None:
-        ids.put(NAME, record.id, found[ID])
         changed, lost = _stand(sink, record, ids, found[ID], job)
         return Written(found[ID], "updated" if changed else "same", losses=tuple(lost))
     if job.dry_run:
@@ -157,7 +157,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     body |= {"action_endpoint_id": target} if target else {}
     made = sink.gateway.create_guardrail(body, lambda: there.new(sink.gateway.list_guardrails(), fits))[ID]
     there.made(made)
-    ids.put(NAME, record.id, made)
+    ids.put(MADE, record.id, made)
     _, lost = _stand(sink, record, ids, made, job)
     return Written(made, "done", losses=tuple(lost))
 
@@ -174,6 +174,9 @@ def _stand(sink: Live, record: Record, ids: Ids, guardrail_id: str, job: Writing
         body = {"endpoint_id": endpoint_id, ID: guardrail_id}
         body |= {} if each[ORDER] is None else {ORDER: each[ORDER]}
         lacking, misplaced = guardrail_id not in here, here.get(guardrail_id, {}).get(ORDER) != each[ORDER]
+        if not lacking and misplaced and ids.earlier(MADE, record.id) != guardrail_id:
+            losses.append(Loss("link", each["name"], "the destination has it there in another order, which is kept"))
+            continue
         changed |= lacking or misplaced
         if lacking and not job.dry_run:
             sink.gateway.add_guardrail(body)

@@ -31,6 +31,7 @@ comparable = kind.same_file
 rows_summary = kind.no_rows_summary
 differing_rows = kind.no_differing_rows
 choose = kind.choose_unless_of_experiments
+MADE = f"{NAME} made by this job"
 CHANGING = ("name", "provider", "model_name", "secret_name")
 PEOPLE = ("created_by", "last_updated_by")
 
@@ -77,7 +78,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     One that waits for its secret is skipped, with a loss that tells which.
     """
     there = ids.once(NAME, lambda: {head["name"]: head for head in sink.gateway.list_model_definitions()})
-    known = ids.earlier(NAME, record.id)
+    known = ids.earlier(MADE, record.id)
     found = next((head for head in there.values() if head["model_definition_id"] == known), there.get(record.name))
     if found is not None and found["model_definition_id"] == record.id:
         ids.put(NAME, record.id, record.id)
@@ -105,7 +106,8 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if secret is not None:
         body["secret_id"] = secret["secret_id"]
     made = _put(sink, record, found, body)
-    ids.put(NAME, record.id, made)
+    for noted in (MADE, NAME):
+        ids.put(noted, record.id, made)
     return Written(made, "done" if found is None else "updated")
 
 
