@@ -205,6 +205,10 @@ def id_map(live: Live, visit: Callable[[Json], None]) -> None:
             tags = tags_of(head.get("tags"))
             if MODEL_NAME in tags:
                 visit(_row(kind, tags, MODEL_NAME, (head["name"], head["name"])))
+    _of_the_server(live, visit)
+
+
+def _of_the_server(live: Live, visit: Callable[[Json], None]) -> None:
     for head in live.gateway.list_endpoints():
         tags = tags_of(head.get("tags"))
         if ENDPOINT_ID in tags:
