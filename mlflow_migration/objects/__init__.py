@@ -44,10 +44,10 @@ _IN_ORDER: tuple[Kind, ...] = (
     trace,
     evaluation_dataset,
     scorer,
-    gateway_guardrail,
     label_schema,
     review_queue,
     mcp_server,
+    gateway_guardrail,
     webhook,
 )
 KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}

@@ -32,6 +32,7 @@ comparable = kind.same_file
 rows_summary = kind.no_rows_summary
 differing_rows = kind.no_differing_rows
 choose = kind.choose_unless_of_experiments
+MADE = f"{NAME} made by this job"
 SOURCE = ORIGIN + "source"
 SOURCE_ID = ORIGIN + "endpoint_id"
 KEPT = ("endpoint_id", "name", "routing_strategy", "fallback_config", "usage_tracking", "experiment_id", "tags")
@@ -54,14 +55,14 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     if kind.of_experiments(selection):
         return
     heads = list(source.gateway.list_endpoints())
-    bound = _bound(source) if heads else {}
-    yield from (_record(head, bound.get(head["endpoint_id"], [])) for head in heads)
+    bound = _bound(source, heads)
+    yield from (_record(head, bound[head["endpoint_id"]]) for head in heads)
 
 
 def record(source: Live, endpoint_id: str, selection: Selection) -> Record | None:
     """One endpoint by id, or None."""
     head = source.gateway.get_endpoint(endpoint_id)
-    return _record(head, _bound(source).get(endpoint_id, [])) if head else None
+    return _record(head, _bound(source, [head])[endpoint_id]) if head else None
 
 
 def _record(shown: Json, scorers: list[Json]) -> Record:
@@ -78,18 +79,18 @@ def _record(shown: Json, scorers: list[Json]) -> Record:
     return Record(NAME, head["endpoint_id"], head["name"], home(head["endpoint_id"]), head)
 
 
-def _bound(place: Live) -> dict[str, list[Json]]:
+def _bound(place: Live, endpoints: list[Json]) -> dict[str, list[Json]]:
     """The scorers bound to each endpoint: their experiment, "" where they can't be seen, and name."""
-    bindings = list(place.gateway.list_bindings())
-    scorers = scorer_ids(place) if bindings else {}
+    bindings = {head["endpoint_id"]: list(place.gateway.list_bindings(head["endpoint_id"])) for head in endpoints}
+    scorers = scorer_ids(place) if any(bindings.values()) else {}
     names = {id_: where for where, id_ in scorers.items()}
-    found: dict[str, list[Json]] = {}
-    for each in bindings:
-        id_ = each["resource_id"]
-        experiment_id, name = names.get(id_, ("", each.get("display_name") or id_))
-        bound = {"experiment_id": experiment_id, "name": name, "created_by": each.get("created_by", "")}
-        found.setdefault(each["endpoint_id"], []).append(bound)
-    return found
+
+    def scorer(binding: Json) -> Json:
+        id_ = binding["resource_id"]
+        experiment_id, name = names.get(id_, ("", binding.get("display_name") or id_))
+        return {"experiment_id": experiment_id, "name": name, "created_by": binding.get("created_by", "")}
+
+    return {endpoint_id: [scorer(each) for each in found] for endpoint_id, found in bindings.items()}
 
 
 def scorer_ids(place: Live) -> dict[tuple[str, str], str]:
@@ -231,7 +232,8 @@ def _make(sink: Live, record: Record, ids: Ids, wanted: _Wanted, how: tuple[Writ
         return Written("", "done", losses=tuple(losses))
     author, changer = (record.head.get(key, "") for key in PEOPLE)
     made = str(sink.gateway.create_endpoint({**wanted.body(), "created_by": author})["endpoint_id"])
-    ids.put(NAME, record.id, made)
+    for noted in (MADE, NAME):
+        ids.put(noted, record.id, made)
     if changer not in {"", author}:
         sink.gateway.update_endpoint(made, {"updated_by": changer})
     for key, value in wanted.tags.items():
@@ -248,7 +250,7 @@ def _update(sink: Live, record: Record, ids: Ids, wanted: _Wanted, how: tuple[Wr
     changed = wanted.differs(found)
     tags = {key: value for key, value in wanted.tags.items() if here.get(key) != value}
     # One that a killed job made may have no tags yet.
-    begun = not here and ids.earlier(NAME, record.id) == id_
+    begun = not here and ids.earlier(MADE, record.id) == id_
     if not ours and (changed or not (tags == marks or begun)):
         raise ConflictError(
             f"the gateway's endpoint {record.name!r} is another one at the destination",
@@ -288,7 +290,7 @@ def _todo(record: Record) -> Json | None:
 def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
     """Bind the scorers, which arrived after the endpoint; MLflow has bound those whose model it is."""
     scorers: dict[tuple[str, str], str] = ids.once("scorers to bind", lambda: scorer_ids(sink))
-    here = {each["resource_id"] for each in sink.gateway.list_bindings() if each["endpoint_id"] == written_id}
+    here = {each["resource_id"] for each in sink.gateway.list_bindings(written_id)}
     losses = []
     for scorer in todo["scorers"]:
         there = scorers.get((ids.get(experiment.NAME, scorer["experiment_id"]) or "", scorer["name"]))
@@ -302,7 +304,5 @@ def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
 
 
 def _bound_at(sink: Live, endpoint_id: str, scorer_id: str) -> Json | None:
-    bindings = sink.gateway.list_bindings()
-    return next(
-        (each for each in bindings if (each["endpoint_id"], each["resource_id"]) == (endpoint_id, scorer_id)), None
-    )
+    bindings = sink.gateway.list_bindings(endpoint_id)
+    return next((each for each in bindings if each["resource_id"] == scorer_id), None)
