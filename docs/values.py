@@ -42,8 +42,9 @@ STATE = {
     "same": "It was there already. Nothing was written.",
     "failed": "It could not go. The reason says why. Exit code 1.",
     "skipped": (
-        "It was left out because you asked so (`--max-artifact-size`), or because it is the source itself; or "
-        "it is not known whether there is more, since the server hides what these credentials may not read."
+        "It was left out because you asked so (`--max-artifact-size`), or because it is the source itself; because it "
+        "waits for something that the destination lacks: a row `secret` or `link` beside it tells for what; or it is "
+        "not known whether there is more, since the server hides what these credentials may not read."
     ),
     "unsupported": "It can't go to this destination, or not with this version. Exit code 1 unless `--allow-loss` names "
     "its kind.",
@@ -60,9 +61,11 @@ LOSS = {
     "metadata": "A trace's metadata of which the source shows 250 characters at most, or that the destination adds.",
     "input": "A run's dataset input, where runs of others in the same experiment have another dataset of its name and "
     "digest: MLflow keeps the first.",
-    "link": "A run, logged model, experiment, label schema, issue or trace that something refers to and that is not at "
-    "the destination; a deletion that would hit foreign runs; what a destination refuses to tie.",
-    "secret": "The secret of a new webhook, which MLflow never gives: set it there.",
+    "link": "A run, logged model, experiment, label schema, issue, trace, scorer or gateway endpoint that something "
+    "refers to and that is not at the destination; a deletion that would hit foreign runs; what a destination refuses "
+    "to tie.",
+    "secret": "The secret of a new webhook, or one of the gateway, which MLflow never gives: make it there, under the "
+    "same name.",
     "name": "The missing name of a nameless run: MLflow gives every run one.",
 }
 

@@ -189,7 +189,7 @@ def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> 
     if not job.selection.takes("trace"):
         return
     experiments = [record.id for record in source.records("experiment", job.selection) if record.whole is None]
-    for kind, count in others(live.rest, experiments, whole_server=not job.selection.kinds):
+    for kind, count in others(live.rest, experiments):
         report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
     if not job.selection.experiments and live.rights.are_limited():
         reason = "the server lists only what these credentials may read: an administrator's show whether there is more"

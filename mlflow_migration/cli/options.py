@@ -14,7 +14,6 @@ from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.objects import KINDS, OF_EXPERIMENTS
 from mlflow_migration.places import POLICIES, Names, Selection
-from mlflow_migration.server.others import SERVER_KINDS
 
 LEGACY = {
     "use-threads": "Accepted for old commands: runs always go in parallel.",
@@ -22,7 +21,7 @@ LEGACY = {
     "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
 }
 PARTS = ("artifact", "assessment", "input", "link", "metadata", "metric", "name", "param", "secret", "tag")
-LOSSES = ("all", *PARTS, *sorted({*KINDS, *SERVER_KINDS} - {"experiment", "run"}))
+LOSSES = ("all", *PARTS, *sorted(set(KINDS) - {"experiment", "run"}))
 """What may be waived: parts of objects, and whole kinds."""
 
 F = TypeVar("F", bound=Callable[..., Any])

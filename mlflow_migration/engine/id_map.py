@@ -24,6 +24,13 @@ def id_map(live: Live, noted: Iterable[Noted], visit: Visit) -> None:
         _registry(live, prompts, visit)
     for head in live.evaluation.search_datasets():
         _visit_tagged(visit, "evaluation_dataset", json.loads(head.get("tags") or "{}"), "dataset_id", head)
+    for head in live.gateway.list_endpoints():
+        _visit_tagged(visit, "gateway_endpoint", tags_of(head.get("tags")), "endpoint_id", head)
+    for head in live.mcp.list_servers():
+        tags = head["tags"]
+        if ORIGIN + "mcp_server" in tags:
+            came_from = (tags.get(SOURCE, ""), tags[ORIGIN + "mcp_server"])
+            _visit(visit, "mcp_server", came_from, (head["name"], head["name"]))
     seen: set[tuple[str, str, str]] = set()
     for each in noted:
         row = (each.kind, each.source_id, each.destination_id)
@@ -41,7 +48,7 @@ def _experiments_and_what_is_in_them(live: Live, visit: Visit) -> None:
         _visit_tagged(visit, "experiment", tags, "experiment_id", head)
         for key, value in tags.items():
             if key.startswith(HOLDS):
-                came_from = (value, key.removeprefix(HOLDS))
+                came_from = (value, key.removeprefix(HOLDS).partition(".")[0])
                 _visit(visit, "experiment", came_from, (head["experiment_id"], head["name"]))
     for head in live.search_runs(ids):
         info = {**head["info"], "name": head["info"].get("run_name", "")}
@@ -87,6 +94,9 @@ def _name_there(live: Live, noted: Noted) -> str | None:
         "label_schema": live.reviews.get_label_schema,
         "review_queue": live.reviews.get_review_queue,
         "webhook": live.webhooks.get_webhook,
+        "gateway_model_definition": live.gateway.get_model_definition,
+        "gateway_guardrail": live.gateway.get_guardrail,
+        "gateway_budget": live.gateway.get_budget,
     }
     head = getters[noted.kind](id_)
     return None if head is None else str(head.get("name", ""))

@@ -52,6 +52,10 @@ HOLDS = ORIGIN + "holds."
 experiment. Ids alone are the same at many places."""
 OF_EACH_SERVER = "0"
 """The id of the experiment `Default`, which every server has: it is nobody's, and always added to."""
+MADE_FOR = "mlflow.experiment.sourceId"
+MADE_BY = "mlflow.experiment.sourceType"
+GATEWAY = "GATEWAY"
+"""An experiment that MLflow made for an endpoint of the gateway names that by its id: the endpoint's writer sets it."""
 KEPT = ("creation_time", "last_update_time", "artifact_location")
 """What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
 
@@ -170,11 +174,14 @@ def is_glob(pattern: str) -> bool:
 
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends."""
-    return {
-        "name": record.name,
-        "lifecycle_stage": record.head.get("lifecycle_stage", "active"),
-        "tags": without_origin(tags_of(record.head.get("tags"))),
-    }
+    tags = without_origin(tags_of(record.head.get("tags")))
+    if _names_endpoint(tags):
+        tags[MADE_FOR] = "its endpoint"
+    return {"name": record.name, "lifecycle_stage": record.head.get("lifecycle_stage", "active"), "tags": tags}
+
+
+def _names_endpoint(tags: dict[str, str]) -> bool:
+    return tags.get(MADE_BY) == GATEWAY and MADE_FOR in tags
 
 
 def origins(record: Record) -> list[tuple[str, str]]:
@@ -278,6 +285,8 @@ class _Change:
         self.ours = here.get(SOURCE_ID) == marks[SOURCE_ID] and here.get(SOURCE) == marks[SOURCE]
         self.delete = delete and self.ours
         differing = {key: value for key, value in tags.items() if here.get(key) != value}
+        if _names_endpoint(tags) and _names_endpoint(here):
+            differing.pop(MADE_FOR, None)
         # In an experiment that came from elsewhere, or was made here, what is missing is added and nothing overwritten.
         self.kept = [] if self.ours else [key for key in differing if key in here]
         self.tags = {key: value for key, value in differing.items() if key not in self.kept}

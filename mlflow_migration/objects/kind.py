@@ -136,6 +136,16 @@ def choose_unless_by_run(records: Iterator[Record], selection: Selection, where:
     return (record for record in records if not selection.run_ids)
 
 
+def of_experiments(selection: Selection) -> bool:
+    """Whether only some experiments or runs are asked for: then what belongs to the whole server isn't."""
+    return bool(selection.experiments or selection.run_ids)
+
+
+def choose_unless_of_experiments(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+    """`choose` of a kind that belongs to the whole server."""
+    return iter(()) if of_experiments(selection) else records
+
+
 def no_row(name: str, row: Json) -> None:
     """`validate_row` of a kind without rows."""
     raise ValueError("this kind has no rows")

@@ -18,7 +18,7 @@ from mlflow_migration.places import Ids, Live, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
 
 NAME = "scorer"
-NEEDS: tuple[str, ...] = ("experiment",)
+NEEDS: tuple[str, ...] = ("experiment", "gateway_endpoint")
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ()
 COVERAGE = kind.Coverage(

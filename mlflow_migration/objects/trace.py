@@ -31,7 +31,7 @@ from mlflow_migration.records import (
 )
 
 NAME = "trace"
-NEEDS: tuple[str, ...] = ("experiment", "run")
+NEEDS: tuple[str, ...] = ("experiment", "run", "gateway_endpoint")
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = (spans.NAME,)
 COVERAGE = kind.Coverage(

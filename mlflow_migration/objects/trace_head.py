@@ -14,6 +14,7 @@ TIES = "tied_prompts"
 """In a head, beside the info: the prompt versions a trace is tied to, where its tag tells others."""
 SOURCE_RUN = "mlflow.sourceRun"
 MODEL = "mlflow.modelId"
+ENDPOINT = "mlflow.gateway.endpointId"
 JUDGED_IN = "mlflow.assessment.sourceRunId"
 LOCATION = "mlflow.artifactLocation"
 SPANS_LOCATION = "mlflow.trace.spansLocation"
@@ -41,6 +42,9 @@ def portable(head: Json, swaps: dict[str, str] | None = None) -> Json:
     for key in (SOURCE_RUN, MODEL):
         if key in metadata:
             metadata[key] = swap(metadata[key], swaps)
+    if ENDPOINT in metadata:
+        # Endpoints are not always among what is compared, and their ids differ.
+        metadata[ENDPOINT] = "an endpoint of the gateway"
     found: Json = {key: head.get(key) for key in INFO}
     found |= {key: head.get(key, "") for key in TEXTS}
     found["metadata"] = metadata

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 
 from mlflow_migration.errors import ConflictError, ServerError
-from mlflow_migration.objects import model_links, registry, spans
+from mlflow_migration.objects import gateway_endpoint, model_links, registry, spans
 from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.registry import PROMPTS as PROMPTS_OF
 from mlflow_migration.objects.trace_head import (
+    ENDPOINT,
     FINALIZED,
     JUDGED_IN,
     LOCATION,
@@ -55,6 +56,7 @@ class Ties:
         metadata = head.get("trace_metadata", {})
         self._look(ids, "run", metadata.get(SOURCE_RUN), SOURCE_RUN)
         self._look(ids, "logged_model", metadata.get(MODEL), MODEL)
+        self._look(ids, gateway_endpoint.NAME, metadata.get(ENDPOINT), ENDPOINT)
         for run_id in head.get(RUNS, ()):
             self._look(ids, "run", run_id, "run")
         for each in head.get("assessments", ()):
@@ -93,6 +95,8 @@ class Ties:
             found = run_at(ids, source_id)
         elif kind_name == model_links.MODEL:
             found = model_links.locate(self._sink, source_id, ids)
+        elif kind_name == gateway_endpoint.NAME:
+            found = gateway_endpoint.located(self._sink, source_id, ids)
         else:
             found = ids.get(kind_name, source_id)
         if found:
@@ -177,7 +181,7 @@ class Writer:
         text = json.dumps(wrote, separators=(",", ":"))
         head["tags"] = {**tags, **self.marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
         head["trace_metadata"] = dict(head.get("trace_metadata", {}))
-        for key in (SOURCE_RUN, MODEL):
+        for key in (SOURCE_RUN, MODEL, ENDPOINT):
             if key in head["trace_metadata"]:
                 head["trace_metadata"][key] = self.ties.there(head["trace_metadata"][key])
         head["assessments"] = [self._localized(each) for each in head.get("assessments", ())]

@@ -14,8 +14,10 @@ from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
+from mlflow_migration.server.gateway import Gateway
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.logged_models import LoggedModels
+from mlflow_migration.server.mcp_servers import McpServers
 from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Look, Rest
 from mlflow_migration.server.reviews import Reviews
@@ -49,6 +51,8 @@ class Server:
         self.evaluation = Evaluation(rest, features)
         self.reviews = Reviews(rest, features)
         self.webhooks = Webhooks(rest, features)
+        self.gateway = Gateway(rest, features)
+        self.mcp = McpServers(rest, features)
         self.abilities = Abilities()
         self.registry = Registry(rest)
         self.rights = Rights(rest)

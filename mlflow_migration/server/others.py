@@ -12,21 +12,14 @@ from mlflow_migration.server.traces import NO_ROUTE, V3_TRACES, location
 
 log = logging.getLogger(__name__)
 
-SERVER_KINDS = {
-    "gateway_endpoint": "/api/3.0/mlflow/gateway/endpoints/list",
-    "gateway_model_definition": "/api/3.0/mlflow/gateway/model-definitions/list",
-    "gateway_secret": "/api/3.0/mlflow/gateway/secrets/list",
-    "mcp_server": "/api/3.0/mlflow/mcp-servers",
-}
-"""Kinds of a whole server that aren't carried yet, by the routes that list them."""
 MOST = 100
 EXPERIMENTS = 100
 LACKING = frozenset({400, 404, 405, 501, 503})
 """What servers without a kind, or with it switched off, answer to its listing."""
 
 
-def others(rest: Rest, experiment_ids: Sequence[str], whole_server: bool) -> list[tuple[str, str]]:
-    """(kind, how many) for each further kind found: of these experiments, or of the whole server too.
+def others(rest: Rest, experiment_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """(kind, how many) for each further kind found of these experiments.
 
     One request per kind and hundred experiments; from MOST on, a count is "at least". A server that lacks a route has
     nothing of that kind; one that refuses to list it is said to.
@@ -37,8 +30,6 @@ def others(rest: Rest, experiment_ids: Sequence[str], whole_server: bool) -> lis
         _of_experiments(rest, list(experiment_ids[begin : begin + EXPERIMENTS]))
         for begin in range(0, len(experiment_ids), EXPERIMENTS)
     ]
-    if whole_server:
-        parts.append(_of_server(rest))
     for part in parts:
         for kind, count in part.items():
             if count is None:
@@ -66,10 +57,6 @@ def _old_traces(rest: Rest, ids: list[str]) -> int | None:
         # Traces of later servers are listed in their turn, which tells what is refused.
         log.info("%s", error)
     return 0
-
-
-def _of_server(rest: Rest) -> dict[str, int | None]:
-    return {kind: _count(rest, route) for kind, route in SERVER_KINDS.items()}
 
 
 def _count(rest: Rest, path: str, body: Json | None = None, query: object = None) -> int | None:
