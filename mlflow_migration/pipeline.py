@@ -97,7 +97,10 @@ class LiveSink:
         naming.check(self._job.names, source.records, selection)
 
     def put(self, record: Record) -> Written:
-        return KINDS[record.kind].write(self.live, record, self._lineage, self._job)
+        kind = KINDS[record.kind]
+        if reason := kind.COVERAGE.refusal(self.live.abilities):
+            return Written("", "unsupported", reason=reason)
+        return kind.write(self.live, record, self._lineage, self._job)
 
     def begin(self, records: list[Record]) -> list[Callable[[], Written]]:
         """Write what several objects of a kind in TOGETHER share; for each the rest of its writing."""

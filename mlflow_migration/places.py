@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -20,6 +21,15 @@ class Abilities:
     keeps_ids: bool = False
     keeps_times: bool = False
     proxied_artifacts: bool = True
+
+    def before(self, version: str) -> bool:
+        """Whether it is known to be an older MLflow than `version`, given as "3.4"."""
+        return bool(self.version) and _numbers(self.version) < _numbers(version)
+
+
+def _numbers(version: str) -> list[int]:
+    """The first two numbers of a version."""
+    return [int(part) for part in re.findall(r"\d+", version)[:2]]
 
 
 @dataclass(frozen=True)

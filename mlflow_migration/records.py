@@ -102,7 +102,8 @@ class Loss:
 class Written:
     """What became of a record at a destination.
 
-    `state` is "done" (new), "updated", "same" or "skipped"; `link` is what remains for the second pass, if anything.
+    `state` is "done" (new), "updated", "same", "skipped" or "unsupported"; `link` is what remains for the second pass,
+    if anything.
     """
 
     id: str

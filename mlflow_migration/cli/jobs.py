@@ -42,7 +42,6 @@ from mlflow_migration.pipeline import (
 from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
-from mlflow_migration.server.others import others
 
 FIRST_LINES = 5
 LONGEST_OPTIONS = 20
@@ -84,7 +83,7 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
 
     def work(tools: Tools) -> None:
         try:
-            _list_others(live, source, job, report)
+            _tell_hidden(live, job, report)
             transfer(source, BundleSink(writer, common.dry_run), selection, tools)
         except MigrationError:
             writer.discard_empty()
@@ -126,7 +125,7 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
-        _list_others(source, reading, job, report)
+        _tell_hidden(source, job, report)
         selection = with_needed(source, job.selection)
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), selection, tools)
 
@@ -184,14 +183,9 @@ def _folder(output_dir: str) -> Path:
     return Path(output_dir)
 
 
-def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
-    """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
-    if not job.selection.takes("trace"):
-        return
-    experiments = [record.id for record in source.records("experiment", job.selection) if record.whole is None]
-    for kind, count in others(live.rest, experiments):
-        report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
-    if not job.selection.experiments and live.rights.are_limited():
+def _tell_hidden(live: Server, job: Job, report: Report) -> None:
+    """A row where the server lists only what these credentials may read: what stays behind is said, not hidden."""
+    if job.selection.takes("experiment") and not job.selection.experiments and live.rights.are_limited():
         reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
         report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
 

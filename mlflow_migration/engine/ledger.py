@@ -158,7 +158,16 @@ class Ledger:
             raise StorageError("can't write the job's ledger", f"{self.path}: {error}", "free some space") from error
 
 
-UNTAGGED = ("issue", "scorer", "label_schema", "review_queue", "webhook")
+UNTAGGED = (
+    "issue",
+    "scorer",
+    "label_schema",
+    "review_queue",
+    "webhook",
+    "gateway_model_definition",
+    "gateway_guardrail",
+    "gateway_budget",
+)
 """Kinds that MLflow gives no tags: only a ledger knows where one came from."""
 
 

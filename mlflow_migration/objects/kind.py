@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mlflow_migration.errors import LeftOutError, NotFoundError
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Abilities, Ids, Live, Selection, Writing
 from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
 
 Known = Callable[[str], "str | None"]
@@ -24,13 +24,23 @@ FieldDifference = tuple[str, str, str]
 class Coverage:
     """What becomes of a kind at a server, in words: of each part, which way it goes.
 
-    `since` is the first MLflow version that has the kind.
+    `since` is the first MLflow version that has the kind; `written_since`, where it is another one, the first that
+    lets a client make it whole.
     """
 
     since: str
     carried: str
     kept_beside: str
     lost: str
+    written_since: str = ""
+
+    def refusal(self, place: Abilities) -> str:
+        """Why a place is too old to take the kind; "" where it isn't."""
+        if place.before(self.since):
+            return f"this server ({place.version}) has no such kind: it came with MLflow {self.since}"
+        if self.written_since and place.before(self.written_since):
+            return f"this server ({place.version}) doesn't take it whole: that came with MLflow {self.written_since}"
+        return ""
 
 
 class Kind(Protocol):

@@ -93,7 +93,9 @@ def _record(source: Live, experiment_id: str, name: str) -> Record | None:
         }
         for version in found
     ]
-    configs = source.evaluation.get_online_configs(found[0]["scorer_id"])
+    # MLflow 3.4 gives scorers no ids, and runs none of them by itself.
+    scorer_id = found[0].get("scorer_id", "")
+    configs = source.evaluation.get_online_configs(scorer_id) if scorer_id else []
     head = {
         "experiment_id": experiment_id,
         "name": name,

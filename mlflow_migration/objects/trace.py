@@ -35,11 +35,12 @@ NEEDS: tuple[str, ...] = ("experiment", "run", "gateway_endpoint")
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = (spans.NAME,)
 COVERAGE = kind.Coverage(
-    since="3.4",
+    since="2.14",
     carried="id, spans bit for bit, info, tags, metadata, assessments with ids and times, attachments, ties "
     "to runs and prompts",
     kept_beside="source (tag mlflow_migration.source)",
     lost="metadata over 250 and tags over 4,096 characters, which REST cuts; what an expectation overrides",
+    written_since="3.6",
 )
 NEW_IDS = False
 validate_row = forms.validate_span

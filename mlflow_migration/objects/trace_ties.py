@@ -15,7 +15,7 @@ from mlflow_migration.objects.trace_head import TIES, prompts
 from mlflow_migration.places import Live
 from mlflow_migration.records import Json
 
-REFUSED = 400
+REFUSED = frozenset({400, 404, 405, 501})
 
 
 @dataclass(order=True)
@@ -56,7 +56,7 @@ class PromptTies:
         try:
             self._advance(version, self._source.traces.tied_to(self._experiment_ids, version))
         except ServerError as error:
-            if error.status != REFUSED:
+            if error.status not in REFUSED:
                 raise
             # A server before 3.10, or a name that no filter can hold: the tag is believed.
             self._unknown.add(version)

@@ -106,8 +106,18 @@ class Evaluation:
     def list_scorers(self, experiment_ids: Sequence[str]) -> Iterator[Json]:
         """The latest version of each scorer. MLflow lists none of deleted experiments."""
         for begin in range(0, len(experiment_ids), EXPERIMENTS_PER_SEARCH):
-            query = [("experiment_ids", id_) for id_ in experiment_ids[begin : begin + EXPERIMENTS_PER_SEARCH]]
-            yield from self._features.listed(pages.pages(self._rest, SCORERS + "list", query, "scorers"))
+            yield from self._features.listed(self._scorers(experiment_ids[begin : begin + EXPERIMENTS_PER_SEARCH]))
+
+    def _scorers(self, experiment_ids: Sequence[str]) -> Iterator[Json]:
+        query = [("experiment_ids", id_) for id_ in experiment_ids]
+        try:
+            yield from pages.pages(self._rest, SCORERS + "list", query, "scorers")
+        except ServerError as error:
+            if "'experiment_id'" not in error.why:
+                raise
+            # Servers of 3.4 to 3.9 list one experiment at a time (tried on 3.4.0).
+            for id_ in experiment_ids:
+                yield from pages.pages(self._rest, SCORERS + "list", {"experiment_id": id_}, "scorers")
 
     def list_scorer_versions(self, experiment_id: str, name: str) -> list[Json]:
         """Every version, oldest first; none where there is no such scorer."""

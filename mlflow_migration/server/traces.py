@@ -23,7 +23,7 @@ from urllib.parse import quote
 from mlflow_migration.errors import ServerError
 from mlflow_migration.places import Root
 from mlflow_migration.records import File, Files, Json, Rows
-from mlflow_migration.server import artifacts, pages
+from mlflow_migration.server import artifacts, pages, traces_v2
 from mlflow_migration.server.rest import Rest
 
 V3_TRACES = pages.V3 + "traces"
@@ -45,6 +45,7 @@ STORED = frozenset({"TRACKING_STORE", "ARCHIVE_REPO"})
 NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 ARCHIVE_FILE = "traces.pb"
 SPANS_FILE = "traces.json"
+HIDDEN = "spans sent over OTLP are in this server's database, and MLflow 3.4 and 3.5 give them by no route"
 ATTACHMENT = re.compile(r"mlflow-attachment://([0-9A-Za-z-]+)")
 
 
@@ -55,18 +56,39 @@ class Traces:
         self._rest = rest
         self._batches = True
         self._many = True
+        self._old = False
         self._folders: dict[str, set[str]] = {}
+        self._hidden: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
     def search(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]:
-        """Whole infos, assessments with them. A server before 3.4 has no such route, and gives nothing here."""
+        """Whole infos, assessments with them; none where the server knows no traces.
+
+        A filter asks for traces linked to a run, or with spans in the database. A server before 3.2 has none of these.
+        """
         for begin in range(0, len(experiment_ids), EXPERIMENTS):
             ids = experiment_ids[begin : begin + EXPERIMENTS]
-            body: Json = {"locations": [location(id_) for id_ in ids], "max_results": limit or INFOS}
-            body["order_by"] = ["timestamp_ms ASC"]
-            if filter_:
-                body["filter"] = filter_
-            yield from pages.where_known(pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces"))
+            yield from self._search(ids, filter_, limit or INFOS)
+            if self._old and not filter_:
+                yield from pages.where_known(traces_v2.search(self._rest, ids, limit or INFOS))
+
+    def _search(self, ids: Sequence[str], filter_: str, most: int) -> Iterator[Json]:
+        """Nothing from a server without this route, which is known as old from then on."""
+        if self._old:
+            return
+        body: Json = {
+            "locations": [location(id_) for id_ in ids],
+            "max_results": most,
+            "order_by": ["timestamp_ms ASC"],
+        }
+        if filter_:
+            body["filter"] = filter_
+        try:
+            yield from pages.posted_pages(self._rest, V3_TRACES + "/search", body, "traces")
+        except ServerError as error:
+            if error.status not in pages.LACKING or error.code == pages.GONE:
+                raise
+            self._old = True
 
     def tied_to(self, experiment_ids: Sequence[str], prompt_version: str) -> Iterator[tuple[str, str]]:
         """(request time, id) of the traces that are tied to a prompt version, in the order of `search`.
@@ -88,8 +110,16 @@ class Traces:
             body["page_token"] = token
 
     def get(self, trace_id: str) -> Json | None:
-        found = pages.get_or_none(self._rest, _path(trace_id), {}, "trace")
-        return None if found is None else found["trace_info"]
+        if not self._old:
+            try:
+                found = pages.get_or_none(self._rest, _path(trace_id), {}, "trace")
+            except ServerError as error:
+                if error.code != NO_ROUTE:
+                    raise
+                self._old = True
+            else:
+                return None if found is None else found["trace_info"]
+        return traces_v2.get(self._rest, trace_id)
 
     def get_many(self, trace_ids: Sequence[str]) -> Mapping[str, Json] | None:
         """The infos of those that are there, by id, in one request. None where the server can't give several at once:
@@ -213,6 +243,27 @@ class Traces:
             for file in artifacts.list_files(self._rest, Root("trace", info["trace_id"], uri)):
                 if not (archived and file.path == ARCHIVE_FILE):
                     yield file
+        elif self._hides_spans(info):
+            yield File(SPANS_FILE, 0, problem=HIDDEN)
+
+    def _hides_spans(self, info: Json) -> bool:
+        """Whether spans of a trace without an artifact are in the database of a server that never gives them."""
+        if self._old or is_stored(info):
+            return False
+        experiment_id = info["trace_location"]["mlflow_experiment"]["experiment_id"]
+        with self._lock:
+            if experiment_id not in self._hidden:
+                found = self._with_spans_in_database(experiment_id)
+                self._hidden[experiment_id] = {each["trace_id"] for each in found if not is_stored(each)}
+            return info["trace_id"] in self._hidden[experiment_id]
+
+    def _with_spans_in_database(self, experiment_id: str) -> Iterator[Json]:
+        try:
+            yield from self.search([experiment_id], "span.name LIKE '%'")
+        except ServerError as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise
+            # Before 3.4 a server keeps no spans in its database, and doesn't understand the filter.
 
     def _unlisted(self, info: Json, batch: _Batch) -> Iterator[File]:
         """The artifacts of a trace outside the proxy: no route lists them, but those that MLflow knows can be read."""
@@ -222,6 +273,8 @@ class Traces:
             data = self._artifact(query)
             if data:
                 yield _in_memory(SPANS_FILE, data)
+            elif self._hides_spans(info):
+                yield File(SPANS_FILE, 0, problem=HIDDEN)
             text = data.decode("utf-8", "replace")
         for name in sorted(set(ATTACHMENT.findall(text))):
             data = self._artifact({**query, "path": name})
