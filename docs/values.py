@@ -58,7 +58,9 @@ LOSS = {
     "metadata": "A trace's metadata of which the source shows 250 characters at most, or that the destination adds.",
     "link": "A run, logged model, experiment, label schema, issue or trace that something refers to and that is not at "
     "the destination; a deletion that would hit foreign runs; what a destination refuses to tie.",
-    "secret": "The secret of a new webhook, which MLflow never gives: set it there.",
+    "secret": "The secret of a new webhook, or the password of a new user, which MLflow never gives: set it there.",
+    "permission": "What a role allows on a thing that isn't at the destination; that somebody who is a user there "
+    "already is an administrator at one end only.",
     "name": "The missing name of a nameless run: MLflow gives every run one.",
 }
 

@@ -30,6 +30,7 @@ class Selection:
     `models`, `prompts`: names or globs, empty for all.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
+    With `permissions` a whole server's users, roles and their permissions too.
     """
 
     experiments: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class Selection:
     max_file: int | None = None
     models: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    permissions: bool = False
 
     def takes(self, kind: str) -> bool:
         """Whether objects of a kind are asked for."""
@@ -261,6 +263,55 @@ class WebhookCalls(Protocol):
     def update_webhook(self, webhook_id: str, fields: Json) -> None: ...
 
 
+class WorkspaceCalls(Protocol):
+    """The workspaces of a server."""
+
+    def at_default(self) -> bool: ...
+
+    def exist(self) -> bool: ...
+
+    def list_workspaces(self) -> list[Json]: ...
+
+    def get_workspace(self, name: str) -> Json | None: ...
+
+    def create_workspace(self, body: Json) -> None: ...
+
+    def update_workspace(self, name: str, fields: Json) -> None: ...
+
+
+class UserCalls(Protocol):
+    """Users, without their passwords: MLflow never gives those. Roles and permissions are those of one workspace."""
+
+    @property
+    def workspace(self) -> str: ...
+
+    def exist(self) -> bool: ...
+
+    def list_users(self) -> list[Json]: ...
+
+    def list_roles(self) -> list[Json]: ...
+
+    def create_user(self, username: str) -> Json: ...
+
+    def set_admin(self, username: str, is_admin: bool) -> None: ...
+
+    def create_role(self, name: str, description: str) -> Json: ...
+
+    def update_role(self, role_id: int, description: str) -> None: ...
+
+    def add_role_permission(self, role_id: int, permission: Json) -> None: ...
+
+    def update_permission(self, permission_id: int, level: str) -> None: ...
+
+    def remove_permission(self, permission_id: int) -> None: ...
+
+    def assign_role(self, username: str, role_id: int) -> None: ...
+
+    def grant(self, username: str, permission: Json) -> None: ...
+
+    def resource_names(self, resource_type: str) -> dict[str, str]: ...
+
+
 class TraceCalls(Protocol):
     """The traces of a live place."""
 
@@ -307,6 +358,12 @@ class Live(Protocol):
 
     @property
     def webhooks(self) -> WebhookCalls: ...
+
+    @property
+    def workspaces(self) -> WorkspaceCalls: ...
+
+    @property
+    def users(self) -> UserCalls: ...
 
     @property
     def traces(self) -> TraceCalls: ...

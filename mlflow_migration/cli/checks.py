@@ -52,6 +52,7 @@ ALLOW = click.option(
 @RENAME
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def verify(**given: Any) -> int:
@@ -78,6 +79,7 @@ def verify(**given: Any) -> int:
 @RENAME
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def diff(**given: Any) -> int:
@@ -191,6 +193,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @RUN_IDS
 @options.run_choice
 @options.artifacts
+@options.permissions("permissions")
 @options.moving
 @options.common
 def plan(**given: Any) -> int:

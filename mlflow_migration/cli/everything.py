@@ -29,7 +29,8 @@ EXPERIMENTS = click.option(
 @options.run_choice
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions", "use-threads")
+@options.permissions("export-permissions")
+@options.legacy("use-threads")
 @click.option(
     "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
 )
@@ -44,6 +45,7 @@ def export_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
+    given["permissions"] = given.pop("export_permissions")
     job = Job("export-all", options.selection_of(given, choose.names(given["experiments"]), kinds=()))
     return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
 
@@ -56,7 +58,8 @@ def export_all(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions", "use-threads")
+@options.permissions("import-permissions")
+@options.legacy("use-threads")
 @options.common
 def import_all(**given: Any) -> int:
     """Import everything a bundle holds. What is there already is not made twice.
@@ -69,6 +72,7 @@ def import_all(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     bundle_folder(jobs.existing(given["input_dir"]))
+    given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
@@ -81,6 +85,7 @@ def import_all(**given: Any) -> int:
 @options.run_choice
 @options.writing
 @options.artifacts
+@options.permissions("permissions")
 @options.moving
 @options.common
 def copy_all(**given: Any) -> int:

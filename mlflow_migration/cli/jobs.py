@@ -19,7 +19,7 @@ from types import FrameType
 import click
 
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.cli import logs
+from mlflow_migration.cli import leftovers, logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine.ledger import Ledger, state_dir
@@ -64,6 +64,7 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
+    report.next_command += _with_users(job.selection)
     options = {key: value for key, value in asdict(job.selection).items() if value}
     writer = BundleWriter(folder, live.address, options, common.checksum)
     source = LiveSource(live)
@@ -71,7 +72,8 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
     def work(tools: Tools) -> None:
         try:
             _list_others(live, source, job, report)
-            transfer(source, BundleSink(writer, common.dry_run), job.selection, tools)
+            asked = leftovers.of_server(live, job.command, job.selection, report)
+            transfer(source, BundleSink(writer, common.dry_run), asked, tools)
         except MigrationError:
             writer.discard_empty()
             raise
@@ -86,12 +88,14 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     report.next_command = f"mlflow-migration verify {shlex.quote(input_dir)} {shlex.quote(live.address)}"
+    report.next_command += _with_users(job.selection)
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
         for kind, count in bundle.others():
             reason = "this kind isn't read from folders of mlflow-export-import yet"
             report.add(Row(kind, "*", f"{count} in the folder", "unsupported", reason))
+        leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
         transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
@@ -110,7 +114,8 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
         _list_others(source, reading, job, report)
-        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), job.selection, tools)
+        asked = leftovers.of_server(source, job.command, job.selection, report)
+        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -118,9 +123,13 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
 def _what(selection: Selection) -> str:
     """The option that has `verify` look at what was copied and nothing else."""
     if not selection.kinds:
-        return ""
+        return _with_users(selection)
     plain = selection.experiments and not any("," in name for name in selection.experiments)
     return f" --experiments {shlex.quote(','.join(selection.experiments)) if plain else 'all'}"
+
+
+def _with_users(selection: Selection) -> str:
+    return " --permissions" if selection.permissions else ""
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:

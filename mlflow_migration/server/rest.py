@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
-from mlflow_migration.server.address import Credentials, printable, resolve
+from mlflow_migration.server.address import WORKSPACE_HEADER, Credentials, printable, resolve
 from mlflow_migration.server.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ HEADERS_SECONDS = 60.0
 OUTAGES = 3
 """So many requests given up with none answered between them, and the server counts as down."""
 
+DEFAULT_WORKSPACE = "default"
 LONGEST_MESSAGE = 500
 SEND_BLOCK = 1 << 17
 
@@ -136,6 +137,11 @@ class Rest:
 
     def close(self) -> None:
         self._session.close()
+
+    @property
+    def workspace(self) -> str:
+        """The workspace every request names, or the one that MLflow takes where none is named."""
+        return self._auth_headers().get(WORKSPACE_HEADER) or DEFAULT_WORKSPACE
 
     def call(
         self, method: str, path: str, body: Json | None = None, *, query: Any = None, look: Look | None = None
