@@ -42,8 +42,8 @@ STATE = {
     "updated": "It was there and lacked something; what was missing or changed has been added.",
     "same": "It was there already. Nothing was written.",
     "failed": "It could not go. The reason says why. Exit code 1.",
-    "skipped": "It was left out because you asked so (`--max-artifact-size`) or didn't ask for it (`--permissions`), or "
-    "because it is the source itself.",
+    "skipped": "It was left out because you asked so (`--max-artifact-size`), because you didn't ask for it "
+    "(`--permissions`), or because it is the source itself.",
     "unsupported": "It can't go to this destination, or not with this version. Exit code 1 unless `--allow-loss` names "
     "its kind.",
 }

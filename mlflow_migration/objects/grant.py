@@ -117,7 +117,8 @@ def origin(record: Record) -> str:
 
 def swaps_of(record: Record, known: kind.Known) -> dict[str, str]:
     """What turns the experiment's id into the one that both ends share."""
-    return access.swaps_of([record.head["permission"]] if "permission" in record.head else [], known)
+    permission = record.head.get("permission")
+    return access.swaps_of([permission] if permission else [], known)
 
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
@@ -129,7 +130,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     user = users.get(record.head["username"])
     if user is None and not job.dry_run:
         raise NotFoundError("its user did not arrive", f"user {record.head['username']!r}")
-    if "permission" not in record.head:
+    if record.head.get(ROLE):
         return _assign(target, record, user)
     return _grant(target, record, user)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from mlflow_migration.errors import ServerError
+from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import DEFAULT_WORKSPACE, Rest
@@ -28,6 +28,9 @@ class Workspaces:
         if self._exist is None:
             try:
                 info = self._rest.call("GET", pages.V3 + "server-info")
+            except ForbiddenError:
+                # MLflow itself tells everybody: a gate before it refuses what it doesn't know.
+                info = {}
             except ServerError as error:
                 if error.status not in pages.LACKING:
                     raise
