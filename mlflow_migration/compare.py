@@ -128,14 +128,15 @@ class Ends:
 def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) -> None:
     """Compare everything selected and put what is found into `result`."""
     with Pairing() as pairing:
-        pairs = _pair_experiments(ends, result)
+        rights = list(ends.right.records("experiment", Selection()))
+        pairs = _pair_experiments(ends, rights, result) if ends.selection.takes(experiment.NAME) else {}
         kinds = [
             name
             for name, kind in KINDS.items()
             if name != experiment.NAME and ends.selection.takes(name) and (pairs or experiment.NAME not in kind.PARENTS)
         ]
         backwards = {right: left for left, right in pairs.items()}
-        for right, left in backwards.items():
+        for right, left in (backwards or _seen_through(ends, rights)).items():
             pairing.learn("right", experiment.shared_id(right), experiment.shared_id(left))
         # What belongs to no experiment is looked for among all of it, unless experiments were chosen.
         free = _whole(ends.selection, tuple(backwards) if ends.selection.experiments else ())
@@ -179,9 +180,16 @@ class _Side:
         return self.place.records(kind, self.selection if experiment.NAME in KINDS[kind].PARENTS else self.free)
 
 
-def _pair_experiments(ends: Ends, result: Comparison) -> dict[str, str]:
+def _seen_through(ends: Ends, rights: list[Record]) -> dict[str, str]:
+    """Experiment id right → left where experiments are not compared, but named by what is."""
+    named = {ends.names.get(left.name, left.name): left.id for left in ends.left.records("experiment", Selection())}
+    found = {right.id: named[right.name] for right in rights if right.name in named}
+    origins = ((right.id, origin) for right in rights for origin in experiment.origins(right))
+    return {**found, **{id_: origin_id for id_, (place, origin_id) in origins if place == ends.left_origin}}
+
+
+def _pair_experiments(ends: Ends, rights: list[Record], result: Comparison) -> dict[str, str]:
     """Experiment id left → right: by where the right one says it came from, else by name."""
-    rights = list(ends.right.records("experiment", Selection()))
     by_origin = {origin: record for record in rights for origin in experiment.origins(record)}
     by_name = {record.name: record for record in rights}
     pairs: dict[str, str] = {}

@@ -23,11 +23,27 @@ class Abilities:
 
 
 @dataclass(frozen=True)
+class Versions:
+    """Which versions of the chosen models or prompts are asked for: all that meet each of these, where given.
+
+    `numbers`: exact ones. `stages`: in one of them, in any case. `latest`: the highest number of each stage only.
+    `ids`: exact ones of exact models, `NAME/NUMBER`.
+    """
+
+    numbers: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    latest: bool = False
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Selection:
     """What of a place is asked for.
 
     `kinds`: empty for all. `experiments`: names, ids or globs, empty for all.
-    `models`, `prompts`: names or globs, empty for all.
+    `models`, `prompts`: names or globs, empty for all; `versions` of them.
+    `logged_models`, `traces`: ids, empty for all. `datasets`: names, ids or globs of evaluation datasets.
+    With `needed` what the chosen versions were made of comes along; with `all_runs` every run of those experiments.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     With `permissions` a whole server's users, roles and their permissions too.
@@ -45,6 +61,12 @@ class Selection:
     max_file: int | None = None
     models: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    versions: Versions = Versions()
+    logged_models: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    needed: bool = False
+    all_runs: bool = False
     permissions: bool = False
 
     def takes(self, kind: str) -> bool:
@@ -64,10 +86,24 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Adding:
+    """Versions are added to a destination's own model under its next numbers, not kept under theirs.
+
+    `create`: the model is made where it isn't there. `metadata`: it takes description and tags of the source's model.
+    `aliases`: the versions take stages and aliases.
+    """
+
+    create: bool = False
+    metadata: bool = False
+    aliases: bool = False
+
+
+@dataclass(frozen=True)
 class Writing:
     """How objects are to be written. `names` maps a source experiment's name to the destination's, `model_names` that
-    of a registered model or prompt;
-    with `checksum` artifacts that are there already are compared byte for byte, not only by their size."""
+    of a registered model, prompt or evaluation dataset;
+    with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
+    objects of the kinds in `replace` that have the name at the destination are deleted first."""
 
     source: str
     names: Mapping[str, str]
@@ -76,6 +112,8 @@ class Writing:
     dry_run: bool = False
     checksum: bool = False
     model_names: Mapping[str, str] = field(default_factory=dict)
+    replace: frozenset[str] = frozenset()
+    adding: Adding | None = None
 
 
 @dataclass
@@ -158,6 +196,8 @@ class RegistryCalls(Protocol):
 
     def update_model(self, name: str, description: str) -> None: ...
 
+    def delete_model(self, name: str) -> None: ...
+
     def set_model_tag(self, name: str, key: str, value: str) -> None: ...
 
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
@@ -189,6 +229,8 @@ class EvaluationCalls(Protocol):
     def get_dataset_records(self, dataset_id: str) -> Iterator[Json]: ...
 
     def create_dataset(self, body: Json, tags: Mapping[str, str], origin: tuple[str, str]) -> Json: ...
+
+    def delete_dataset(self, dataset_id: str) -> None: ...
 
     def set_dataset_tags(self, dataset_id: str, tags: Mapping[str, str]) -> None: ...
 

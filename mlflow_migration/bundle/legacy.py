@@ -99,9 +99,9 @@ class LegacyBundle:
         """One object by id, or None."""
         return next((found for found in self.records(kind, selection) if found.id == record_id), None)
 
-    def kinds_asked_for(self) -> tuple[str, ...]:
-        """The kinds that are read from it."""
-        return tuple(HEADS)
+    def asked_for(self) -> Selection:
+        """The kinds that are read from it: nothing tells what else its export was asked for."""
+        return Selection(kinds=tuple(HEADS))
 
     def failures(self) -> Iterator[Json]:
         """Runs whose export had failed."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from pydantic import TypeAdapter, ValidationError
 
 from mlflow_migration.bundle import layout, manifest
 from mlflow_migration.errors import BundleError
@@ -66,10 +69,13 @@ class Bundle:
                     return found
         return None
 
-    def kinds_asked_for(self) -> tuple[str, ...]:
-        """The kinds its export was asked for."""
-        asked = self.manifest["info"].get("options", {}).get("kinds")
-        return tuple(map(str, asked)) if isinstance(asked, list) else self._kinds
+    def asked_for(self) -> Selection:
+        """What its export was asked for. Raises BundleError where the manifest says nothing sane of it."""
+        try:
+            asked = TypeAdapter(Selection).validate_python(self.manifest["info"].get("options", {}))
+        except ValidationError as error:
+            raise manifest.broken(layout.MANIFEST, error) from error
+        return replace(asked, kinds=asked.kinds or self._kinds)
 
     def failures(self) -> Iterator[Json]:
         """What was asked for at the export and is not in the bundle."""

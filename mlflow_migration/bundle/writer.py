@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mlflow_migration.records import File, Json, Loss, Record, Rows, Written
 
 MARK = ".mlflow-migration"
 """Stands in a folder while it is written, so that a half-made bundle is known from somebody's own folder."""
+_WIDER: dict[str, Callable[[int, int], int]] = {"since": min, "until": max}
 
 
 class BundleWriter:
@@ -43,9 +44,11 @@ class BundleWriter:
         ):
             raise UsageError(f"the folder is not empty and not a bundle: {root}", hint="give a new or empty folder")
         if (root / layout.MANIFEST).exists():
-            there = manifest.read_manifest(root)["info"]["source"]
-            if there != source:
-                raise UsageError(f"the folder holds a bundle of {there}", f"not of {source}", "give another folder")
+            there = manifest.read_manifest(root)["info"]
+            if there["source"] != source:
+                what = f"the folder holds a bundle of {there['source']}"
+                raise UsageError(what, f"not of {source}", "give another folder")
+            self._options = _both(there.get("options", {}), options)
 
     def put(self, record: Record, dry_run: bool = False) -> Written:
         """Write one object, or bring it up to date; "same" where nothing of it has changed."""
@@ -254,6 +257,19 @@ def _rows_entry(name: str, size: int, digest: str) -> Json:
 
 def _by_file(entry: Json) -> str:
     return str(entry["file"])
+
+
+def _both(one: Json, other: Json) -> Json:
+    """What a bundle holds that two exports wrote into: of what both limited, the wider choice."""
+    both: Json = {}
+    for key in one.keys() & other.keys():
+        if one[key] == other[key]:
+            both[key] = one[key]
+        elif isinstance(one[key], list | tuple) and isinstance(other[key], list | tuple):
+            both[key] = sorted({*map(str, one[key]), *map(str, other[key])})
+        elif key in _WIDER:
+            both[key] = _WIDER[key](one[key], other[key])
+    return both
 
 
 @contextmanager

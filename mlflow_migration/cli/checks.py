@@ -24,7 +24,8 @@ from mlflow_migration.engine import config, lineage
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
-from mlflow_migration.objects import KINDS
+from mlflow_migration.objects import KINDS, OF_PROMPTS
+from mlflow_migration.objects.needed import OF_MODELS, with_needed
 from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
 from mlflow_migration.places import Selection
 from mlflow_migration.records import Json
@@ -37,6 +38,12 @@ EXPERIMENTS = click.option(
     help="Only these, with what belongs to them: names, ids or globs with commas, a .txt file, or all "
     "[default: everything; of a bundle, what its export was asked for].",
 )
+MODELS = click.option(
+    "--models",
+    metavar="NAMES",
+    help="Only these registered models with their versions and what those were made of: names or globs, or all.",
+)
+PROMPTS = click.option("--prompts", metavar="NAMES", help="Only these prompts: names or globs, or all.")
 ALLOW = click.option(
     "--allow-loss",
     multiple=True,
@@ -49,6 +56,8 @@ ALLOW = click.option(
 @click.command("verify", cls=Command)
 @click.argument("places", nargs=-1, required=True, metavar="PLACE [PLACE]")
 @EXPERIMENTS
+@MODELS
+@PROMPTS
 @RENAME
 @RUN_IDS
 @options.artifacts
@@ -76,6 +85,8 @@ def verify(**given: Any) -> int:
 @click.command("diff", cls=Command)
 @click.argument("places", nargs=2, metavar="PLACE PLACE")
 @EXPERIMENTS
+@MODELS
+@PROMPTS
 @RENAME
 @RUN_IDS
 @options.artifacts
@@ -140,6 +151,8 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     check_report_path(common.report)
     left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
     selection = _selection(given, left, right)
+    if isinstance(left, LiveSource):
+        selection = with_needed(left.live, selection)
     origin = left.bundle.origin if isinstance(left, BundleSource) else left.address
     ends = compare.Ends(left, right, selection, choose.renames(given["experiment_rename_file"]), origin)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
@@ -156,11 +169,27 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
 
 def _selection(given: dict[str, Any], *places: LiveSource | BundleSource) -> Selection:
     """What is compared: where nothing is said, what the bundles among the places were asked to hold."""
-    if given["experiments"] is not None:
-        return options.selection_of(given, choose.names(given["experiments"]))
-    asked = [place.bundle.kinds_asked_for() for place in places if isinstance(place, BundleSource)]
-    kinds = [kind for kind in KINDS if all(kind in one for one in asked)]
-    return options.selection_of(given, kinds=tuple(kinds) if asked else ())
+    chosen = {
+        name: choose.names(given[name]) for name in ("experiments", "models", "prompts") if given[name] is not None
+    }
+    if len(chosen) > 1:
+        raise UsageError(f"choose by one of: {', '.join(f'--{name}' for name in chosen)}")
+    if "models" in chosen:
+        return replace(options.selection_of(given, kinds=OF_MODELS), models=chosen["models"], needed=True)
+    if "prompts" in chosen:
+        return replace(options.selection_of(given, kinds=OF_PROMPTS), prompts=chosen["prompts"])
+    if "experiments" in chosen:
+        return options.selection_of(given, chosen["experiments"])
+    asked = [place.bundle.asked_for() for place in places if isinstance(place, BundleSource)]
+    kinds = [kind for kind in KINDS if all(kind in one.kinds for one in asked)]
+    found = options.selection_of(given, kinds=tuple(kinds) if asked else ())
+    if len(asked) == 1 and isinstance(places[0], LiveSource):
+        # Of a server what the bundle was asked to hold; a bundle is compared as a whole.
+        files = found.files if found.files != "copy" else asked[0].files
+        run_ids, most = found.run_ids or asked[0].run_ids, found.max_file or asked[0].max_file
+        whole = replace(asked[0], permissions=found.permissions or asked[0].permissions)
+        return replace(whole, kinds=found.kinds, run_ids=run_ids, files=files, max_file=most)
+    return found
 
 
 def _show(result: compare.Comparison, common: Common) -> None:
@@ -189,6 +218,8 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @click.command("plan", cls=Command)
 @click.argument("places", nargs=2, metavar="PLACE PLACE")
 @EXPERIMENTS
+@MODELS
+@PROMPTS
 @RENAME
 @RUN_IDS
 @options.run_choice

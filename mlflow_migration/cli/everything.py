@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from mlflow_migration.cli import jobs, opening, options
-from mlflow_migration.cli.command import Command
+from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
 from mlflow_migration.cli.jobs import Job
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.pipeline import bundle_folder
+from mlflow_migration.places import Versions
 
 EXPERIMENTS = click.option(
     "--experiments",
@@ -30,6 +32,9 @@ EXPERIMENTS = click.option(
 @options.artifacts
 @options.moving
 @options.permissions("export-permissions")
+@boolean("export-latest-versions", False, "Of registered models only the latest version of each stage.")
+@click.option("--stages", metavar="NAMES", default="", help="Of registered models only versions in these stages.")
+@boolean("export-version-model", False, "Accepted for old commands: a version's files lie with its run.")
 @options.legacy("use-threads")
 @click.option(
     "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
@@ -46,7 +51,10 @@ def export_all(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     given["permissions"] = given.pop("export_permissions")
-    job = Job("export-all", options.selection_of(given, choose.names(given["experiments"]), kinds=()))
+    selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
+    stages = choose.names(given["stages"]) if given["stages"] else ()
+    versions = Versions(stages=stages, latest=given["export_latest_versions"])
+    job = Job("export-all", replace(selection, versions=versions))
     return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
@@ -55,6 +63,8 @@ def export_all(**given: Any) -> int:
 @EXPERIMENTS
 @TRACKING
 @RENAME
+@options.MODEL_RENAME
+@options.deleting("model", "prompt", "evaluation-dataset")
 @options.writing
 @options.artifacts
 @options.moving
@@ -82,6 +92,8 @@ def import_all(**given: Any) -> int:
 @DST
 @EXPERIMENTS
 @RENAME
+@options.MODEL_RENAME
+@options.deleting("model", "prompt", "evaluation-dataset")
 @options.run_choice
 @options.writing
 @options.artifacts
@@ -105,4 +117,6 @@ def copy_all(**given: Any) -> int:
 def _job(command: str, given: dict[str, Any]) -> Job:
     names = choose.renames(given["experiment_rename_file"])
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
-    return Job(command, selection, names, given["import_source_tags"], given["use_src_user_id"])
+    model_names = choose.renames(given["model_rename_file"])
+    cleared = options.replaced(given)
+    return Job(command, selection, names, given["import_source_tags"], given["use_src_user_id"], model_names, cleared)

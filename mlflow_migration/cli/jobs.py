@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +26,7 @@ from mlflow_migration.engine.ledger import Ledger, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
+from mlflow_migration.objects.needed import with_needed
 from mlflow_migration.pipeline import (
     BundleSink,
     BundleSource,
@@ -36,7 +37,7 @@ from mlflow_migration.pipeline import (
     failures,
     transfer,
 )
-from mlflow_migration.places import Selection, Writing
+from mlflow_migration.places import Adding, Selection, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.others import others
@@ -48,13 +49,16 @@ ALWAYS = 3
 
 @dataclass(frozen=True)
 class Job:
-    """One move. `names` renames experiments at a server."""
+    """One move. `names` renames experiments at a server, `model_names` registered models and prompts."""
 
     command: str
     selection: Selection
     names: Mapping[str, str] = field(default_factory=dict)
     lineage: bool = False
     source_user: bool = True
+    model_names: Mapping[str, str] = field(default_factory=dict)
+    replace: frozenset[str] = frozenset()
+    adding: Adding | None = None
 
 
 def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
@@ -65,14 +69,15 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
     report.next_command += _with_users(job.selection)
-    options = {key: value for key, value in asdict(job.selection).items() if value}
-    writer = BundleWriter(folder, live.address, options, common.checksum)
     source = LiveSource(live)
+    selection = with_needed(live, job.selection)
+    options = {key: value for key, value in asdict(replace(job.selection, kinds=selection.kinds)).items() if value}
+    writer = BundleWriter(folder, live.address, options, common.checksum)
 
     def work(tools: Tools) -> None:
         try:
             _list_others(live, source, job, report)
-            asked = leftovers.of_server(live, job.command, job.selection, report)
+            asked = leftovers.of_server(live, job.command, selection, report)
             transfer(source, BundleSink(writer, common.dry_run), asked, tools)
         except MigrationError:
             writer.discard_empty()
@@ -87,8 +92,9 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     """Bundle → server; the exit code."""
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
-    report.next_command = f"mlflow-migration verify {shlex.quote(input_dir)} {shlex.quote(live.address)}"
-    report.next_command += _with_users(job.selection)
+    if job.adding is None:
+        report.next_command = f"mlflow-migration verify {shlex.quote(input_dir)} {shlex.quote(live.address)}"
+        report.next_command += _with_users(job.selection)
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
@@ -109,12 +115,13 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
-    report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}"
+    if job.adding is None:
+        report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}"
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
         _list_others(source, reading, job, report)
-        asked = leftovers.of_server(source, job.command, job.selection, report)
+        asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
@@ -124,8 +131,13 @@ def _what(selection: Selection) -> str:
     """The option that has `verify` look at what was copied and nothing else."""
     if not selection.kinds:
         return _with_users(selection)
-    plain = selection.experiments and not any("," in name for name in selection.experiments)
-    return f" --experiments {shlex.quote(','.join(selection.experiments)) if plain else 'all'}"
+    name, chosen = "experiments", selection.experiments
+    if selection.takes("model_version"):
+        name, chosen = "models", selection.models
+    elif selection.takes("prompt"):
+        name, chosen = "prompts", selection.prompts
+    plain = chosen and not any("," in each for each in chosen)
+    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}"
 
 
 def _with_users(selection: Selection) -> str:
@@ -133,7 +145,17 @@ def _with_users(selection: Selection) -> str:
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
-    writing = Writing(origin, job.names, job.lineage, job.source_user, tools.report.dry_run, checksum)
+    writing = Writing(
+        origin,
+        job.names,
+        job.lineage,
+        job.source_user,
+        tools.report.dry_run,
+        checksum,
+        job.model_names,
+        job.replace,
+        job.adding,
+    )
     return LiveSink(live, Lineage(live, tools.ledger, tools.report.dry_run), writing)
 
 
@@ -149,8 +171,10 @@ def _folder(output_dir: str) -> Path:
 
 def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
     """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
+    if not job.selection.takes("trace"):
+        return
     experiments = [record.id for record in source.records("experiment", job.selection)]
-    for kind, count in others(live.rest, experiments, whole_server=not job.selection.experiments):
+    for kind, count in others(live.rest, experiments, whole_server=not job.selection.kinds):
         report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
 
 
@@ -178,7 +202,7 @@ def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None]
 @contextmanager
 def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
     what = {"source": report.source, "destination": report.destination, "selection": asdict(job.selection)}
-    what["names"] = dict(job.names)
+    what["names"] = {**job.names, **{f"model {old}": new for old, new in job.model_names.items()}}
     with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
         # A rehearsal leaves no trace, not even in the ledger.
         ledger = Ledger(Path(scratch) if common.dry_run else state_dir(common.state_dir), what)

@@ -12,7 +12,7 @@ from mlflow_migration.cli.command import boolean
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.errors import UsageError
-from mlflow_migration.objects import KINDS, OF_EXPERIMENTS
+from mlflow_migration.objects import KINDS, OF_EXPERIMENTS, OF_USERS
 from mlflow_migration.places import Selection
 from mlflow_migration.server.others import SERVER_KINDS
 
@@ -171,6 +171,29 @@ def writing(function: F) -> F:
     )(function)
 
 
+MODEL_RENAME = click.option(
+    "--model-rename-file",
+    metavar="FILE",
+    help="CSV (old,new), YAML or JSON with new names of registered models and prompts.",
+)
+DELETING = {
+    "model": ("registered_model", "Delete a registered model of that name at the destination first, all its versions."),
+    "prompt": ("prompt", "Delete a prompt of that name at the destination first, all its versions."),
+    "evaluation-dataset": ("evaluation_dataset", "Delete evaluation datasets of that name at the destination first."),
+}
+"""What can be deleted before it is imported: the end of the option's name, the kind, its help."""
+
+
+def deleting(*what: str) -> Callable[[F], F]:
+    """Options that delete what has the same name at the destination."""
+    return _stack(*(boolean(f"delete-{each}", False, DELETING[each][1]) for each in what))
+
+
+def replaced(options: dict[str, Any]) -> frozenset[str]:
+    """The kinds whose objects at the destination are to be deleted first."""
+    return frozenset(kind for each, (kind, _) in DELETING.items() if options.get(f"delete_{each.replace('-', '_')}"))
+
+
 def legacy(*names: str) -> Callable[[F], F]:
     """Options of mlflow-export-import, accepted so that old commands go on working; those without effect say so."""
 
@@ -198,7 +221,7 @@ def selection_of(
     """Take what is asked for out of a command's options."""
     run_ids = options.pop("run_ids", None)
     with_users = options.pop("permissions", False)
-    if with_users and (experiments or run_ids):
+    if with_users and (experiments or run_ids or (kinds and not set(OF_USERS) <= set(kinds))):
         raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
     return Selection(
         experiments=experiments,

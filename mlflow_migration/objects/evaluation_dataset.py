@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import dataset_records as records
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.objects.dataset_records import USER
@@ -71,8 +72,21 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
         some = Selection(selection.experiments, deleted=selection.deleted)
         chosen = [found.id for found in experiment.read(source, some)]
     names = {head["experiment_id"]: head["name"] for head in source.search_experiments()}
-    for head in source.evaluation.search_datasets(chosen):
+    heads = _named(source.evaluation.search_datasets(chosen), selection, source.address)
+    for head in heads:
         yield _record(source, head, names)
+
+
+def _named(heads: Iterator[Json], selection: Selection, where: str) -> Iterator[Json]:
+    """Those of the chosen ids, names and globs; raises NotFoundError at the end where one meets none of them."""
+    unmet = set(selection.datasets)
+    for head in heads:
+        unmet -= {pattern for pattern in unmet if experiment.is_named((pattern,), head["dataset_id"], head["name"])}
+        if not selection.datasets or experiment.is_named(selection.datasets, head["dataset_id"], head["name"]):
+            yield head
+    if unmet:
+        names = ", ".join(repr(name) for name in sorted(unmet))
+        raise NotFoundError(f"no such evaluation dataset: {names}", f"at {where}", "check names and ids")
 
 
 def record(source: Live, dataset_id: str, selection: Selection) -> Record | None:
@@ -102,7 +116,9 @@ def choose(found: Iterator[Record], selection: Selection, where: str) -> Iterato
 
 def _selected(record: Record, selection: Selection) -> bool:
     tied = zip(record.head["experiment_ids"], record.head["experiment_names"], strict=True)
-    return not selection.experiments or any(experiment.is_named(selection.experiments, *pair) for pair in tied)
+    named = not selection.datasets or experiment.is_named(selection.datasets, record.id, record.name)
+    by_tie = not selection.experiments or any(experiment.is_named(selection.experiments, *pair) for pair in tied)
+    return named and by_tie
 
 
 def tags_of(head: Json) -> dict[str, str]:
@@ -143,7 +159,11 @@ def rows_summary(record: Record, swaps: dict[str, str]) -> Json | list[Json]:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the dataset whole at the destination; one that is there already is completed or brought up to date."""
+    name = job.model_names.get(record.name, record.name)
+    record = replace(record, name=name, head={**record.head, "name": name})
     there = ids.once(NAME, lambda: _index(sink.evaluation.search_datasets()))
+    if NAME in job.replace:
+        ids.once(f"clear {NAME} {record.name}", lambda: _clear(sink, there, record, job))
     found = there.get(record.id) or there.get(origin(record))
     if found is not None and found["dataset_id"] in {record.id, origin(record)}:
         ids.put(NAME, record.id, found["dataset_id"])
@@ -157,6 +177,18 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         begun = found is not None and COMPLETE in tags_of(found)
         return Written(found["dataset_id"] if found else "", "updated" if begun else "done", losses=tuple(losses))
     return _Writer(sink, record, ids, job).write(found, digest)
+
+
+def _clear(sink: Live, there: dict[str, Json], record: Record, job: Writing) -> None:
+    """Delete the destination's datasets of the record's name, but for the source itself; once for each name."""
+    named = {id_: head for id_, head in list(there.items()) if head["name"] == record.name}
+    if job.source == sink.address:
+        return
+    for dataset_id in {head["dataset_id"] for head in named.values()}:
+        if not job.dry_run:
+            sink.evaluation.delete_dataset(dataset_id)
+    for id_ in named:
+        del there[id_]
 
 
 def _index(heads: Iterator[Json]) -> dict[str, Json]:

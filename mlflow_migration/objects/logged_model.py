@@ -68,7 +68,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected models, and those that are deleted but that a selected run names."""
     chosen = Selection(selection.experiments, deleted=selection.deleted)
     ids = [found.id for found in experiment.read(source, chosen)]
-    wanted = None if _takes_all(selection) else set(_named_by(source, selection))
+    wanted = None if _takes_all(selection) else {*_named_by(source, selection), *selection.logged_models}
     seen = set()
     for head in source.models.search(ids):
         seen.add(head["info"]["model_id"])
@@ -82,12 +82,15 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
 
 
 def _takes_all(selection: Selection) -> bool:
-    return not (selection.run_ids or selection.filter or selection.since is not None or selection.until is not None)
+    by_run = selection.run_ids or selection.filter or selection.since is not None or selection.until is not None
+    return not (by_run or selection.logged_models)
 
 
 def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
     """By the id of each selected run and of each model it gave out: the run, and its outputs of that model."""
     named: dict[str, Json] = {}
+    if selection.logged_models and not selection.run_ids:
+        return named
     for head in runs.heads(source, selection):
         run_id = head["info"]["run_id"]
         named[run_id] = {"run_id": run_id, "outputs": []}
@@ -128,12 +131,13 @@ def root_of(head: Json) -> Root:
 
 
 def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
-    """The models of a bundle that are asked for; with chosen runs, those that came from one of them."""
+    """The models of a bundle that are asked for; with chosen runs, those too that came from one of them."""
     for found in records:
         if is_deleted(found) and not selection.deleted:
             continue
         named = (found.head.get(DELETED) or {}).get("run_id")
-        if not selection.run_ids or {found.refs.get("run"), named} & set(selection.run_ids):
+        chosen = {*selection.run_ids, *selection.logged_models}
+        if not chosen or {found.id, found.refs.get("run"), named} & chosen:
             yield found
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects.kind import Known
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Adding, Ids, Live, Selection, Writing
 from mlflow_migration.records import LINEAGE, ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
 
 IS_PROMPT = "mlflow.prompt.is_prompt"
@@ -72,6 +72,13 @@ def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]
     return choose(family, (_record(family, head) for head in heads), selection, source.address)
 
 
+def _with_chosen_aliases(record: Record, ids: frozenset[str]) -> Record:
+    """The model with the aliases of those of its versions that are asked for."""
+    entries = record.head.get("aliases") or ()
+    kept = [entry for entry in entries if version_id(record.id, entry["version"]) in ids]
+    return replace(record, head={**record.head, "aliases": kept})
+
+
 def record(family: Family, source: Live, name: str, selection: Selection) -> Record | None:
     """One model by name, or None."""
     head = source.registry.get_model(name)
@@ -82,10 +89,11 @@ def choose(family: Family, records: Iterator[Record], selection: Selection, wher
     """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
     patterns = family.chosen(selection)
     unmet = set(patterns)
+    ids = frozenset(selection.versions.ids)
     for each in records:
         unmet -= {pattern for pattern in unmet if _matches(pattern, each.name)}
         if named(patterns, each.name):
-            yield each
+            yield _with_chosen_aliases(each, ids) if ids else each
     if unmet:
         raise NotFoundError(
             f"no such {family.model}: {', '.join(repr(name) for name in sorted(unmet))}",
@@ -176,14 +184,18 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
     Raises ConflictError where the name belongs to another model that isn't equal.
     """
     name = job.model_names.get(record.id, record.id)
+    if job.adding is not None:
+        return _add_to(family, sink, replace(record, name=name), ids, (job, job.adding))
     tags, losses = _tags(record, ids, job)
     theirs = tags_of(record.head.get("tags"))
     marks = {SOURCE: theirs.get(SOURCE) or job.source, SOURCE_NAME: origin(record), **kept(record.head)}
     marks.update(lineage(record.head, job))
     head = sink.registry.get_model(name)
+    if head is not None and family.model in job.replace and family.takes(head):
+        head = _cleared(sink, head, record, job)
     if head is None and not job.dry_run:
         head = _create(sink, name, record.head.get("description") or "", {**tags, **marks})
-        ids.once(fresh(name), lambda: head is None)
+    ids.once(fresh(name), lambda: head is None)
     if head is None:
         ids.once(standing_of(name), lambda: Standing(ours=True, itself=False))
         return Written(
@@ -195,8 +207,44 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
     return written
 
 
+def _cleared(sink: Live, head: Json, record: Record, job: Writing) -> Json | None:
+    """None once the destination's model is deleted with its versions; the model where it is the source itself."""
+    if standing(head, record, sink, job).itself:
+        return head
+    if not job.dry_run:
+        sink.registry.delete_model(head["name"])
+    return None
+
+
+def _add_to(family: Family, sink: Live, record: Record, ids: Ids, how: tuple[Writing, Adding]) -> Written:
+    """See to it that there is a model to add versions to, under the record's name; it stays the destination's own."""
+    job, adding = how
+    head = sink.registry.get_model(record.name)
+    if head is not None and not family.takes(head):
+        raise ConflictError(f"a prompt or model of another kind has the name {record.name!r}", f"at {sink.address}")
+    if head is None and not adding.create:
+        raise NotFoundError(f"no such {family.model}: {record.name!r}", f"--create-model makes it at {sink.address}")
+    tags, losses = _tags(record, ids, job) if adding.metadata else ({}, ())
+    description = (record.head.get("description") or "") if adding.metadata else (head or {}).get("description") or ""
+    here = tags_of(head.get("tags")) if head else {}
+    differing = {key: value for key, value in tags.items() if here.get(key) != value}
+    described = head is not None and description != (head.get("description") or "")
+    if not job.dry_run and head is None:
+        _create(sink, record.name, description, tags)
+    elif not job.dry_run:
+        if described:
+            sink.registry.update_model(record.name, description)
+        for key, value in differing.items():
+            sink.registry.set_model_tag(record.name, key, value)
+    ids.once(standing_of(record.name), lambda: Standing(ours=False, itself=False))
+    wanted = aliases(record.head) if adding.aliases else {}
+    state = "done" if head is None else "updated" if described or differing else "same"
+    todo = _todo(family, record.name, record, wanted)
+    return Written("" if job.dry_run and head is None else record.name, state, losses=losses, link=todo)
+
+
 def fresh(name: str) -> str:
-    """The key of `Ids.once` under which stands that this job made a model: none of its numbers has been used."""
+    """The key of `Ids.once` under which stands that this job made a model, or would: no number of it has been used."""
     return f"fresh model {name}"
 
 
@@ -257,12 +305,16 @@ def _todo(family: Family, name: str, record: Record, missing: dict[str, str]) ->
 def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
     """Point the aliases at the versions, which arrived after the model."""
     losses = []
+    here = aliases(sink.registry.get_model(todo["name"]) or {})
     for alias, version in todo["aliases"].items():
-        if not ids.get(todo["kind"], version_id(todo["source"], version)):
+        there = ids.get(todo["kind"], version_id(todo["source"], version))
+        if not there:
             losses.append(Loss("link", f"alias {alias}", f"version {version} is not at the destination"))
             continue
+        number = there.rpartition("/")[2]
         try:
-            sink.registry.set_alias(todo["name"], alias, version)
+            if here.get(alias) != number:
+                sink.registry.set_alias(todo["name"], alias, number)
         except ServerError as error:
             losses.append(Loss("link", f"alias {alias}", error.why))
     return losses

@@ -7,7 +7,7 @@ and `_validate_source_model` in server/handlers.py), so an address is turned int
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -81,26 +81,30 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
     address = address_of(head)
     run = run_at(ids, run_id) if run_id else ""
     losses: tuple[Loss, ...] = ()
-    if run is None:
+    if run is None and job.source == sink.address:
+        run = run_id
+    elif run is None:
         # The id stays as the source has it: it tells where the version comes from though it leads nowhere here.
         run = run_id
         losses = (Loss("link", "run_id", f"run {run_id} is not at the destination"),)
     if address.kind == RUN:
-        return Target(_of_run(sink, source, address, ids), run or run_at(ids, address.id) or "", losses=losses)
+        return Target(_of_run(sink, source, address, (ids, job)), run or run_at(ids, address.id) or "", losses=losses)
     if address.kind == LOGGED_MODEL:
-        there = model_links.locate(sink, address.id, ids)
-        if not there and urlsplit(source).scheme not in NEEDING_AN_OWNER:
-            return Target(source, run, losses=losses)
-        if not there:
-            raise NotFoundError("what it was made of is not at the destination", f"logged model {address.id}", BRING)
-        root = f"models:/{there}"
-        if address.folder:
-            root = ids.once(f"artifacts of {there}", partial(_model_uri, sink, there))
-        return Target(root + address.rest, run, there, losses)
+        return _of_model(sink, Target(source, run, losses=losses), address, (ids, job))
     if address.kind == VERSION:
-        name = job.model_names.get(address.id, address.id)
-        return Target(f"models:/{name}/{source.rpartition('/')[2]}", run, losses=losses)
+        return Target(_of_version(sink, record, address, ids, job), run, losses=losses)
     return Target(source, run, losses=losses)
+
+
+def _of_version(sink: Live, record: Record, address: Address, ids: Ids, job: Writing) -> str:
+    number = address.root.rpartition("/")[2]
+    if job.adding is None:
+        return f"models:/{job.model_names.get(address.id, address.id)}/{number}"
+    # Under the number it got here; on one and the same server the version itself is there as well.
+    there = ids.get(record.kind, f"{address.id}/{number}")
+    if there is None and job.source != sink.address:
+        raise NotFoundError("what it was made of is not at the destination", f"{address.id} version {number}", BRING)
+    return f"models:/{there or f'{address.id}/{number}'}"
 
 
 def _model_uri(sink: Live, model_id: str) -> str:
@@ -108,9 +112,27 @@ def _model_uri(sink: Live, model_id: str) -> str:
     return str(head["info"].get("artifact_uri", "")) if head else ""
 
 
-def _of_run(sink: Live, source: str, address: Address, ids: Ids) -> str:
+def _of_model(sink: Live, target: Target, address: Address, at: tuple[Ids, Writing]) -> Target:
+    ids, job = at
+    there = model_links.locate(sink, address.id, ids)
+    if not there and job.source == sink.address:
+        return replace(target, model_id=address.id)
+    if not there and urlsplit(target.source).scheme not in NEEDING_AN_OWNER:
+        return target
+    if not there:
+        raise NotFoundError("what it was made of is not at the destination", f"logged model {address.id}", BRING)
+    root = f"models:/{there}"
+    if address.folder:
+        root = ids.once(f"artifacts of {there}", partial(_model_uri, sink, there))
+    return replace(target, source=root + address.rest, model_id=there)
+
+
+def _of_run(sink: Live, source: str, address: Address, at: tuple[Ids, Writing]) -> str:
+    ids, job = at
     there = run_at(ids, address.id)
     if there is None:
+        if job.source == sink.address:
+            return source
         if urlsplit(source).scheme not in NEEDING_AN_OWNER:
             return source
         raise NotFoundError("what it was made of is not at the destination", f"run {address.id}", BRING)

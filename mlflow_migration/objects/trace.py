@@ -72,9 +72,19 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     if selection.run_ids or selection.filter:
         runs = frozenset(found.id for found in run.read(source, selection))
     links = _links(source, ids)
-    heads = (_with_links(info, links.get(info["trace_id"], [])) for info in source.traces.search(ids))
+    infos = _named(source, selection, ids) if selection.traces else source.traces.search(ids)
+    heads = (_with_links(info, links.get(info["trace_id"], [])) for info in infos)
     for head, rows, files in source.traces.with_spans(head for head in heads if _selected(head, selection, runs)):
         yield _record(head, rows, partial(selection.files_of, files))
+
+
+def _named(source: Live, selection: Selection, experiment_ids: list[str]) -> Iterator[Json]:
+    """The traces asked for by id. Raises NotFoundError for one that isn't in the chosen experiments."""
+    for trace_id in dict.fromkeys(selection.traces):
+        info = source.traces.get(trace_id)
+        if info is None or experiment_of(info) not in experiment_ids:
+            raise NotFoundError(f"no such trace: {trace_id!r}", f"at {source.address}", "check the id and the server")
+        yield info
 
 
 def _links(source: Live, experiment_ids: list[str]) -> dict[str, list[str]]:
@@ -124,7 +134,8 @@ def choose(records: Iterator[Record], selection: Selection, where: str) -> Itera
 def _selected(head: Json, selection: Selection, runs: frozenset[str] | None) -> bool:
     start = _milliseconds(head)
     return (
-        (runs is None or not runs.isdisjoint({head.get("trace_metadata", {}).get(SOURCE_RUN), *head.get(RUNS, ())}))
+        (not selection.traces or head["trace_id"] in selection.traces)
+        and (runs is None or not runs.isdisjoint({head.get("trace_metadata", {}).get(SOURCE_RUN), *head.get(RUNS, ())}))
         and (selection.since is None or start >= selection.since)
         and (selection.until is None or start <= selection.until)
     )

@@ -45,6 +45,9 @@ class Evaluation:
     def get_dataset(self, dataset_id: str) -> Json | None:
         return pages.get_or_none(self._rest, _dataset(dataset_id), {}, "dataset")
 
+    def delete_dataset(self, dataset_id: str) -> None:
+        pages.unless_gone(self._rest, _dataset(dataset_id), {}, "DELETE")
+
     def get_dataset_experiment_ids(self, dataset_id: str) -> list[str]:
         answer = self._rest.call("GET", f"{_dataset(dataset_id)}/experiment-ids")
         return [str(id_) for id_ in answer.get("experiment_ids", [])]

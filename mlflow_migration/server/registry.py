@@ -51,6 +51,10 @@ class Registry:
     def update_model(self, name: str, description: str) -> None:
         self._send("PATCH", "registered-models/update", {"name": name, "description": description})
 
+    def delete_model(self, name: str) -> None:
+        """Delete a model with all its versions; the numbers of a new one of that name begin at 1 again."""
+        pages.unless_gone(self._rest, pages.V2 + "registered-models/delete", {"name": name}, "DELETE")
+
     def set_model_tag(self, name: str, key: str, value: str) -> None:
         self._send("POST", "registered-models/set-tag", {"name": name, "key": key, "value": value})
 
