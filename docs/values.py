@@ -42,9 +42,10 @@ STATE = {
     "same": "It was there already. Nothing was written.",
     "failed": "It could not go. The reason says why. Exit code 1.",
     "skipped": (
-        "It was left out because you asked so (`--max-artifact-size`), or because it is the source itself; because it "
-        "waits for something that the destination lacks: a row `secret` or `link` beside it tells for what; or it is "
-        "not known whether there is more, since the server hides what these credentials may not read."
+        "It was left out because you asked so (`--max-artifact-size`) or didn't ask for it (`--permissions`), because "
+        "it is the source itself, or because it waits for something that the destination lacks: a row `secret` or "
+        "`link` beside it tells for what. Or it is not known whether there is more, since the server hides what these "
+        "credentials may not read."
     ),
     "unsupported": "It can't go to this destination, or not with this version. Exit code 1 unless `--allow-loss` names "
     "its kind.",
@@ -64,8 +65,10 @@ LOSS = {
     "link": "A run, logged model, experiment, label schema, issue, trace, scorer or gateway endpoint that something "
     "refers to and that is not at the destination; a deletion that would hit foreign runs; what a destination refuses "
     "to tie.",
-    "secret": "The secret of a new webhook, or one of the gateway, which MLflow never gives: make it there, under the "
-    "same name.",
+    "secret": "The secret of a new webhook, one of the gateway, or the password of a new user, which MLflow never "
+    "gives: make or set it there, under the same name.",
+    "permission": "What a role allows on a thing that isn't at the destination; that somebody who is a user there "
+    "already is an administrator at one end only.",
     "name": "The missing name of a nameless run: MLflow gives every run one.",
 }
 

@@ -30,7 +30,7 @@ DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 VALUE_SHOWN = 120
 FIELDS = {
-    **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment")},
+    **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment", "permission")},
     "input": "inputs",
     "metadata": "metadata.",
     "name": "run_name",
@@ -183,7 +183,13 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
 
 def _whole(selection: Selection, experiments: tuple[str, ...]) -> Selection:
     """All of these experiments: what the left one was asked for by its own ids and times is looked for in them."""
-    return Selection(experiments, selection.kinds, files=selection.files, max_file=selection.max_file)
+    return Selection(
+        experiments,
+        selection.kinds,
+        files=selection.files,
+        max_file=selection.max_file,
+        permissions=selection.permissions,
+    )
 
 
 @dataclass(frozen=True)

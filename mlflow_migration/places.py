@@ -56,6 +56,7 @@ class Selection:
     With `needed` what the chosen versions were made of comes along; with `all_runs` every run of those experiments.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
+    With `permissions` a whole server's users, roles and their permissions too.
     """
 
     experiments: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ class Selection:
     datasets: tuple[str, ...] = ()
     needed: bool = False
     all_runs: bool = False
+    permissions: bool = False
 
     def takes(self, kind: str) -> bool:
         """Whether objects of a kind are asked for."""
@@ -439,6 +441,55 @@ class McpCalls(Protocol):
     def update_access_endpoint(self, name: str, endpoint_id: str, fields: Json) -> None: ...
 
 
+class WorkspaceCalls(Protocol):
+    """The workspaces of a server."""
+
+    def at_default(self) -> bool: ...
+
+    def exist(self) -> bool: ...
+
+    def list_workspaces(self) -> list[Json]: ...
+
+    def get_workspace(self, name: str) -> Json | None: ...
+
+    def create_workspace(self, body: Json) -> None: ...
+
+    def update_workspace(self, name: str, fields: Json) -> None: ...
+
+
+class UserCalls(Protocol):
+    """Users, without their passwords: MLflow never gives those. Roles and permissions are those of one workspace."""
+
+    @property
+    def workspace(self) -> str: ...
+
+    def exist(self) -> bool: ...
+
+    def list_users(self) -> list[Json]: ...
+
+    def list_roles(self) -> list[Json]: ...
+
+    def create_user(self, username: str) -> Json: ...
+
+    def set_admin(self, username: str, is_admin: bool) -> None: ...
+
+    def create_role(self, name: str, description: str) -> Json: ...
+
+    def update_role(self, role_id: int, description: str) -> None: ...
+
+    def add_role_permission(self, role_id: int, permission: Json) -> None: ...
+
+    def update_permission(self, permission_id: int, level: str) -> None: ...
+
+    def remove_permission(self, permission_id: int) -> None: ...
+
+    def assign_role(self, username: str, role_id: int) -> None: ...
+
+    def grant(self, username: str, permission: Json) -> None: ...
+
+    def resource_names(self, resource_type: str) -> dict[str, str]: ...
+
+
 class TraceCalls(Protocol):
     """The traces of a live place."""
 
@@ -496,6 +547,12 @@ class Live(Protocol):
 
     @property
     def mcp(self) -> McpCalls: ...
+
+    @property
+    def workspaces(self) -> WorkspaceCalls: ...
+
+    @property
+    def users(self) -> UserCalls: ...
 
     @property
     def traces(self) -> TraceCalls: ...

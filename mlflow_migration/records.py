@@ -87,7 +87,7 @@ def completed(record: Record) -> Record:
 class Loss:
     """A part of an object that can't go, and why.
 
-    `kind` is "param", "tag", "metric", "artifact", "input", "link", "name" or "secret".
+    `kind` is "param", "tag", "metric", "artifact", "input", "link", "name", "permission" or "secret".
 
     `wanted` is False where the person asked to leave it out.
     """
@@ -102,8 +102,8 @@ class Loss:
 class Written:
     """What became of a record at a destination.
 
-    `state` is "done" (new), "updated", "same", "skipped" or "unsupported"; `link` is what remains for the second pass,
-    if anything.
+    `state` is "done" (new), "updated", "same", "skipped", or "unsupported" where the destination has no place for it;
+    `link` is what remains for the second pass, if anything.
     """
 
     id: str

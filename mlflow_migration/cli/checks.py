@@ -66,6 +66,7 @@ ALLOW = click.option(
 @options.naming
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def verify(**given: Any) -> int:
@@ -95,6 +96,7 @@ def verify(**given: Any) -> int:
 @options.naming
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def diff(**given: Any) -> int:
@@ -192,7 +194,8 @@ def _selection(given: dict[str, Any], *places: LiveSource | BundleSource) -> Sel
         # Of a server what the bundle was asked to hold; a bundle is compared as a whole.
         files = found.files if found.files != "copy" else asked[0].files
         run_ids, most = found.run_ids or asked[0].run_ids, found.max_file or asked[0].max_file
-        return replace(asked[0], kinds=found.kinds, run_ids=run_ids, files=files, max_file=most)
+        whole = replace(asked[0], permissions=found.permissions or asked[0].permissions)
+        return replace(whole, kinds=found.kinds, run_ids=run_ids, files=files, max_file=most)
     return found
 
 
@@ -229,6 +232,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @RUN_IDS
 @options.run_choice
 @options.artifacts
+@options.permissions("permissions")
 @options.moving
 @options.common
 def plan(**given: Any) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.cli import logs
+from mlflow_migration.cli import leftovers, logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.engine import naming
@@ -76,6 +76,7 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
+    report.next_command += _with_users(job.selection)
     source = LiveSource(live)
     selection = with_needed(live, job.selection)
     options = {key: value for key, value in asdict(replace(job.selection, kinds=selection.kinds)).items() if value}
@@ -84,7 +85,8 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
     def work(tools: Tools) -> None:
         try:
             _tell_hidden(live, job, report)
-            transfer(source, BundleSink(writer, common.dry_run), selection, tools)
+            asked = leftovers.of_server(live, job.command, selection, report)
+            transfer(source, BundleSink(writer, common.dry_run), asked, tools)
         except MigrationError:
             writer.discard_empty()
             raise
@@ -100,13 +102,14 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
         places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
-        report.next_command = f"mlflow-migration verify {places}{_how(job)}"
+        report.next_command = f"mlflow-migration verify {places}{_with_users(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
         for kind, count in bundle.others():
             reason = "this kind isn't read from folders of mlflow-export-import yet"
             report.add(Row(kind, "*", f"{count} in the folder", "unsupported", reason))
+        leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
         transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
@@ -126,8 +129,8 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
         _tell_hidden(source, job, report)
-        selection = with_needed(source, job.selection)
-        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), selection, tools)
+        asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
+        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -135,7 +138,7 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
 def _what(selection: Selection) -> str:
     """The option that has `verify` look at what was copied and nothing else."""
     if not selection.kinds:
-        return ""
+        return _with_users(selection)
     name, chosen = "experiments", selection.experiments
     if selection.takes("model_version"):
         name, chosen = "models", selection.models
@@ -156,6 +159,10 @@ def _how(job: Job) -> str:
     options += ["--prefix", job.names.prefix] if job.names.prefix else []
     options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
     return "".join(f" {shlex.quote(option)}" for option in options)
+
+
+def _with_users(selection: Selection) -> str:
+    return " --permissions" if selection.permissions else ""
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:

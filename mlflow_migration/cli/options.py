@@ -12,15 +12,28 @@ from mlflow_migration.cli.command import boolean
 from mlflow_migration.engine import naming as renames
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
-from mlflow_migration.objects import KINDS, OF_EXPERIMENTS
+from mlflow_migration.errors import UsageError
+from mlflow_migration.objects import KINDS, OF_EXPERIMENTS, OF_USERS
 from mlflow_migration.places import POLICIES, Names, Selection
 
 LEGACY = {
     "use-threads": "Accepted for old commands: runs always go in parallel.",
-    "export-permissions": "Accepted for old commands: open-source MLflow has no permissions to export.",
-    "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
+    "export-permissions": "Accepted for old commands: export-all takes permissions, with the users they are for.",
+    "import-permissions": "Accepted for old commands: import-all takes permissions, with the users they are for.",
 }
-PARTS = ("artifact", "assessment", "input", "link", "metadata", "metric", "name", "param", "secret", "tag")
+PARTS = (
+    "artifact",
+    "assessment",
+    "input",
+    "link",
+    "metadata",
+    "metric",
+    "name",
+    "param",
+    "permission",
+    "secret",
+    "tag",
+)
 LOSSES = ("all", *PARTS, *sorted(set(KINDS) - {"experiment", "run"}))
 """What may be waived: parts of objects, and whole kinds."""
 
@@ -255,11 +268,24 @@ def legacy(*names: str) -> Callable[[F], F]:
     return decorate
 
 
+def permissions(name: str) -> Callable[[F], F]:
+    """The option by which a command for whole servers takes users, roles and permissions too."""
+    text = "Take users, roles and permissions of a server with users too; no passwords. For administrators."
+
+    def decorate(function: F) -> F:
+        return boolean(name, False, text)(function)
+
+    return decorate
+
+
 def selection_of(
     options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] = OF_EXPERIMENTS
 ) -> Selection:
     """Take what is asked for out of a command's options."""
     run_ids = options.pop("run_ids", None)
+    with_users = options.pop("permissions", False)
+    if with_users and (experiments or run_ids or (kinds and not set(OF_USERS) <= set(kinds))):
+        raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
     return Selection(
         experiments=experiments,
         kinds=kinds,
@@ -271,4 +297,5 @@ def selection_of(
         nested=options.pop("check_nested_runs", False),
         files=options.pop("files", "copy"),
         max_file=choose.size(options.pop("max_file", None)),
+        permissions=with_users,
     )

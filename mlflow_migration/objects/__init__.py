@@ -12,6 +12,7 @@ from mlflow_migration.objects import (
     gateway_guardrail,
     gateway_model_definition,
     gateway_secret,
+    grant,
     issue,
     label_schema,
     logged_model,
@@ -21,10 +22,13 @@ from mlflow_migration.objects import (
     prompt_version,
     registered_model,
     review_queue,
+    role,
     run,
     scorer,
     trace,
+    user,
     webhook,
+    workspace,
 )
 from mlflow_migration.objects.kind import Kind, WriteTogether
 
@@ -50,6 +54,10 @@ _IN_ORDER: tuple[Kind, ...] = (
     mcp_server,
     gateway_guardrail,
     webhook,
+    workspace,
+    user,
+    role,
+    grant,
 )
 KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 """Every kind, in the order of writing: what a kind NEEDS comes before it."""
@@ -57,6 +65,8 @@ KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 OF_EXPERIMENTS = tuple(kind.NAME for kind in _IN_ORDER if kind is experiment or experiment.NAME in kind.PARENTS)
 """Experiments and what belongs to one."""
 OF_PROMPTS = (prompt.NAME, prompt_version.NAME)
+OF_USERS = (user.NAME, role.NAME, grant.NAME)
+"""Who may do what: moved only where permissions are asked for."""
 
 BY_EXPERIMENT = (*(name for name in OF_EXPERIMENTS if name != experiment.NAME), evaluation_dataset.NAME)
 """What a server is asked for by experiments, and can be asked for by a single one."""

@@ -23,7 +23,9 @@ from mlflow_migration.server.rest import Look, Rest
 from mlflow_migration.server.reviews import Reviews
 from mlflow_migration.server.rights import Rights
 from mlflow_migration.server.traces import Traces
+from mlflow_migration.server.users import Users
 from mlflow_migration.server.webhooks import Webhooks
+from mlflow_migration.server.workspaces import Workspaces
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
@@ -53,6 +55,8 @@ class Server:
         self.webhooks = Webhooks(rest, features)
         self.gateway = Gateway(rest, features)
         self.mcp = McpServers(rest, features)
+        self.workspaces = Workspaces(rest)
+        self.users = Users(rest)
         self.abilities = Abilities()
         self.registry = Registry(rest)
         self.rights = Rights(rest)
