@@ -77,10 +77,6 @@ class Bundle:
         if path.exists():
             yield from _lines(path, layout.FAILURES)
 
-    def others(self) -> list[tuple[str, int]]:
-        """What it holds besides, by kind: nothing, for a proven bundle holds what is known."""
-        return []
-
     def _head(self, kind: str, path: Path, name: str) -> Json:
         head = manifest.read_json(path, name)
         info, value = head.get("info"), head.get("mlflow")
