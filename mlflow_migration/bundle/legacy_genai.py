@@ -227,7 +227,8 @@ def _rows(folder: Folder, path: Path) -> Iterator[Json]:
     rows = folder.value(path)["evaluation_dataset"].get("records") or []
     if not all(isinstance(row, dict) for row in rows):
         raise manifest.broken(folder.name(path), ValueError("a record is no JSON object"))
-    yield from rows
+    # MLflow gives a record without tags empty ones.
+    yield from ({"tags": {}, **row} for row in rows)
 
 
 def unknown_fields(value: Json) -> set[str]:
