@@ -45,6 +45,8 @@ def _first(folder: Folder) -> Json:
 class LegacyBundle:
     """Such a folder. Implements `Source`, and what else commands ask of a bundle."""
 
+    proof = "{:,} files and no fault to be seen; such a folder has no checksums that prove it whole"
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.address = str(root)
@@ -65,6 +67,8 @@ class LegacyBundle:
                         raise ValueError("its ids are not those of what it belongs to")
                     if (kind, record.id) in seen:
                         raise ValueError("it is in the folder twice")
+                    if EXPERIMENT in record.refs and (EXPERIMENT, record.refs[EXPERIMENT]) not in seen:
+                        raise ValueError("it lies in the folder of another experiment than its own")
                     for stream in record.rows:
                         for row in record.rows[stream]():
                             validate_row[kind](stream, row)

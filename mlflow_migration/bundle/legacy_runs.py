@@ -49,21 +49,18 @@ def _experiment(head: Json) -> Record:
 
 
 def _owners(folder: Folder) -> Iterator[tuple[str, str]]:
-    """(experiment id, run id) of everything that belongs to an experiment; the run's id is "" for others than runs."""
-    for path in folder.heads("run.json"):
-        info = folder.value(path).get("info")
-        if isinstance(info, dict):
-            yield str(info.get("experiment_id", "")), str(info.get("run_id", ""))
-    for path in folder.heads("logged_model.json"):
-        yield str(folder.value(path).get("experiment_id", "")), ""
-    for path in folder.heads("trace.json"):
-        info = folder.value(path).get("info")
-        if isinstance(info, dict):
-            yield experiment_of(info), ""
+    """(experiment id, run id) of everything that lies outside an experiment's folder; no run's id but for runs."""
+    homes = {path.parent for path in folder.heads("experiment.json")}
+    for name in ("run.json", "logged_model.json", "trace.json"):
+        for path in folder.heads(name):
+            if homes.isdisjoint(path.parents):
+                value = folder.value(path)
+                info = value["info"] if isinstance(value.get("info"), dict) else value
+                yield experiment_of(info), str(info.get("run_id", ""))
 
 
 def experiment_of(info: Json) -> str:
-    """The id of a trace's experiment, in the form of MLflow 3 or 2; "" where there is none."""
+    """The id of an object's experiment; a trace of MLflow 3 has it in its location. "" where there is none."""
     location = info.get("trace_location")
     place = location.get("mlflow_experiment") if isinstance(location, dict) else None
     return str((place if isinstance(place, dict) else info).get("experiment_id", ""))

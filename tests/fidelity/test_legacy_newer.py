@@ -182,7 +182,9 @@ def spans_by_mlflow(server: Server, trace_id: str) -> str:
 
 
 def test_what_is_lost_ends_up_in_the_list_of_a_folder_that_is_looked_at_alone(old: Path, run_tool: Tool) -> None:
-    assert f"not in it since its export: artifact trace tr-{STORED} spans" in run_tool("verify", old).expect(0).stderr
+    shown = run_tool("verify", old).expect(0).stderr
+    assert f"not in it since its export: artifact trace tr-{STORED} spans" in shown
+    assert "no checksums" in shown
 
 
 def read(folder: Path, kind: str) -> list[Record]:
@@ -290,6 +292,10 @@ WOUNDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "logged model that is gone": (lambda folder: one(folder, LOGGED).unlink(), "is missing"),
     "trace without a time": (changed(TRACE, "info", "request_time", "yesterday"), "trace.json is broken"),
     "trace of no time": (changed(TRACE, "info", "request_time", 1 << 80), "trace.json is broken"),
+    "trace of another experiment": (
+        changed(TRACE, "info", "trace_location", "mlflow_experiment", {"experiment_id": "77"}),
+        "the folder of another experiment",
+    ),
     "trace that is gone": (lambda folder: one(folder, TRACE).unlink(), "is missing"),
     "spans that are a link": (linked, "link"),
     "prompt without a text": (changed("prompts/*/prompt.json", "prompt", {"name": "x"}), "is missing"),
