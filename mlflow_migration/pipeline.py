@@ -75,6 +75,13 @@ class BundleSource:
             chosen.add(record.id)
             yield self._limited(record, selection)
 
+    def lost(self, selection: Selection) -> Iterator[Row]:
+        """What a folder of mlflow-export-import lost at its export, of what is asked for, once the records are read."""
+        for each in self.bundle.lost() if isinstance(self.bundle, LegacyBundle) else ():
+            chosen = self._chosen.get("experiment", {each.experiment})
+            if selection.takes(each.kind) and (not each.experiment or each.experiment in chosen):
+                yield each.row
+
     @staticmethod
     def _limited(record: Record, selection: Selection) -> Record:
         return replace(record, files=partial(selection.files_of, record.files))

@@ -46,6 +46,9 @@ class _Found:
 class Bundle:
     """A whole bundle to read from. Implements `Source`."""
 
+    proof = "whole: {:,} files as their checksums say"
+    """What a check that found no fault shows, in words; it is given the number of files."""
+
     def __init__(self, root: Path, kinds: tuple[str, ...]) -> None:
         """`kinds` are the object files to look for. Raises BundleError where the folder is not a whole bundle."""
         self.root = root
@@ -127,10 +130,6 @@ class Bundle:
         path = self.root / layout.FAILURES
         if path.exists():
             yield from _lines(path, layout.FAILURES)
-
-    def others(self) -> list[tuple[str, int]]:
-        """What it holds besides, by kind: nothing, for a proven bundle holds what is known."""
-        return []
 
     def _check_object(self, found: _Found, validate: Validate) -> None:
         try:

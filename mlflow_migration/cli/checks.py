@@ -143,7 +143,7 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     if common.as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
     if not common.quiet:
-        click.echo(f"whole: {files:,} files as their checksums say: {uri}", err=True)
+        click.echo(f"{bundle.proof.format(files)}: {uri}", err=True)
         for line in lines[:LINES]:
             click.echo(line, err=True)
     return DONE

@@ -106,13 +106,12 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
-        for kind, count in bundle.others():
-            reason = "this kind isn't read from folders of mlflow-export-import yet"
-            report.add(Row(kind, "*", f"{count} in the folder", "unsupported", reason))
         leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
         transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
+        for row in source.lost(job.selection):
+            report.add(row)
 
     return _run(job, common, report, work, {"destination": live})
 
