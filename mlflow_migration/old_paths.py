@@ -18,11 +18,20 @@ COMMANDS = {
     "bulk.export_all": "everything:export_all",
     "bulk.export_experiments": "experiments:export_experiments",
     "bulk.import_experiments": "experiments:import_experiments",
+    "client.http_client": "tools:http_client",
+    "common.find_artifacts": "tools:find_artifacts",
+    "common.http_client": "tools:http_client",
     "copy.copy_run": "runs:copy_run",
     "experiment.export_experiment": "experiments:export_experiment",
     "experiment.import_experiment": "experiments:import_experiment",
+    "model.list_registered_models": "tools:list_registered_models",
     "run.export_run": "runs:export_run",
     "run.import_run": "runs:import_run",
+    "tools.get_model_signature": "signatures:get_model_signature",
+    "tools.list_model_versions_without_signatures": "signatures:list_model_versions_without_signatures",
+    "tools.list_registered_models": "tools:list_registered_models",
+    "tools.rewrite_export": "bundles:rewrite_export",
+    "tools.set_model_signature": "signatures:set_model_signature",
 }
 """Old path → module and function of `mlflow_migration.cli`."""
 PACKAGES = frozenset(path.partition(".")[0] for path in COMMANDS)

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -36,7 +37,7 @@ from mlflow_migration.pipeline import (
     failures,
     transfer,
 )
-from mlflow_migration.places import Selection, Writing
+from mlflow_migration.places import Selection, Source, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.others import others
@@ -113,6 +114,50 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), job.selection, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
+
+
+def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callable[[Source], Source]) -> int:
+    """Bundle → another bundle, as `change` shows the first one; the exit code. What is begun and not ended is removed.
+
+    Raises UsageError where the second folder isn't new or empty, or one of them lies in the other.
+    """
+    source, target = folders
+    bundle = bundle_folder(source)
+    inside = {source.resolve(), target.resolve()} & {*source.resolve().parents, *target.resolve().parents}
+    if inside or source.resolve() == target.resolve():
+        raise UsageError(f"one of the two folders lies in the other: {source}, {target}", hint="give a new folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"the folder is not empty: {target}", hint="give a new or empty folder")
+    made = not target.exists()
+    report = _report(job, common, str(source), str(target))
+    report.next_command = f"mlflow-migration verify {shlex.quote(str(target))}"
+
+    def work(tools: Tools) -> None:
+        proven = BundleSource(bundle)
+        for kind, count in bundle.others():
+            reason = "this kind isn't read from folders of mlflow-export-import yet"
+            report.add(Row(kind, "*", f"{count} in the folder", "unsupported", reason))
+        changed = change(proven)
+        kinds = [kind for kind in bundle.kinds_asked_for() if job.selection.takes(kind)]
+        writer = BundleWriter(target, bundle.origin, {"kinds": kinds})
+        whole = False
+        try:
+            transfer(changed, BundleSink(writer, common.dry_run), job.selection, tools)
+            if not common.dry_run:
+                writer.finish({"counts": report.kinds}, [*failures(report), *bundle.failures()])
+            whole = True
+        finally:
+            if not whole and not common.dry_run:
+                _remove(target, made)
+
+    return _run(job, common, report, work, {})
+
+
+def _remove(folder: Path, made: bool) -> None:
+    """Take away what was begun; a folder that was there before stays, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not made:
+        folder.mkdir(exist_ok=True)
 
 
 def _what(selection: Selection) -> str:
