@@ -30,7 +30,6 @@ COMMANDS = {
     "tools.get_model_signature": "signatures:get_model_signature",
     "tools.list_model_versions_without_signatures": "signatures:list_model_versions_without_signatures",
     "tools.list_registered_models": "tools:list_registered_models",
-    "tools.rewrite_export": "bundles:rewrite_export",
     "tools.set_model_signature": "signatures:set_model_signature",
 }
 """Old path → module and function of `mlflow_migration.cli`."""

@@ -84,13 +84,14 @@ def _kinds(text: str | None) -> tuple[str, ...]:
 @RENAME
 @click.option("--model-rename-file", metavar="FILE", help="The same for registered models and prompts.")
 @click.option("--drop-tags", metavar="GLOBS", help="Leave out tags with such keys, of all objects: globs with commas.")
+@click.option("--drop-params", metavar="GLOBS", help="Leave out params with such keys.")
 @click.option(
     "--drop-artifacts", metavar="GLOBS", help="Leave out artifacts of such a name or path: globs with commas."
 )
 @options.remaking
 @options.common
 def rewrite_export(**given: Any) -> int:
-    """Make a new bundle with other names, without some tags or artifacts, of a bundle, which stays as it is.
+    """Make a new bundle of a bundle, with other names or without some tags, params or artifacts; the first one stays.
 
     A model's new name is also put where its versions are named. The tags that make up a prompt always stay. Folders
     of mlflow-export-import are taken too. A command that fails leaves nothing behind.
@@ -106,6 +107,7 @@ def rewrite_export(**given: Any) -> int:
         choose.renames(given["experiment_rename_file"]),
         choose.renames(given["model_rename_file"]),
         _globs(given["drop_tags"]),
+        _globs(given["drop_params"]),
         _globs(given["drop_artifacts"]),
     )
     if changes == Changes():

@@ -118,10 +118,9 @@ class Filtered:
             return bool(self._choice.kinds)
         if all(record.refs[parent] in self._chosen[parent] for parent in parents):
             return True
-        if record.kind in OF_REGISTRY:
-            return any(record.refs[parent] in self._needed for parent in parents)
-        with_its_run = record.kind == logged_model.NAME and record.refs.get(run.NAME) in self._needed
-        return record.id in self._needed or with_its_run
+        # A logged model comes along with its run, and a version with the others of its model, whose numbers it needs.
+        with_ = (run.NAME,) if record.kind == logged_model.NAME else parents if record.kind in OF_REGISTRY else ()
+        return not self._needed.isdisjoint({record.id, *(record.refs.get(kind, "") for kind in with_)})
 
     def _learn(self, kind: str) -> None:
         """Note what the objects name that were chosen as models or prompts, or that those were made of."""
@@ -133,7 +132,7 @@ class Filtered:
                 KINDS[kind].swaps_of(record, self._note)
 
     def _note(self, id_: str) -> None:
-        self._needed.add(id_)
+        self._needed.update({id_} - {""})
 
 
 def _shared(kind: str, id_: str) -> str:

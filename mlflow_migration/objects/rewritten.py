@@ -1,4 +1,4 @@
-"""A place shown with other names, and without some tags and artifacts."""
+"""A place shown with other names, and without some tags, params and artifacts."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ NAMING = frozenset({VERSIONS, PROMPTS})
 """Tags of JSON that name versions of models or prompts, `[{"name": …, "version": …}]`."""
 TAGS_AT: tuple[tuple[str, ...], ...] = (("tags",), ("data", "tags"), ("info", "tags"))
 """Where heads have their tags."""
+PARAMS_AT = ("data", "params")
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is shown otherwise: new names of experiments, of models and prompts; globs of tags and artifacts left out.
+    """What is shown otherwise: new names of experiments, of models and prompts; globs of what is left out.
 
     An artifact's glob is compared with its whole path and with its name.
     """
@@ -45,6 +46,7 @@ class Changes:
     experiments: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
 
 
@@ -129,7 +131,10 @@ class Rewritten:
     def _without_tags(self, kind: str, head: Json) -> Json:
         for path in TAGS_AT:
             head = _at(head, path, partial(self._tags, kind))
-        return head
+        return _at(head, PARAMS_AT, self._params)
+
+    def _params(self, params: Any) -> Any:
+        return [param for param in params or [] if not _means_any(self._changes.params, param["key"])]
 
     def _tags(self, kind: str, tags: Any) -> Any:
         """Tags as they are to be, in whichever of MLflow's three forms: pairs, an object, the text of an object."""
@@ -143,7 +148,7 @@ class Rewritten:
     def _keeps(self, kind: str, key: str) -> bool:
         if kind in {prompt.NAME, prompt_version.NAME} and key.startswith(PROMPT_ITSELF):
             return True
-        return not any(fnmatchcase(key, pattern) for pattern in self._changes.tags)
+        return not _means_any(self._changes.tags, key)
 
     def _value(self, key: str, value: Any) -> Any:
         if key not in NAMING or not self._changes.models:
@@ -158,11 +163,16 @@ class Rewritten:
         return value if new == named else json.dumps(new)
 
     def _files(self, files: Files) -> Iterator[File]:
-        return (file for file in files() if not any(_means(pattern, file.path) for pattern in self._changes.artifacts))
+        globs = self._changes.artifacts
+        return (
+            file
+            for file in files()
+            if not _means_any(globs, file.path) and not _means_any(globs, file.path.rpartition("/")[2])
+        )
 
 
-def _means(pattern: str, path: str) -> bool:
-    return fnmatchcase(path, pattern) or fnmatchcase(path.rpartition("/")[2], pattern)
+def _means_any(globs: tuple[str, ...], text: str) -> bool:
+    return any(fnmatchcase(text, glob) for glob in globs)
 
 
 def _at(head: Json, path: tuple[str, ...], change: Any) -> Json:

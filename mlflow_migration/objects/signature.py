@@ -209,7 +209,8 @@ def _writable(live: Live, files: ModelFiles) -> Root:
         return files.root
     name, _, version = files.root.id.rpartition("/")
     uri = live.registry.download_uri(name, version)
-    if urlsplit(uri).scheme != "mlflow-artifacts":
+    parts = urlsplit(uri)
+    if parts.scheme != "mlflow-artifacts" or parts.netloc:
         raise UsageError(
             f"the files of {files.address} can't be written over the server",
             f"they lie at {uri}, which it doesn't proxy",

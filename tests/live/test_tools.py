@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests import rest, servers
-from tests.conftest import ServerFactory, Tool
+from tests.conftest import Run, ServerFactory
 from tests.fidelity.test_registry import QUOTES, seed
 from tests.rest import Api, Json
 from tests.servers import Options, Server
@@ -40,7 +40,7 @@ def at(server: Server) -> tuple[str, str]:
 
 def a_run(api: Api, **fields: Any) -> Json:
     """A new run's info."""
-    experiment = rest.experiment(api, "Default")["experiment_id"]
+    experiment = api.post("experiments/create", name="of models")["experiment_id"]
     info: Json = api.post("runs/create", experiment_id=experiment, start_time=1, **fields)["run"]["info"]
     return info
 
@@ -54,10 +54,10 @@ def mlmodel(signature: Json | None = None) -> bytes:
 
 
 def test_registered_models_are_listed_with_versions_stages_and_aliases_also_from_a_bundle(
-    empty_source: Server, run_tool: Tool, tmp_path: Path
+    empty_source: Server, run_here: Run, tmp_path: Path
 ) -> None:
     seed(empty_source)
-    document = run_tool("list-registered-models", *at(empty_source), "--json").expect(0).json
+    document = run_here("list-registered-models", *at(empty_source), "--json").expect(0).json
     models = {model["name"]: model for model in document["registered_models"]}
     assert set(models) == {WINE, QUOTES, "a copy"}
     seen = [(each["version"], each["stage"], each["aliases"]) for each in models[WINE]["versions"]]
@@ -69,16 +69,16 @@ def test_registered_models_are_listed_with_versions_stages_and_aliases_also_from
         ("8", "None", []),
     ]
     assert models[WINE]["aliases"] == {"champion": "5", "old": "2", "also_5": "5"}
-    table = run_tool("list-registered-models", *at(empty_source)).expect(0).stdout.splitlines()
+    table = run_here("list-registered-models", *at(empty_source)).expect(0).stdout.splitlines()
     assert table[0].split() == ["model", "version", "stage", "aliases", "run", "id"]
     assert len(table) == 1 + 5 + 1 + 1
     assert any(line.split()[-4:-1] == ["Production", "also_5,", "champion"] for line in table)
-    run_tool("export-all", *at(empty_source), "--output-dir", tmp_path / "all").expect(0)
-    again = run_tool("list-registered-models", "--tracking-uri", tmp_path / "all", "--json").expect(0).json
+    run_here("export-all", *at(empty_source), "--output-dir", tmp_path / "all").expect(0)
+    again = run_here("list-registered-models", "--tracking-uri", tmp_path / "all", "--json").expect(0).json
     assert again["registered_models"] == document["registered_models"]
 
 
-def test_artifacts_are_found_by_name_glob_folder_and_depth(empty_source: Server, run_tool: Tool) -> None:
+def test_artifacts_are_found_by_name_glob_folder_and_depth(empty_source: Server, run_here: Run) -> None:
     api = Api(empty_source.url)
     info = a_run(api)
     for path in ("MLmodel", "a/MLmodel", "a/b/MLmodel", "a/b/c é.png", "b/x.png"):
@@ -86,7 +86,7 @@ def test_artifacts_are_found_by_name_glob_folder_and_depth(empty_source: Server,
 
     def found(*options: str) -> list[str]:
         words = ("find-artifacts", *at(empty_source), "--run-id", info["run_id"], *options)
-        matches: list[str] = run_tool(*words, "--json").expect(0).json["matches"]
+        matches: list[str] = run_here(*words, "--json").expect(0).json["matches"]
         return sorted(matches)
 
     assert found("--target", "MLmodel") == ["MLmodel", "a/MLmodel", "a/b/MLmodel"]
@@ -95,25 +95,25 @@ def test_artifacts_are_found_by_name_glob_folder_and_depth(empty_source: Server,
     assert found("--target", "*.png") == ["a/b/c é.png", "b/x.png"]
     assert found("--target", "b") == ["a/b/", "b/"]
     assert found("--target", "nothing") == []
-    plain = run_tool("find-artifacts", *at(empty_source), "--run-id", info["run_id"], "--target", "x.png").expect(0)
+    plain = run_here("find-artifacts", *at(empty_source), "--run-id", info["run_id"], "--target", "x.png").expect(0)
     assert plain.stdout == "b/x.png\n"
-    gone = run_tool("find-artifacts", *at(empty_source), "--run-id", "f" * 32, "--target", "x").expect(1)
+    gone = run_here("find-artifacts", *at(empty_source), "--run-id", "f" * 32, "--target", "x").expect(1)
     assert "no such run" in gone.stderr
 
 
-def test_one_call_of_the_rest_api(empty_source: Server, run_tool: Tool, tmp_path: Path) -> None:
+def test_one_call_of_the_rest_api(empty_source: Server, run_here: Run, tmp_path: Path) -> None:
     call = ("http-client", *at(empty_source), "--resource")
-    made = run_tool(*call, "experiments/create", "--data", '{"name": "made é"}').expect(0)
+    made = run_here(*call, "experiments/create", "--data", '{"name": "made é"}').expect(0)
     id_ = json.loads(made.stdout)["experiment_id"]
     out = tmp_path / "answer.json"
-    shown = run_tool(*call, "experiments/get", "--params", json.dumps({"experiment_id": id_}), "--output-file", out)
+    shown = run_here(*call, "experiments/get", "--params", json.dumps({"experiment_id": id_}), "--output-file", out)
     assert json.loads(shown.expect(0).stdout)["experiment"]["name"] == "made é"
     assert json.loads(out.read_text("utf-8")) == json.loads(shown.stdout)
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"experiment_id": id_, "new_name": "renamed"}))
     for data in (f"@{body}", str(body)):
-        run_tool(*call, "experiments/update", "--method", "post", "--data", data).expect(0)
-    document = run_tool(*call, "/api/2.0/mlflow/experiments/search", "--data", '{"max_results": 9}', "--json").expect(0)
+        run_here(*call, "experiments/update", "--method", "post", "--data", data).expect(0)
+    document = run_here(*call, "/api/2.0/mlflow/experiments/search", "--data", '{"max_results": 9}', "--json").expect(0)
     names = [found["name"] for found in document.json["answer"]["experiments"]]
     assert sorted(names) == ["Default", "renamed"]
 
@@ -131,17 +131,17 @@ def test_one_call_of_the_rest_api(empty_source: Server, run_tool: Tool, tmp_path
     ],
 )
 def test_a_call_that_fails_says_why(
-    empty_source: Server, run_tool: Tool, words: tuple[str, ...], code: int, message: str
+    empty_source: Server, run_here: Run, words: tuple[str, ...], code: int, message: str
 ) -> None:
-    assert message in run_tool("http-client", *at(empty_source), *words).expect(code).stderr
+    assert message in run_here("http-client", *at(empty_source), *words).expect(code).stderr
 
 
 def test_a_signature_is_set_from_samples_as_mlflow_infers_it_and_all_else_stays(
-    empty_source: Server, run_tool: Tool, tmp_path: Path
+    empty_source: Server, run_here: Run, tmp_path: Path
 ) -> None:
     from mlflow.models import Model, infer_signature
-    from pandas import read_csv
 
+    read_csv = pytest.importorskip("pandas").read_csv
     api = Api(empty_source.url)
     info = a_run(api)
     rest.upload(api, info["artifact_uri"], "models/one/MLmodel", mlmodel())
@@ -150,34 +150,40 @@ def test_a_signature_is_set_from_samples_as_mlflow_infers_it_and_all_else_stays(
     inputs.write_text(SAMPLES, "utf-8")
     outputs.write_text(PREDICTIONS, "utf-8")
     samples = ("--input-file", inputs, "--output-file", outputs)
-    assert "has no signature" in run_tool("get-model-signature", *at(empty_source), *uri).expect(1).stderr
-    document = run_tool("set-model-signature", *at(empty_source), *uri, *samples, "--json").expect(0).json
+    assert "has no signature" in run_here("get-model-signature", *at(empty_source), *uri).expect(1).stderr
+    document = run_here("set-model-signature", *at(empty_source), *uri, *samples, "--json").expect(0).json
     assert (document["state"], document["signature"]) == ("done", SIGNATURE)
     stored = rest.download(api, info["artifact_uri"], "models/one/MLmodel")
     inferred = infer_signature(read_csv(inputs), read_csv(outputs))
     assert Model.from_dict(yaml.safe_load(stored)).signature == inferred
     assert {**yaml.safe_load(mlmodel()), "signature": inferred.to_dict()} == yaml.safe_load(stored)
     kept = tmp_path / "signature.json"
-    shown = run_tool("get-model-signature", *at(empty_source), *uri, "--output-file", kept).expect(0)
+    shown = run_here("get-model-signature", *at(empty_source), *uri, "--output-file", kept).expect(0)
     assert json.loads(shown.stdout) == json.loads(kept.read_text("utf-8")) == SIGNATURE
 
-    same = run_tool("set-model-signature", *at(empty_source), *uri, "--input-file", kept, "--json").expect(0).json
+    same = run_here("set-model-signature", *at(empty_source), *uri, "--input-file", kept, "--json").expect(0).json
     assert same["state"] == "same"
-    other = run_tool("set-model-signature", *at(empty_source), *uri, "--input-file", inputs).expect(1)
+    other = run_here("set-model-signature", *at(empty_source), *uri, "--input-file", inputs).expect(1)
     assert "--overwrite-signature" in other.stderr
     assert rest.download(api, info["artifact_uri"], "models/one/MLmodel") == stored
     words = ("--input-file", inputs, "--overwrite-signature", "True", "--json")
-    assert run_tool("set-model-signature", *at(empty_source), *uri, *words).expect(0).json["state"] == "updated"
-    assert run_tool("get-model-signature", *at(empty_source), *uri, "--json").json["signature"]["outputs"] is None
+    assert run_here("set-model-signature", *at(empty_source), *uri, *words).expect(0).json["state"] == "updated"
+    assert run_here("get-model-signature", *at(empty_source), *uri, "--json").json["signature"]["outputs"] is None
 
 
-@pytest.mark.parametrize("proxied", [True, False])
-def test_every_form_of_a_models_address_leads_to_its_signature(
-    empty_source: Server, make_server: ServerFactory, template: Path, run_tool: Tool, proxied: bool
-) -> None:
-    server = empty_source if proxied else make_server(Options(template=template, serve_artifacts=False))
+@pytest.fixture(params=["proxied", "not proxied"])
+def server(request: pytest.FixtureRequest, template: Path, make_server: ServerFactory) -> Server:
+    """An empty server that serves artifacts itself, and one that doesn't."""
+    if request.param == "proxied":
+        found: Server = request.getfixturevalue("empty_source")
+        return found
+    return make_server(Options(template=template, serve_artifacts=False))
+
+
+def test_every_form_of_a_models_address_leads_to_its_signature(server: Server, run_here: Run, tmp_path: Path) -> None:
     api = Api(server.url)
     info = a_run(api)
+    proxied = info["artifact_uri"].startswith("mlflow-artifacts:")
     one, two = ({**SIGNATURE, "outputs": [{"type": "long", "name": name, "required": True}]} for name in ("one", "two"))
     put(server, info["artifact_uri"], "model/MLmodel", mlmodel(one))
     body = {"experiment_id": info["experiment_id"], "name": "logged", "source_run_id": info["run_id"]}
@@ -206,20 +212,20 @@ def test_every_form_of_a_models_address_leads_to_its_signature(
         f"runs:/{info['run_id']}/logged": two,
     }
     for uri, signature in expected.items():
-        shown = run_tool("get-model-signature", *at(server), "--model-uri", uri, "--json").expect(0).json
+        shown = run_here("get-model-signature", *at(server), "--model-uri", uri, "--json").expect(0).json
         assert shown["signature"] == signature, uri
-    three = Path(run_tool.home / "three.json")
+    three = tmp_path / "three.json"
     three.write_text(json.dumps({"inputs": one["inputs"]}))
     words = ("--input-file", three, "--overwrite-signature")
     if not proxied:
-        refused = run_tool("set-model-signature", *at(server), "--model-uri", "models:/wine/1", *words).expect(2)
+        refused = run_here("set-model-signature", *at(server), "--model-uri", "models:/wine/1", *words).expect(2)
         assert "can't be written over the server" in refused.stderr
         assert "runs:/id/path" in refused.stderr
     written = ["models:/wine/3", f"runs:/{info['run_id']}/model"] if proxied else [f"runs:/{info['run_id']}/model"]
     for uri in written:
-        run_tool("set-model-signature", *at(server), "--model-uri", uri, *words).expect(0)
+        run_here("set-model-signature", *at(server), "--model-uri", uri, *words).expect(0)
     for uri in ("models:/wine/1", *written):
-        shown = run_tool("get-model-signature", *at(server), "--model-uri", uri, "--json").expect(0).json
+        shown = run_here("get-model-signature", *at(server), "--model-uri", uri, "--json").expect(0).json
         assert shown["signature"] == {"inputs": one["inputs"], "outputs": None, "params": None}, uri
 
 
@@ -243,20 +249,20 @@ def put(server: Server, artifact_uri: str, path: str, content: bytes) -> None:
         ("models:/greet/1", 1, "is a prompt"),
     ],
 )
-def test_a_model_that_is_not_there_is_said(registry: Server, run_tool: Tool, uri: str, code: int, message: str) -> None:
-    assert message in run_tool("get-model-signature", *at(registry), "--model-uri", uri).expect(code).stderr
+def test_a_model_that_is_not_there_is_said(registry: Server, run_here: Run, uri: str, code: int, message: str) -> None:
+    assert message in run_here("get-model-signature", *at(registry), "--model-uri", uri).expect(code).stderr
 
 
 @pytest.mark.parametrize(
     "text",
     ["a: [", "- 1", "signature: 1", "signature: {inputs: 1}", "!!python/object/apply:os.system ['touch /tmp/x']", "\0"],
 )
-def test_a_broken_mlmodel_is_said_and_never_run(empty_source: Server, run_tool: Tool, text: str) -> None:
+def test_a_broken_mlmodel_is_said_and_never_run(empty_source: Server, run_here: Run, text: str) -> None:
     api = Api(empty_source.url)
     info = a_run(api)
     rest.upload(api, info["artifact_uri"], "model/MLmodel", text.encode())
     uri = f"runs:/{info['run_id']}/model"
-    outcome = run_tool("get-model-signature", *at(empty_source), "--model-uri", uri).expect(1)
+    outcome = run_here("get-model-signature", *at(empty_source), "--model-uri", uri).expect(1)
     assert "is broken" in outcome.stderr
 
 
@@ -273,10 +279,10 @@ def test_a_broken_mlmodel_is_said_and_never_run(empty_source: Server, run_tool: 
         ("a.json", '{"other": []}'),
     ],
 )
-def test_bad_samples_are_refused_before_anything_is_asked(run_tool: Tool, tmp_path: Path, name: str, text: str) -> None:
+def test_bad_samples_are_refused_before_anything_is_asked(run_here: Run, tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     nowhere = ("--tracking-uri", "http://127.0.0.1:9", "--model-uri", "models:/a/1")
-    run_tool("set-model-signature", *nowhere, "--input-file", tmp_path / name).expect(2)
+    run_here("set-model-signature", *nowhere, "--input-file", tmp_path / name).expect(2)
 
 
 @pytest.fixture
@@ -286,7 +292,7 @@ def registry(empty_source: Server) -> Server:
     return empty_source
 
 
-def test_versions_without_signatures_are_listed(registry: Server, run_tool: Tool, tmp_path: Path) -> None:
+def test_versions_without_signatures_are_listed(registry: Server, run_here: Run, tmp_path: Path) -> None:
     api = Api(registry.url)
     info = a_run(api)
     rest.upload(api, info["artifact_uri"], "model/MLmodel", mlmodel(SIGNATURE))
@@ -294,10 +300,10 @@ def test_versions_without_signatures_are_listed(registry: Server, run_tool: Tool
     api.post("model-versions/create", name="signed", source=info["artifact_uri"] + "/model", run_id=info["run_id"])
     out = tmp_path / "versions.csv"
     listing = "list-model-versions-without-signatures"
-    signed = run_tool(listing, *at(registry), "--filter", "name = 'signed'", "--json").expect(0).json
+    signed = run_here(listing, *at(registry), "--filter", "name = 'signed'", "--json").expect(0).json
     assert (signed["versions"], signed["without_signature"]) == (1, [])
     words = ("--filter", "name LIKE 'wine%'", "--output-file", out, "--use-get-model-info", "False", "--json")
-    document = run_tool(listing, *at(registry), *words, timeout=120).expect(1).json
+    document = run_here(listing, *at(registry), *words).expect(1).json
     rows = {row["version"]: row for row in document["without_signature"]}
     assert list(rows) == ["8", "7", "6", "5", "2"]
     assert [rows[number]["error"] for number in ("2", "5", "6")] == ["", "", ""]
@@ -307,5 +313,5 @@ def test_versions_without_signatures_are_listed(registry: Server, run_tool: Tool
     assert list(csv.DictReader(io.StringIO(out.read_text("utf-8")))) == document["without_signature"]
     run_id = servers.select(registry, "SELECT run_id FROM model_versions WHERE name = ? AND version = 2", WINE)[0][0]
     assert rows["2"] == {"model": WINE, "version": "2", "run_id": run_id, "error": ""}
-    refused = run_tool(listing, *at(registry), "--filter", "nonsense ~ 3").expect(2)
+    refused = run_here(listing, *at(registry), "--filter", "nonsense ~ 3").expect(2)
     assert "not a filter" in refused.stderr
