@@ -125,13 +125,7 @@ def _logged(head: Json | None, address: str, live: Live, folder: str = "") -> Mo
 
 def read(live: Live, files: ModelFiles) -> Json:
     """What stands in MLmodel. Raises NotFoundError where there is no such file, ConflictError where it is broken."""
-    try:
-        with live.open_file(files.root, files.mlmodel) as reader:
-            data = b"".join(_blocks(reader))
-    except ServerError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        raise NotFoundError(f"{files.address} has no {MLMODEL} file", error.why, "check the path") from error
+    data = _bytes(live, files)
     try:
         value = yaml.safe_load(data.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -139,6 +133,16 @@ def read(live: Live, files: ModelFiles) -> Json:
     if not isinstance(value, dict):
         raise _broken(files, "it is not a mapping")
     return value
+
+
+def _bytes(live: Live, files: ModelFiles) -> bytes:
+    try:
+        with live.open_file(files.root, files.mlmodel) as reader:
+            return b"".join(_blocks(reader))
+    except ServerError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise NotFoundError(f"{files.address} has no {MLMODEL} file", error.why, "check the path") from error
 
 
 def _blocks(reader: BinaryIO) -> Iterator[bytes]:
@@ -189,9 +193,8 @@ def put(live: Live, files: ModelFiles, mlmodel: Json, signature: Json) -> None:
     Raises ServerError or UsageError where the files can't be written over the server.
     """
     texts = {part: json.dumps(value) if value else None for part, value in signature.items()}
-    whole = {**mlmodel, "signature": texts}
     # As MLflow writes it (`Model.to_yaml`).
-    data = yaml.safe_dump(whole, default_flow_style=False).encode()
+    data = yaml.safe_dump({**mlmodel, "signature": texts}, default_flow_style=False).encode()
 
     @contextmanager
     def opened() -> Iterator[BinaryIO]:
@@ -199,7 +202,7 @@ def put(live: Live, files: ModelFiles, mlmodel: Json, signature: Json) -> None:
 
     root = _writable(live, files)
     live.put_file(root, files.mlmodel, File(files.mlmodel, len(data), opened))
-    if read(live, files) != whole:
+    if _bytes(live, files) != data:
         raise ConflictError(f"{files.address} did not take the signature", "its MLmodel file still is another one")
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from tests import rest, servers
 from tests.conftest import Run, ServerFactory
+from tests.faults.proxy import Proxy, on, status
 from tests.fidelity.test_registry import QUOTES, seed
 from tests.rest import Api, Json
 from tests.servers import Options, Server
@@ -118,9 +119,8 @@ def test_one_call_of_the_rest_api(empty_source: Server, run_here: Run, tmp_path:
     assert sorted(names) == ["Default", "renamed"]
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
+def test_a_call_that_fails_says_why(empty_source: Server, run_here: Run) -> None:
+    for words, code, message in (
         (("--resource", "experiments/create", "--data", '{"name": "Default"}'), 1, "already exists"),
         (("--resource", "nothing/here"), 1, "no such route"),
         (("--resource", "clusters/list", "--api", "databricks"), 2, "Databricks isn't spoken yet"),
@@ -128,12 +128,18 @@ def test_one_call_of_the_rest_api(empty_source: Server, run_here: Run, tmp_path:
         (("--resource", "experiments/create", "--data", '{"name"'), 2, "--data is no JSON"),
         (("--resource", "experiments/get", "--method", "GET", "--data", "{}"), 2, "a GET has no body"),
         (("--resource", "experiments/get", "--output-file", "no/such/folder"), 2, "can't write"),
-    ],
-)
-def test_a_call_that_fails_says_why(
-    empty_source: Server, run_here: Run, words: tuple[str, ...], code: int, message: str
-) -> None:
-    assert message in run_here("http-client", *at(empty_source), *words).expect(code).stderr
+    ):
+        assert message in run_here("http-client", *at(empty_source), *words).expect(code).stderr, words
+
+
+def test_only_a_call_that_reads_is_repeated(empty_source: Server, run_here: Run) -> None:
+    with Proxy(empty_source.url) as proxy:
+        proxy.add(status(503), on("GET", "experiments/get"))
+        proxy.add(status(503), on("POST", "experiments/create"))
+        call = ("http-client", "--tracking-uri", proxy.url, "--resource")
+        run_here(*call, "experiments/get", "--params", '{"experiment_id": "0"}').expect(0)
+        assert "answered 503" in run_here(*call, "experiments/create", "--data", '{"name": "once"}').expect(1).stderr
+        assert (proxy.count("GET", "experiments/get"), proxy.count("POST", "experiments/create")) == (2, 1)
 
 
 def test_a_signature_is_set_from_samples_as_mlflow_infers_it_and_all_else_stays(
@@ -238,32 +244,32 @@ def put(server: Server, artifact_uri: str, path: str, content: bytes) -> None:
     target.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("uri", "code", "message"),
-    [
+def test_a_model_that_is_not_there_is_said(registry: Server, run_here: Run) -> None:
+    for uri, code, message in (
         ("models:/nobody/1", 1, "no such model"),
         ("models:/nobody@champion", 1, "no such model"),
+        (f"models:/{WINE}@champion/2", 1, "no such model"),
         ("models:/m-" + "0" * 32, 1, "no such model"),
         ("runs:/" + "0" * 32 + "/model", 1, "no such run"),
         ("s3://bucket/model", 2, "not a model's address"),
+        ("models:/", 2, "not a model's address"),
         ("models:/greet/1", 1, "is a prompt"),
-    ],
-)
-def test_a_model_that_is_not_there_is_said(registry: Server, run_here: Run, uri: str, code: int, message: str) -> None:
-    assert message in run_here("get-model-signature", *at(registry), "--model-uri", uri).expect(code).stderr
+    ):
+        outcome = run_here("get-model-signature", *at(registry), "--model-uri", uri).expect(code)
+        assert message in outcome.stderr, uri
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["a: [", "- 1", "signature: 1", "signature: {inputs: 1}", "!!python/object/apply:os.system ['touch /tmp/x']", "\0"],
-)
-def test_a_broken_mlmodel_is_said_and_never_run(empty_source: Server, run_here: Run, text: str) -> None:
+def test_a_broken_mlmodel_is_said_and_never_run(empty_source: Server, run_here: Run, tmp_path: Path) -> None:
     api = Api(empty_source.url)
     info = a_run(api)
-    rest.upload(api, info["artifact_uri"], "model/MLmodel", text.encode())
-    uri = f"runs:/{info['run_id']}/model"
-    outcome = run_here("get-model-signature", *at(empty_source), "--model-uri", uri).expect(1)
-    assert "is broken" in outcome.stderr
+    ran = tmp_path / "ran"
+    texts = ["a: [", "- 1", "signature: 1", "signature: {inputs: 1}", "\0", "[" * 5000]
+    for text in (*texts, f"!!python/object/apply:os.system ['touch {ran}']"):
+        rest.upload(api, info["artifact_uri"], "model/MLmodel", text.encode())
+        uri = f"runs:/{info['run_id']}/model"
+        outcome = run_here("get-model-signature", *at(empty_source), "--model-uri", uri).expect(1)
+        assert "is broken" in outcome.stderr, text
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(
