@@ -114,6 +114,17 @@ def test_all_of_everything_is_the_same_bundle(bundle: Path, run_here: Run, tmp_p
     assert content(new) == content(bundle)
 
 
+@pytest.mark.slow
+def test_the_hostile_corpus_passes_through_unchanged(
+    hostile_bundle: tuple[Path, Outcome], run_here: Run, tmp_path: Path
+) -> None:
+    bundle = hostile_bundle[0]
+    part, whole = tmp_path / "part", tmp_path / "whole"
+    remade(run_here, bundle, part, "filter-export", "--experiments", "all").expect(0)
+    remade(run_here, bundle, whole, "rewrite-export", "--drop-tags", "no such tag").expect(0)
+    assert content(part) == content(whole) == content(bundle)
+
+
 def test_a_chosen_model_brings_what_its_versions_were_made_of(
     seeded: tuple[Path, Seeds], destination: Server, run_here: Run, tmp_path: Path
 ) -> None:
