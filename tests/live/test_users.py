@@ -181,7 +181,8 @@ def named(end: Guarded, type_: str, pattern: str) -> str:
     if type_ not in {"experiment", "scorer"} or pattern == "*":
         return pattern
     id_, slash, rest = pattern.partition("/")
-    return str(servers.select(end.server, "SELECT name FROM experiments WHERE experiment_id = ?", id_)) + slash + rest
+    ((name,),) = servers.select(end.server, "SELECT name FROM experiments WHERE experiment_id = ?", id_)
+    return f"{name}{slash}{rest}"
 
 
 def roles_of(end: Guarded) -> set[tuple[Any, ...]]:
