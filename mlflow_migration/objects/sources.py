@@ -98,7 +98,7 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
 
 
 def _of_version(sink: Live, record: Record, address: Address, ids: Ids, job: Writing) -> str:
-    """The destination's version. Raises NotFoundError where another model has its name and the number means another."""
+    """The destination's version. Raises NotFoundError where it isn't there."""
     number = address.root.rpartition("/")[2]
     id_ = registry.version_id(address.id, number)
     if job.adding is None:
@@ -111,6 +111,7 @@ def _of_version(sink: Live, record: Record, address: Address, ids: Ids, job: Wri
 
 
 def _of_same_number(sink: Live, address: Address, ids: Ids, job: Writing) -> str:
+    """As `_of_version`: where another model has the name, the number means another version."""
     number = address.root.rpartition("/")[2]
     name = registry.name_at(MODELS, address.id, sink, ids, job)
     stands = ids.once(registry.standing_of(name), registry.unknown)
