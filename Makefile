@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not versions" $(ARGS)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)

@@ -14,13 +14,14 @@ from functools import partial
 from typing import Any
 
 from mlflow_migration.engine import parallel
+from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
 from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, twins
 from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import FAIL, NAMED, NEW_NAME, SKIP, Selection, Source, Writing
-from mlflow_migration.records import LINEAGE, File, Json, Record, digest_of
+from mlflow_migration.records import LINEAGE, File, Json, Record, completed, digest_of
 from mlflow_migration.report import error_json
 
 SHOWN = 10_000
@@ -29,7 +30,7 @@ DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 VALUE_SHOWN = 120
 FIELDS = {
-    **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment")},
+    **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment", "permission")},
     "input": "inputs",
     "metadata": "metadata.",
     "name": "run_name",
@@ -37,6 +38,8 @@ FIELDS = {
 """The fields in which a loss of that kind shows."""
 LEFT_OUT = "left out"
 """The field of what was not to be written."""
+UNREAD = "(can't be read)"
+"""Stands for the fields of what can't be read, with the reason as its left value."""
 LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
 
 
@@ -135,8 +138,9 @@ class Ends:
 def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) -> None:
     """Compare everything selected and put what is found into `result`."""
     with Pairing() as pairing:
-        rights = list(ends.right.records("experiment", Selection()))
-        found = _pair_experiments(ends, rights, result) if ends.selection.takes(experiment.NAME) else NONE
+        rights = [record for record in ends.right.records("experiment", Selection()) if record.whole is None]
+        compared = ends.selection.takes(experiment.NAME)
+        found = _pair_experiments(ends, rights, result) if compared else _Experiments({}, frozenset())
         pairs = found.pairs
         kinds = [
             name
@@ -165,19 +169,27 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
             _Side("left", ends.left, ends.selection, ends.selection, same, _Twins(models, found.left_out, names)),
             _Side("right", ends.right, whole, free, backwards, _Twins(models)),
         ]
+        broken = [_learn_ids(pairing, side, kind) for kind in kinds for side in sides]
+        broken += [_summarize(pairing, side, kind, progress, workers) for kind in kinds for side in sides]
+        unlisted = {found.kind: found for found in broken if found is not None}
         for kind in kinds:
-            for side in sides:
-                _learn_ids(pairing, side, kind)
-        for kind in kinds:
-            for side in sides:
-                _summarize(pairing, side, kind, progress, workers)
-        for kind in kinds:
-            _judge(sides, pairing, kind, result)
+            # What one side can't list would only look as if it were missing, or surplus, there.
+            if kind in unlisted:
+                result.count(kind, "different")
+                result.add(unlisted[kind])
+            else:
+                _judge(sides, pairing, kind, result)
 
 
 def _whole(selection: Selection, experiments: tuple[str, ...]) -> Selection:
     """All of these experiments: what the left one was asked for by its own ids and times is looked for in them."""
-    return Selection(experiments, selection.kinds, files=selection.files, max_file=selection.max_file)
+    return Selection(
+        experiments,
+        selection.kinds,
+        files=selection.files,
+        max_file=selection.max_file,
+        permissions=selection.permissions,
+    )
 
 
 @dataclass(frozen=True)
@@ -252,14 +264,10 @@ class _Experiments:
     left_out: frozenset[str]
 
 
-NONE = _Experiments({}, frozenset())
-
-
 def _seen_through(ends: Ends, rights: list[Record]) -> dict[str, str]:
     """Experiment id right → left where experiments are not compared, but named by what is."""
-    names = ends.writing.names
     lefts = ends.left.records("experiment", Selection())
-    named = {names.of(experiment.NAME, left.name): left.id for left in lefts}
+    named = {ends.writing.names.of(experiment.NAME, left.name): left.id for left in lefts}
     found = {right.id: named[right.name] for right in rights if right.name in named}
     origins = ((right.id, origin) for right in rights for origin in experiment.origins(right))
     return {**found, **{id_: origin_id for id_, (place, origin_id) in origins if place == ends.writing.source}}
@@ -276,6 +284,11 @@ def _pair_experiments(ends: Ends, rights: list[Record], result: Comparison) -> _
     left_out = set()
     for left in ends.left.records("experiment", ends.selection):
         name = ends.writing.names.of(experiment.NAME, left.name)
+        if left.whole is not None:
+            found = guarded(left.whole, left.kind, left.id)
+            result.count("experiment", "different")
+            result.add(_unreadable("experiment", left.id, left.name, str(found)))
+            continue
         named = by_name.get(name)
         arrived = by_origin.get((ends.writing.source, left.id), [])
         right = named if named in arrived or not arrived else arrived[0]
@@ -313,17 +326,32 @@ def _judge_experiment(left: Record, right: Record, name: str, result: Comparison
         result.add(difference)
 
 
-def _learn_ids(pairing: Pairing, side: _Side, kind: str) -> None:
+def _unreadable(kind: str, id_: str, name: str, reason: str) -> Difference:
+    return Difference("!", kind, id_, name, UNREAD, reason)
+
+
+def _unlisted(side: _Side, kind: str, listing: Listing) -> Difference | None:
+    """What stands for a kind whose objects can't all be listed, and so not compared."""
+    if listing.error is None:
+        return None
+    return _unreadable(kind, "*", f"those of the {side.name} place", str(listing.error))
+
+
+def _learn_ids(pairing: Pairing, side: _Side, kind: str) -> Difference | None:
     """Note which objects of a place came from others, so that ids in tags can be seen through."""
-    if KINDS[kind].NEW_IDS:
-        for record in side.records(kind):
-            pairing.learn(side.name, record.id, KINDS[kind].origin(record))
+    if not KINDS[kind].NEW_IDS:
+        return None
+    listing = Listing(side.records(kind), kind)
+    for record in listing:
+        pairing.learn(side.name, record.id, KINDS[kind].origin(record))
+    return _unlisted(side, kind, listing)
 
 
-def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, workers: int) -> None:
+def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, workers: int) -> Difference | None:
     kind = KINDS[name]
 
-    def summary(record: Record) -> Summary:
+    def whole_summary(listed: Record) -> Summary:
+        record = completed(listed)
         swaps = kind.swaps_of(record, partial(side.known, pairing))
         head = side.portable(record, swaps)
         lineage = {key: value for key, value in head["tags"].items() if key.startswith(LINEAGE)}
@@ -332,10 +360,19 @@ def _summarize(pairing: Pairing, side: _Side, name: str, progress: Progress, wor
         whole = digest_of([head, kind.rows_summary(record, swaps), files])
         return Summary(name, *side.place_of(record), record.id, record.name, whole, lineage)
 
-    for found in parallel.each(side.records(name), summary, workers, threading.Event()):
+    def summary(record: Record) -> Summary:
+        found = guarded(lambda: whole_summary(record), name, record.id)
+        if not isinstance(found, MigrationError):
+            return found
+        # It is read again, and told, when it is looked into; no other one is equal to it.
+        return Summary(name, *side.place_of(record), record.id, record.name, f"{side.name}: {found}", {})
+
+    listing = Listing(side.records(name), name)
+    for found in parallel.each(listing, summary, workers, threading.Event()):
         pairing.add(side.name, found)
         progress.advance(f"{side.name} {name}")
     pairing.flush()
+    return _unlisted(side, name, listing)
 
 
 def _checksum(kind: Kind, file: File, swaps: dict[str, str]) -> tuple[str, str]:
@@ -361,7 +398,7 @@ def _judge(sides: list[_Side], pairing: Pairing, kind: str, result: Comparison) 
             result.count(kind, "equal")
             continue
         detailed += 1
-        details = list(_details(sides, pairing, (left, right), result.strict)) if detailed <= DETAILED else None
+        details = _details(sides, pairing, (left, right), result.strict) if detailed <= DETAILED else None
         if details == [] and not result.strict and kind in twins.FAMILIES:
             # What else a model has that others were added to is no difference.
             result.count(kind, "equal")
@@ -371,7 +408,16 @@ def _judge(sides: list[_Side], pairing: Pairing, kind: str, result: Comparison) 
             result.add(difference)
 
 
-def _details(sides: list[_Side], pairing: Pairing, pair: tuple[Summary, Summary], strict: bool) -> Iterator[Difference]:
+def _details(sides: list[_Side], pairing: Pairing, pair: tuple[Summary, Summary], strict: bool) -> list[Difference]:
+    """The differing fields of a pair, or why they can't be read."""
+    left = pair[0]
+    found = guarded(lambda: list(_differing(sides, pairing, pair, strict)), left.kind, left.id)
+    return found if isinstance(found, list) else [_unreadable(left.kind, left.id, left.name, str(found))]
+
+
+def _differing(
+    sides: list[_Side], pairing: Pairing, pair: tuple[Summary, Summary], strict: bool
+) -> Iterator[Difference]:
     left = pair[0]
     ours, theirs = (side.place.record(each.kind, each.id, Selection()) for side, each in zip(sides, pair, strict=True))
     if ours is None or theirs is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -20,6 +21,15 @@ class Abilities:
     keeps_ids: bool = False
     keeps_times: bool = False
     proxied_artifacts: bool = True
+
+    def before(self, version: str) -> bool:
+        """Whether it is known to be an older MLflow than `version`, given as "3.4"."""
+        return bool(self.version) and _numbers(self.version) < _numbers(version)
+
+
+def _numbers(version: str) -> list[int]:
+    """The first two numbers of a version."""
+    return [int(part) for part in re.findall(r"\d+", version)[:2]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Selection:
     With `needed` what the chosen versions were made of comes along; with `all_runs` every run of those experiments.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
+    With `permissions` a whole server's users, roles and their permissions too.
     """
 
     experiments: tuple[str, ...] = ()
@@ -66,6 +77,7 @@ class Selection:
     datasets: tuple[str, ...] = ()
     needed: bool = False
     all_runs: bool = False
+    permissions: bool = False
 
     def takes(self, kind: str) -> bool:
         """Whether objects of a kind are asked for."""
@@ -96,25 +108,29 @@ class Names:
     """What things are called at a destination.
 
     `new` maps (kind, name at the source) to a name, kind "" meaning every kind. `prefix` goes before all names, new
-    ones too. `typed` are the keys of `new` that a person typed one by one, so that each has to be met.
+    ones too. `typed` are the keys of `new` that a person typed one by one, so that each has to be met. `into` is the
+    one experiment that everything goes into, whatever experiment it comes from.
     """
 
     new: Mapping[tuple[str, str], str] = field(default_factory=dict)
     prefix: str = ""
     typed: frozenset[tuple[str, str]] = frozenset()
+    into: str = ""
 
     def of(self, kind: str, name: str) -> str:
         """The name at the destination; kinds that can't be renamed keep theirs."""
         if kind not in NAMED:
             return name
+        if kind == "experiment" and self.into:
+            return self.prefix + self.into
         return self.prefix + self.new.get((kind, name), self.new.get(("", name), name))
 
     def names(self, kind: str, name: str) -> bool:
         """Whether a person gave this very thing a new name."""
-        return (kind, name) in self.new or ("", name) in self.new
+        return (kind, name) in self.new or ("", name) in self.new or (kind == "experiment" and bool(self.into))
 
     def as_json(self) -> Json:
-        return {"new": sorted([*key, name] for key, name in self.new.items()), "prefix": self.prefix}
+        return {"new": sorted([*key, name] for key, name in self.new.items()), "prefix": self.prefix, "into": self.into}
 
 
 SAME_NAMES = Names()
@@ -145,9 +161,9 @@ class Writing:
     source_user: bool = True
     dry_run: bool = False
     checksum: bool = False
+    on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
-    on_conflict: str = ""
 
 
 @dataclass
@@ -216,7 +232,7 @@ class LoggedModelCalls(Protocol):
 
     def log_outputs(self, run_id: str, outputs: Sequence[Json]) -> None: ...
 
-    def with_inputs(self, runs: Iterable[Json]) -> Iterator[Json]: ...
+    def with_inputs(self, run: Json) -> Json: ...
 
     def exist(self) -> bool: ...
 
@@ -341,12 +357,150 @@ class WebhookCalls(Protocol):
     def update_webhook(self, webhook_id: str, fields: Json) -> None: ...
 
 
+class RightsCalls(Protocol):
+    """What these credentials may not read, as far as the server says so."""
+
+    def denied(self, kind: str) -> tuple[str, ...]: ...
+
+    def are_limited(self) -> bool: ...
+
+
+class GatewayCalls(Protocol):
+    """The AI gateway: endpoints, model definitions, guardrails, budgets. Of secrets MLflow gives the names."""
+
+    def list_secrets(self) -> Iterator[Json]: ...
+
+    def list_model_definitions(self) -> Iterator[Json]: ...
+
+    def get_model_definition(self, model_definition_id: str) -> Json | None: ...
+
+    def create_model_definition(self, body: Json) -> Json: ...
+
+    def update_model_definition(self, model_definition_id: str, fields: Json) -> None: ...
+
+    def list_endpoints(self) -> Iterator[Json]: ...
+
+    def get_endpoint(self, endpoint_id: str) -> Json | None: ...
+
+    def create_endpoint(self, body: Json) -> Json: ...
+
+    def update_endpoint(self, endpoint_id: str, fields: Json) -> None: ...
+
+    def set_endpoint_tag(self, endpoint_id: str, key: str, value: str) -> None: ...
+
+    def list_bindings(self, endpoint_id: str) -> Iterator[Json]: ...
+
+    def create_binding(self, body: Json, look: Callable[[], Json | None]) -> None: ...
+
+    def list_guardrails(self) -> Iterator[Json]: ...
+
+    def get_guardrail(self, guardrail_id: str) -> Json | None: ...
+
+    def create_guardrail(self, body: Json, look: Callable[[], Json | None]) -> Json: ...
+
+    def list_endpoint_guardrails(self, endpoint_id: str) -> Iterator[Json]: ...
+
+    def add_guardrail(self, body: Json) -> None: ...
+
+    def reorder_guardrail(self, body: Json) -> None: ...
+
+    def list_budgets(self) -> Iterator[Json]: ...
+
+    def get_budget(self, budget_id: str) -> Json | None: ...
+
+    def create_budget(self, body: Json, look: Callable[[], Json | None]) -> Json: ...
+
+    def update_budget(self, budget_id: str, fields: Json) -> None: ...
+
+
+class McpCalls(Protocol):
+    """The registry of MCP servers."""
+
+    def list_servers(self) -> Iterator[Json]: ...
+
+    def get_server(self, name: str) -> Json | None: ...
+
+    def list_versions(self, name: str) -> Iterator[Json]: ...
+
+    def create_server(self, body: Json) -> None: ...
+
+    def update_server(self, name: str, fields: Json) -> None: ...
+
+    def set_server_tag(self, name: str, key: str, value: str) -> None: ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+    def create_version(self, name: str, body: Json) -> None: ...
+
+    def update_version(self, name: str, version: str, fields: Json) -> None: ...
+
+    def set_version_tag(self, name: str, version: str, tag: tuple[str, str]) -> None: ...
+
+    def create_access_endpoint(self, name: str, body: Json, look: Callable[[], Json | None]) -> Json: ...
+
+    def update_access_endpoint(self, name: str, endpoint_id: str, fields: Json) -> None: ...
+
+
+class WorkspaceCalls(Protocol):
+    """The workspaces of a server."""
+
+    def at_default(self) -> bool: ...
+
+    def exist(self) -> bool: ...
+
+    def list_workspaces(self) -> list[Json]: ...
+
+    def get_workspace(self, name: str) -> Json | None: ...
+
+    def create_workspace(self, body: Json) -> None: ...
+
+    def update_workspace(self, name: str, fields: Json) -> None: ...
+
+
+class UserCalls(Protocol):
+    """Users, without their passwords: MLflow never gives those. Roles and permissions are those of one workspace."""
+
+    @property
+    def workspace(self) -> str: ...
+
+    def exist(self) -> bool: ...
+
+    def list_users(self) -> list[Json]: ...
+
+    def list_roles(self) -> list[Json]: ...
+
+    def create_user(self, username: str) -> Json: ...
+
+    def set_admin(self, username: str, is_admin: bool) -> None: ...
+
+    def create_role(self, name: str, description: str) -> Json: ...
+
+    def update_role(self, role_id: int, description: str) -> None: ...
+
+    def add_role_permission(self, role_id: int, permission: Json) -> None: ...
+
+    def update_permission(self, permission_id: int, level: str) -> None: ...
+
+    def remove_permission(self, permission_id: int) -> None: ...
+
+    def assign_role(self, username: str, role_id: int) -> None: ...
+
+    def grant(self, username: str, permission: Json) -> None: ...
+
+    def resource_names(self, resource_type: str) -> dict[str, str]: ...
+
+
 class TraceCalls(Protocol):
     """The traces of a live place."""
 
     def search(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]: ...
 
     def get(self, trace_id: str) -> Json | None: ...
+
+    def tied_to(self, experiment_ids: Sequence[str], prompt_version: str) -> Iterator[tuple[str, str]]: ...
+    def get_many(self, trace_ids: Sequence[str]) -> Mapping[str, Json] | None: ...
+
+    def of_runs(self, experiment_ids: Sequence[str], run_ids: Iterable[str]) -> Iterator[tuple[str, Json]]: ...
 
     def with_spans(self, infos: Iterable[Json]) -> Iterator[tuple[Json, Rows, Files]]: ...
 
@@ -389,7 +543,22 @@ class Live(Protocol):
     def webhooks(self) -> WebhookCalls: ...
 
     @property
+    def gateway(self) -> GatewayCalls: ...
+
+    @property
+    def mcp(self) -> McpCalls: ...
+
+    @property
+    def workspaces(self) -> WorkspaceCalls: ...
+
+    @property
+    def users(self) -> UserCalls: ...
+
+    @property
     def traces(self) -> TraceCalls: ...
+
+    @property
+    def rights(self) -> RightsCalls: ...
 
     def search_experiments(self) -> Iterator[Json]: ...
 

@@ -52,13 +52,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Options:
-    """How a server is started. `template` is an empty, already migrated database (see `make_template`)."""
+    """How a server is started.
+
+    `template` is an empty, already migrated database (see `make_template`); `python` has the MLflow that runs.
+    """
 
     template: Path | None = None
     workers: int = 1
     app_name: str | None = None
     serve_artifacts: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -109,7 +113,7 @@ def start(folder: Path, options: Options | None = None) -> Server:
 
 def _launch(folder: Path, options: Options) -> Server:
     port, log = free_port(), folder / "server.log"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [options.python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", str(options.workers), "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     if options.serve_artifacts:
         command += ["--artifacts-destination", str(folder / "artifacts")]

@@ -7,7 +7,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
 from mlflow_migration.cli.jobs import Job
 from mlflow_migration.cli.options import Common
-from mlflow_migration.engine import config, lineage
+from mlflow_migration.engine import config, ledger
 from mlflow_migration.engine import selection as choose
+from mlflow_migration.engine.id_map import id_map as list_ids
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
 from mlflow_migration.objects import KINDS, OF_PROMPTS
@@ -32,6 +35,7 @@ from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
 
 LINES = 20
+Give = Callable[[Callable[[Json], None]], None]
 EXPERIMENTS = click.option(
     "--experiments",
     metavar="NAMES",
@@ -62,6 +66,7 @@ ALLOW = click.option(
 @options.naming
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def verify(**given: Any) -> int:
@@ -91,6 +96,7 @@ def verify(**given: Any) -> int:
 @options.naming
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def diff(**given: Any) -> int:
@@ -137,7 +143,7 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     if common.as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
     if not common.quiet:
-        click.echo(f"whole: {files:,} files as their checksums say: {uri}", err=True)
+        click.echo(f"{bundle.proof.format(files)}: {uri}", err=True)
         for line in lines[:LINES]:
             click.echo(line, err=True)
     return DONE
@@ -188,7 +194,8 @@ def _selection(given: dict[str, Any], *places: LiveSource | BundleSource) -> Sel
         # Of a server what the bundle was asked to hold; a bundle is compared as a whole.
         files = found.files if found.files != "copy" else asked[0].files
         run_ids, most = found.run_ids or asked[0].run_ids, found.max_file or asked[0].max_file
-        return replace(asked[0], kinds=found.kinds, run_ids=run_ids, files=files, max_file=most)
+        whole = replace(asked[0], permissions=found.permissions or asked[0].permissions)
+        return replace(whole, kinds=found.kinds, run_ids=run_ids, files=files, max_file=most)
     return found
 
 
@@ -225,6 +232,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @RUN_IDS
 @options.run_choice
 @options.artifacts
+@options.permissions("permissions")
 @options.moving
 @options.common
 def plan(**given: Any) -> int:
@@ -255,9 +263,13 @@ def plan(**given: Any) -> int:
 @click.command("id-map", cls=Command)
 @click.argument("place")
 @click.option("--output-file", metavar="FILE", help="Write to FILE instead of stdout.")
+@options.state_dir
 @options.common
 def id_map(**given: Any) -> int:
     """List which object of a destination came from which at its source, as CSV (or JSON with --json).
+
+    Objects carry where they came from in tags. Issues, scorers, label schemas, review queues and webhooks have none:
+    those are known by the ledgers of the jobs that brought them, on the machine that ran them.
 
     \b
     Examples:
@@ -269,12 +281,13 @@ def id_map(**given: Any) -> int:
     live = opening.server(given["place"], "DST", common)
     target = given["output_file"]
     write = _json_rows if common.as_json else _csv_rows
+    known = ledger.noted(ledger.state_dir(common.state_dir), live.address)
     try:
         if target:
             with Path(target).open("w", encoding="utf-8", newline="") as out:
-                write(live, out)
+                write(partial(list_ids, live, known), out)
         else:
-            write(live, sys.stdout)
+            write(partial(list_ids, live, known), sys.stdout)
     except OSError as error:
         raise UsageError(f"can't write {target or 'stdout'}", error.strerror or str(error)) from error
     finally:
@@ -282,13 +295,13 @@ def id_map(**given: Any) -> int:
     return DONE
 
 
-def _csv_rows(live: Any, out: Any) -> None:
+def _csv_rows(give: Give, out: Any) -> None:
     writer = csv.DictWriter(out, ["kind", "source", "source_id", "destination_id", "name"], lineterminator="\n")
     writer.writeheader()
-    lineage.id_map(live, writer.writerow)
+    give(writer.writerow)
 
 
-def _json_rows(live: Any, out: Any) -> None:
+def _json_rows(give: Give, out: Any) -> None:
     """One JSON array, a row a line, so that a long list needs no memory."""
     first = True
 
@@ -297,7 +310,7 @@ def _json_rows(live: Any, out: Any) -> None:
         out.write(("[\n" if first else ",\n") + json.dumps(row, ensure_ascii=False))
         first = False
 
-    lineage.id_map(live, write)
+    give(write)
     out.write("[]\n" if first else "\n]\n")
 
 

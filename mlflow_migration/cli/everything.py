@@ -31,10 +31,11 @@ EXPERIMENTS = click.option(
 @options.run_choice
 @options.artifacts
 @options.moving
+@options.permissions("export-permissions")
 @boolean("export-latest-versions", False, "Of registered models only the latest version of each stage.")
 @click.option("--stages", metavar="NAMES", default="", help="Of registered models only versions in these stages.")
 @boolean("export-version-model", False, "Accepted for old commands: a version's files lie with its run.")
-@options.legacy("export-permissions", "use-threads")
+@options.legacy("use-threads")
 @click.option(
     "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
 )
@@ -49,6 +50,7 @@ def export_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
+    given["permissions"] = given.pop("export_permissions")
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
@@ -66,7 +68,8 @@ def export_all(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions", "use-threads")
+@options.permissions("import-permissions")
+@options.legacy("use-threads")
 @options.common
 def import_all(**given: Any) -> int:
     """Import everything a bundle holds. What is there already is not made twice.
@@ -79,6 +82,7 @@ def import_all(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     bundle_folder(jobs.existing(given["input_dir"]))
+    given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
@@ -93,6 +97,7 @@ def import_all(**given: Any) -> int:
 @options.run_choice
 @options.writing
 @options.artifacts
+@options.permissions("permissions")
 @options.moving
 @options.common
 def copy_all(**given: Any) -> int:

@@ -120,7 +120,7 @@ def import_experiment(**given: Any) -> int:
             given["input_dir"],
             f"import-experiments --input-dir {given['input_dir']}",
         )
-    return _import(given, common, "import-experiment", options.names_of(given, {"experiment": {records[0].name: name}}))
+    return _import(given, common, "import-experiment", options.names_of(given, {records[0].name: name}))
 
 
 @click.command("import-experiments", cls=Command)
@@ -183,7 +183,7 @@ def copy_experiment(**given: Any) -> int:
         head = source.get_experiment_by_name(name) or source.get_experiment(name)
         names = {head["name"] if head else name: one_name(given["experiment_name"], "--experiment-name")}
     selection = options.selection_of(given, (name,))
-    job = jobs.job_of("copy-experiment", selection, options.names_of(given, {"experiment": names}), given)
+    job = jobs.job_of("copy-experiment", selection, options.names_of(given, names), given)
     return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
 
 

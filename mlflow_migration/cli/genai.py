@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import NotFoundError, UsageError
 from mlflow_migration.objects import OF_PROMPTS
 from mlflow_migration.pipeline import bundle_folder
-from mlflow_migration.places import Selection, Versions
+from mlflow_migration.places import Names, Selection, Versions
 
 OF_TRACES = ("experiment", "trace")
 OF_LOGGED_MODELS = ("experiment", "logged_model")
@@ -87,9 +86,8 @@ def import_prompt(**given: Any) -> int:
       import-prompt --input-dir summary --prompt-name summary-2
     """
     found = _only("prompt", given, "import-prompts")
-    name = given["prompt_name"]
-    names = {found: one_name(name, "--prompt-name")} if name is not None else {}
-    return _import("import-prompt", Selection(kinds=OF_PROMPTS), given, {"prompt": names})
+    names = _named(given, "prompt", found, "prompt-name")
+    return _import("import-prompt", Selection(kinds=OF_PROMPTS), given, names)
 
 
 @click.command("import-prompts", cls=Command)
@@ -173,8 +171,7 @@ def import_trace(**given: Any) -> int:
     Examples:
       import-trace --input-dir trace --experiment-name chat
     """
-    names = _into(given)
-    return _import("import-trace", options.selection_of(given, kinds=OF_TRACES), given, names)
+    return _import("import-trace", options.selection_of(given, kinds=OF_TRACES), given, _into(given))
 
 
 @click.command("import-traces", cls=Command)
@@ -255,8 +252,8 @@ def import_logged_model(**given: Any) -> int:
     Examples:
       import-logged-model --input-dir model --experiment-name churn
     """
-    names = _into(given)
-    return _import("import-logged-model", options.selection_of(given, kinds=OF_LOGGED_MODELS), given, names)
+    selection = options.selection_of(given, kinds=OF_LOGGED_MODELS)
+    return _import("import-logged-model", selection, given, _into(given))
 
 
 @click.command("import-logged-models", cls=Command)
@@ -341,9 +338,8 @@ def import_evaluation_dataset(**given: Any) -> int:
       import-evaluation-dataset --input-dir golden --evaluation-dataset-name golden-2
     """
     found = _only("evaluation_dataset", given, "import-evaluation-datasets")
-    name = given["evaluation_dataset_name"]
-    names = {found: one_name(name, "--evaluation-dataset-name")} if name is not None else {}
-    return _import("import-evaluation-dataset", Selection(kinds=OF_DATASETS), given, {"evaluation_dataset": names})
+    names = _named(given, "evaluation_dataset", found, "evaluation-dataset-name")
+    return _import("import-evaluation-dataset", Selection(kinds=OF_DATASETS), given, names)
 
 
 @click.command("import-evaluation-datasets", cls=Command)
@@ -371,21 +367,25 @@ def _export(command: str, given: dict[str, Any], selection: Selection) -> int:
     return jobs.export(Job(command, selection), common, live, given["output_dir"])
 
 
-def _import(
-    command: str, selection: Selection, given: dict[str, Any], names: Mapping[str, Mapping[str, str]] | None = None
-) -> int:
+def _import(command: str, selection: Selection, given: dict[str, Any], names: Names | None = None) -> int:
     common = Common.take(given)
     jobs.configure(common)
     bundle_folder(jobs.existing(given["input_dir"]))
-    job = jobs.job_of(command, selection, options.names_of(given, names), given)
+    job = jobs.job_of(command, selection, names or options.names_of(given), given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
 
-def _into(given: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """New names by which all of a bundle's experiments become the one of --experiment-name."""
-    name = one_name(given["experiment_name"], "--experiment-name")
-    records = bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection())
-    return {"experiment": {record.name: name for record in records}}
+def _into(given: dict[str, Any]) -> Names:
+    """The names by which everything of a bundle goes into the experiment of --experiment-name."""
+    return replace(options.names_of(given), into=one_name(given["experiment_name"], "--experiment-name"))
+
+
+def _named(given: dict[str, Any], kind: str, old: str, option: str) -> Names:
+    """The names by which an object is called as an option says; the same where it isn't given."""
+    names, new = options.names_of(given), given[option.replace("-", "_")]
+    if new is None:
+        return names
+    return replace(names, new={**names.new, (kind, old): one_name(new, f"--{option}")})
 
 
 def _only(kind: str, given: dict[str, Any], many: str) -> str:

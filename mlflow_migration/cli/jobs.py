@@ -20,11 +20,11 @@ from typing import Any
 import click
 
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.cli import logs
+from mlflow_migration.cli import leftovers, logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.engine import naming
-from mlflow_migration.engine.ledger import Ledger, state_dir
+from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
@@ -42,7 +42,6 @@ from mlflow_migration.pipeline import (
 from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
-from mlflow_migration.server.others import others
 
 FIRST_LINES = 5
 LONGEST_OPTIONS = 20
@@ -59,15 +58,15 @@ class Job:
     names: Names = SAME_NAMES
     lineage: bool = False
     source_user: bool = True
+    on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
-    on_conflict: str = ""
 
 
 def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
     """A move that writes at a server, as a command's options ask for it."""
-    how = (given["import_source_tags"], given["use_src_user_id"], replaced(given))
-    return Job(command, selection, names, *how, on_conflict=given["on_conflict"] or "")
+    how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
+    return Job(command, selection, names, *how)
 
 
 def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
@@ -77,6 +76,7 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
+    report.next_command += _with_users(job.selection)
     source = LiveSource(live)
     selection = with_needed(live, job.selection)
     options = {key: value for key, value in asdict(replace(job.selection, kinds=selection.kinds)).items() if value}
@@ -84,8 +84,9 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
 
     def work(tools: Tools) -> None:
         try:
-            _list_others(live, source, job, report)
-            transfer(source, BundleSink(writer, common.dry_run), selection, tools)
+            _tell_hidden(live, job, report)
+            asked = leftovers.of_server(live, job.command, selection, report)
+            transfer(source, BundleSink(writer, common.dry_run), asked, tools)
         except MigrationError:
             writer.discard_empty()
             raise
@@ -101,16 +102,16 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
         places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
-        report.next_command = f"mlflow-migration verify {places}{_how(job)}"
+        report.next_command = f"mlflow-migration verify {places}{_with_users(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
-        for kind, count in bundle.others():
-            reason = "this kind isn't read from folders of mlflow-export-import yet"
-            report.add(Row(kind, "*", f"{count} in the folder", "unsupported", reason))
+        leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
         transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
+        for row in source.lost(job.selection):
+            report.add(row)
 
     return _run(job, common, report, work, {"destination": live})
 
@@ -126,9 +127,9 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
-        _list_others(source, reading, job, report)
-        selection = with_needed(source, job.selection)
-        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), selection, tools)
+        _tell_hidden(source, job, report)
+        asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
+        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -136,7 +137,7 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
 def _what(selection: Selection) -> str:
     """The option that has `verify` look at what was copied and nothing else."""
     if not selection.kinds:
-        return ""
+        return _with_users(selection)
     name, chosen = "experiments", selection.experiments
     if selection.takes("model_version"):
         name, chosen = "models", selection.models
@@ -159,6 +160,10 @@ def _how(job: Job) -> str:
     return "".join(f" {shlex.quote(option)}" for option in options)
 
 
+def _with_users(selection: Selection) -> str:
+    return " --permissions" if selection.permissions else ""
+
+
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
     writing = Writing(
         origin,
@@ -167,9 +172,9 @@ def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool
         job.source_user,
         tools.report.dry_run,
         checksum,
+        job.on_conflict,
         job.replace,
         job.adding,
-        job.on_conflict,
     )
     return LiveSink(live, Lineage(live, tools.ledger, tools.report.dry_run), writing)
 
@@ -184,13 +189,11 @@ def _folder(output_dir: str) -> Path:
     return Path(output_dir)
 
 
-def _list_others(live: Server, source: LiveSource, job: Job, report: Report) -> None:
-    """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
-    if not job.selection.takes("trace"):
-        return
-    experiments = [record.id for record in source.records("experiment", job.selection)]
-    for kind, count in others(live.rest, experiments, whole_server=not job.selection.kinds):
-        report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
+def _tell_hidden(live: Server, job: Job, report: Report) -> None:
+    """A row where the server lists only what these credentials may read: what stays behind is said, not hidden."""
+    if job.selection.takes("experiment") and not job.selection.experiments and live.rights.are_limited():
+        reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
+        report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:
@@ -220,7 +223,8 @@ def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
     what["names"] = job.names.as_json()
     with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
         # A rehearsal leaves no trace, not even in the ledger.
-        ledger = Ledger(Path(scratch) if common.dry_run else state_dir(common.state_dir), what)
+        folder = state_dir(common.state_dir)
+        ledger = rehearsal(folder, Path(scratch), what) if common.dry_run else Ledger(folder, what)
         try:
             yield ledger
         finally:

@@ -162,7 +162,7 @@ def import_model(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    return _import("import-model", given, common, _importing(given))
+    return _import("import-model", given, common, _renamed(given))
 
 
 @click.command("import-models", cls=Command)
@@ -213,7 +213,7 @@ def import_model_version(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     adding = Adding(given["create_model"], given["import_metadata"], given["import_stages_and_aliases"])
-    return _import("import-model-version", given, common, _importing(given), adding)
+    return _import("import-model-version", given, common, _renamed(given), adding)
 
 
 @click.command("copy-models", cls=Command)
@@ -282,17 +282,10 @@ def copy_model_version(**given: Any) -> int:
     chosen = options.selection_of(given, kinds=OF_MODELS if deep else OF_REGISTRY)
     selection = replace(chosen, models=(model,), versions=numbers, needed=deep)
     source = opening.server(given["src_registry_uri"], "SRC", common)
-    names = {("registered_model", model): one_name(given["dst_model"], "--dst-model")}
-    if deep:
-        name = one_name(given["dst_experiment_name"], "--dst-experiment-name")
-        names.update({("experiment", head["name"]): name for head in source.search_experiments()})
-    job = Job(
-        "copy-model-version",
-        selection,
-        Names(names),
-        given["copy_lineage_tags"],
-        adding=Adding(create=True, aliases=given["copy_stages_and_aliases"]),
-    )
+    into = one_name(given["dst_experiment_name"], "--dst-experiment-name") if deep else ""
+    names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
+    adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])
+    job = Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding)
     return jobs.copy(job, common, source, opening.server(given["dst_registry_uri"], "DST", common))
 
 
@@ -308,18 +301,15 @@ def _only_model(given: dict[str, Any]) -> str:
     return found[0]
 
 
-def _importing(given: dict[str, Any]) -> Names:
-    """The name of --model, and names that put the runs of all the bundle's experiments into --experiment-name."""
-    model = {_only_model(given): one_name(given["model"], "--model")}
-    name = one_name(given["experiment_name"], "--experiment-name")
-    records = bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection())
-    experiments = {record.name: name for record in records}
-    return options.names_of(given, {"registered_model": model, "experiment": experiments})
+def _renamed(given: dict[str, Any]) -> Names:
+    """The bundle's one model under the name of --model, and everything in the experiment of --experiment-name."""
+    names = options.names_of(given)
+    new = {("registered_model", _only_model(given)): one_name(given["model"], "--model")}
+    return replace(names, new={**names.new, **new}, into=one_name(given["experiment_name"], "--experiment-name"))
 
 
 def _import(command: str, given: dict[str, Any], common: Common, names: Names, adding: Adding | None = None) -> int:
     """Import what a bundle holds of models."""
     bundle_folder(jobs.existing(given["input_dir"]))
-    job = jobs.job_of(command, options.selection_of(given, kinds=OF_MODELS), names, given)
-    whole = replace(job, adding=adding)
-    return jobs.import_(whole, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    job = replace(jobs.job_of(command, options.selection_of(given, kinds=OF_MODELS), names, given), adding=adding)
+    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))

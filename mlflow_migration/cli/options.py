@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -12,17 +12,29 @@ from mlflow_migration.cli.command import boolean
 from mlflow_migration.engine import naming as renames
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
-from mlflow_migration.objects import KINDS, OF_EXPERIMENTS
+from mlflow_migration.errors import UsageError
+from mlflow_migration.objects import KINDS, OF_EXPERIMENTS, OF_USERS
 from mlflow_migration.places import POLICIES, Names, Selection
-from mlflow_migration.server.others import SERVER_KINDS
 
 LEGACY = {
     "use-threads": "Accepted for old commands: runs always go in parallel.",
-    "export-permissions": "Accepted for old commands: open-source MLflow has no permissions to export.",
-    "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
+    "export-permissions": "Accepted for old commands: export-all takes permissions, with the users they are for.",
+    "import-permissions": "Accepted for old commands: import-all takes permissions, with the users they are for.",
 }
-PARTS = ("artifact", "assessment", "input", "link", "metadata", "metric", "name", "param", "secret", "tag")
-LOSSES = ("all", *PARTS, *sorted({*KINDS, *SERVER_KINDS} - {"experiment", "run"}))
+PARTS = (
+    "artifact",
+    "assessment",
+    "input",
+    "link",
+    "metadata",
+    "metric",
+    "name",
+    "param",
+    "permission",
+    "secret",
+    "tag",
+)
+LOSSES = ("all", *PARTS, *sorted(set(KINDS) - {"experiment", "run"}))
 """What may be waived: parts of objects, and whole kinds."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,6 +72,14 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+state_dir = click.option(
+    "--state-dir",
+    metavar="DIR",
+    envvar=STATE_DIR,
+    help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
+)
 
 
 def common(function: F) -> F:
@@ -120,12 +140,7 @@ def moving(function: F) -> F:
             metavar="KIND",
             help=f"Don't fail when things of this kind can't go. Repeatable. One of: {', '.join(LOSSES)}.",
         ),
-        click.option(
-            "--state-dir",
-            metavar="DIR",
-            envvar=STATE_DIR,
-            help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
-        ),
+        state_dir,
     )(function)
 
 
@@ -198,16 +213,16 @@ def naming(function: F) -> F:
     )(function)
 
 
-def names_of(given: dict[str, Any], more: Mapping[str, Mapping[str, str]] | None = None) -> Names:
-    """The new names that a command's options ask for; `more` are further ones by kind, of options for one name."""
+def names_of(given: dict[str, Any], experiments: dict[str, str] | None = None) -> Names:
+    """The new names that a command's options ask for; `experiments` are further ones of experiments."""
     files = {
         "experiment": given.get("experiment_rename_file"),
         "registered_model": given.get("model_rename_file"),
         "prompt": given.get("model_rename_file"),
     }
     names = renames.given(given["renamed"], given["prefix"], files)
-    further = {(kind, old): new for kind, pairs in (more or {}).items() for old, new in pairs.items()}
-    return replace(names, new={**names.new, **further})
+    more = {("experiment", old): new for old, new in (experiments or {}).items()}
+    return replace(names, new={**names.new, **more})
 
 
 def writing(function: F) -> F:
@@ -253,11 +268,24 @@ def legacy(*names: str) -> Callable[[F], F]:
     return decorate
 
 
+def permissions(name: str) -> Callable[[F], F]:
+    """The option by which a command for whole servers takes users, roles and permissions too."""
+    text = "Take users, roles and permissions of a server with users too; no passwords. For administrators."
+
+    def decorate(function: F) -> F:
+        return boolean(name, False, text)(function)
+
+    return decorate
+
+
 def selection_of(
     options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] = OF_EXPERIMENTS
 ) -> Selection:
     """Take what is asked for out of a command's options."""
     run_ids = options.pop("run_ids", None)
+    with_users = options.pop("permissions", False)
+    if with_users and (experiments or run_ids or (kinds and not set(OF_USERS) <= set(kinds))):
+        raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
     return Selection(
         experiments=experiments,
         kinds=kinds,
@@ -269,4 +297,5 @@ def selection_of(
         nested=options.pop("check_nested_runs", False),
         files=options.pop("files", "copy"),
         max_file=choose.size(options.pop("max_file", None)),
+        permissions=with_users,
     )

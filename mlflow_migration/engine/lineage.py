@@ -17,11 +17,8 @@ from mlflow_migration.records import ORIGIN, Json, digest_of, tags_of
 
 EXPERIMENT_ID = ORIGIN + "experiment_id"
 RUN_ID = ORIGIN + "run_id"
-MODEL_ID = ORIGIN + "model_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
-MODEL_NAME = ORIGIN + "model_name"
-
 T = TypeVar("T")
 
 
@@ -200,36 +197,3 @@ def _dataset(dataset: Json) -> tuple[tuple[str, str], str]:
     """What MLflow knows a dataset input by, and a digest of all of it."""
     rest = [dataset.get(key) or "" for key in ("source_type", "source", "schema", "profile")]
     return (dataset["name"], dataset["digest"]), digest_of(rest)
-
-
-def id_map(live: Live, visit: Callable[[Json], None]) -> None:
-    """Give `visit` a row for each object at a place that came from elsewhere."""
-    experiments = []
-    for head in live.search_experiments():
-        experiments.append(head["experiment_id"])
-        tags = tags_of(head.get("tags"))
-        if EXPERIMENT_ID in tags:
-            visit(_row("experiment", tags, EXPERIMENT_ID, (head["experiment_id"], head["name"])))
-    for head in live.search_runs(experiments):
-        tags = tags_of(head["data"].get("tags"))
-        if RUN_ID in tags:
-            visit(_row("run", tags, RUN_ID, (head["info"]["run_id"], head["info"].get("run_name", ""))))
-    for head in live.models.search(experiments):
-        tags = tags_of(head["info"].get("tags"))
-        if MODEL_ID in tags:
-            visit(_row("logged_model", tags, MODEL_ID, (head["info"]["model_id"], head["info"].get("name", ""))))
-    for kind, prompts in (("registered_model", False), ("prompt", True)):
-        for head in live.registry.search_models(prompts):
-            tags = tags_of(head.get("tags"))
-            if MODEL_NAME in tags:
-                visit(_row(kind, tags, MODEL_NAME, (head["name"], head["name"])))
-
-
-def _row(kind: str, tags: dict[str, str], key: str, here: tuple[str, str]) -> Json:
-    return {
-        "kind": kind,
-        "source": tags.get(ORIGIN + "source", ""),
-        "source_id": tags[key],
-        "destination_id": here[0],
-        "name": here[1],
-    }

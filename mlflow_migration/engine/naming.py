@@ -94,19 +94,14 @@ def check(names: Names, records: Callable[[str, Selection], Iterator[Record]], s
     for kind in KINDS.values():
         for record in records(kind, selection) if selection.takes(kind) else ():
             unmet -= {(kind, record.name), ("", record.name)}
-            _take(taken, names, record)
+            if not (names.into and kind == "experiment"):
+                _take(taken, names, record)
     # A new name may be for what isn't moved but named by what is, as the prompts of traces are.
     for kind in KINDS.values() if unmet else ():
         unmet -= {key for record in records(kind, Selection()) for key in ((kind, record.name), ("", record.name))}
     if unmet:
         what = ", ".join(repr(name) for _, name in sorted(unmet))
         raise UsageError(f"nothing at the source is called {what}", "so it can't get a new name", "check --rename")
-
-
-def _are_put_together(names: Names, kind: str, both: tuple[str, str]) -> bool:
-    """Whether a command puts experiments into one, by its --experiment-name."""
-    keys = {(kind, name) for name in both}
-    return kind == "experiment" and keys <= names.new.keys() and not keys & names.typed
 
 
 def _take(taken: dict[Key, str], names: Names, record: Record) -> None:
@@ -119,7 +114,7 @@ def _take(taken: dict[Key, str], names: Names, record: Record) -> None:
             "give another --prefix or --rename",
         )
     other = taken.setdefault((space, name), record.name)
-    if other != record.name and not _are_put_together(names, record.kind, (other, record.name)):
+    if other != record.name:
         raise UsageError(
             f"two names become one: {other!r} and {record.name!r} would both be {name!r}",
             "what is put together can't be taken apart again",

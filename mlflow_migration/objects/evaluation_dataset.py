@@ -70,11 +70,11 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     chosen = None
     if selection.experiments:
         some = Selection(selection.experiments, deleted=selection.deleted)
-        chosen = [found.id for found in experiment.read(source, some)]
+        chosen = [found.id for found in experiment.readable(source, some)]
     names = {head["experiment_id"]: head["name"] for head in source.search_experiments()}
-    heads = _named(source.evaluation.search_datasets(chosen), selection, source.address)
-    for head in heads:
-        yield _record(source, head, names)
+    for head in _named(source.evaluation.search_datasets(chosen), selection, source.address):
+        found = Record(NAME, head["dataset_id"], head["name"], home(head["dataset_id"]), head)
+        yield replace(found, whole=partial(_record, source, head, names))
 
 
 def _named(heads: Iterator[Json], selection: Selection, where: str) -> Iterator[Json]:
@@ -162,8 +162,6 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
 
     Raises LeftOutError where none of its experiments was to be written.
     """
-    name = job.names.of(NAME, record.name)
-    record = replace(record, name=name, head={**record.head, "name": name})
     there = ids.once(NAME, lambda: _index(sink.evaluation.search_datasets()))
     if NAME in job.replace:
         ids.once(f"clear {NAME} {record.name}", lambda: _clear(sink, there, record, job))
@@ -187,7 +185,8 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
 
 def _clear(sink: Live, there: dict[str, Json], record: Record, job: Writing) -> None:
     """Delete the destination's datasets of the record's name, but for the source itself; once for each name."""
-    named = {id_: head for id_, head in list(there.items()) if head["name"] == record.name}
+    name = job.names.of(NAME, record.name)
+    named = {id_: head for id_, head in list(there.items()) if head["name"] == name}
     if job.source == sink.address:
         return
     for dataset_id in {head["dataset_id"] for head in named.values()}:

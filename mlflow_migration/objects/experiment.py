@@ -6,9 +6,10 @@ import fnmatch
 import itertools
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
-from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, ForbiddenError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Ids, Live, Selection, Writing
 from mlflow_migration.records import (
@@ -51,6 +52,10 @@ HOLDS = ORIGIN + "holds."
 experiment. Ids alone are the same at many places."""
 OF_EACH_SERVER = "0"
 """The id of the experiment `Default`, which every server has: it is nobody's, and always added to."""
+MADE_FOR = "mlflow.experiment.sourceId"
+MADE_BY = "mlflow.experiment.sourceType"
+GATEWAY = "GATEWAY"
+"""An experiment that MLflow made for an endpoint of the gateway names that by its id: the endpoint's writer sets it."""
 KEPT = ("creation_time", "last_update_time", "artifact_location")
 """What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
 
@@ -71,17 +76,58 @@ def shared_id(experiment_id: str) -> str:
 
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
-    """The selected experiments, by id. Raises NotFoundError when one that was named isn't there."""
-    return choose((record_of(head) for head in source.search_experiments()), selection, source.address)
+    """The selected experiments, by id, and last those that the server refuses to give, as far as it says which.
+
+    Raises NotFoundError when one that was named isn't there.
+    """
+    refused: list[Record] = []
+    yield from _given(source, selection, refused)
+    if not selection.experiments:
+        for experiment_id in source.rights.denied(NAME):
+            _note_refused(source, experiment_id, refused)
+    yield from refused
 
 
-def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+def readable(source: Live, selection: Selection) -> Iterator[Record]:
+    """The selected experiments that the server gives."""
+    return _given(source, selection, [])
+
+
+def _given(source: Live, selection: Selection, refused: list[Record]) -> Iterator[Record]:
+    records = (record_of(head) for head in source.search_experiments())
+    return choose(records, selection, source.address, lambda name: _note_refused(source, name, refused))
+
+
+def _note_refused(source: Live, name: str, refused: list[Record]) -> bool:
+    """Whether the server has an experiment of that name or id and refuses to give it: its search leaves that out."""
+    try:
+        source.get_experiment_by_name(name)
+        if name.isdigit():
+            source.get_experiment(name)
+    except ForbiddenError as error:
+        refused.append(Record(NAME, name, name, home(name), {}, whole=partial(_refuse, name, error)))
+        return True
+    return False
+
+
+def _refuse(name: str, error: ForbiddenError) -> Record:
+    raise ForbiddenError(f"experiment {name!r} may not be read, nor what is in it", error.what, error.hint)
+
+
+def _not_refused(name: str) -> bool:
+    return False
+
+
+def choose(
+    records: Iterator[Record], selection: Selection, where: str, is_refused: Callable[[str], bool] = _not_refused
+) -> Iterator[Record]:
     """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
     unmet = set(selection.experiments)
     for record in records:
         unmet -= {pattern for pattern in unmet if _matches(pattern, record)}
         if selected(record, selection):
             yield record
+    unmet = {pattern for pattern in sorted(unmet) if is_glob(pattern) or not is_refused(pattern)}
     if unmet:
         raise NotFoundError(
             f"no such experiment: {', '.join(repr(name) for name in sorted(unmet))}",
@@ -118,16 +164,24 @@ def _matches(pattern: str, record: Record) -> bool:
 def _means(pattern: str, experiment_id: str, name: str) -> bool:
     if pattern in {experiment_id, name}:
         return True
-    return any(char in pattern for char in "*?[") and fnmatch.fnmatchcase(name, pattern)
+    return is_glob(pattern) and fnmatch.fnmatchcase(name, pattern)
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a text can mean several names."""
+    return any(char in pattern for char in "*?[")
 
 
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends."""
-    return {
-        "name": record.name,
-        "lifecycle_stage": record.head.get("lifecycle_stage", "active"),
-        "tags": without_origin(tags_of(record.head.get("tags"))),
-    }
+    tags = without_origin(tags_of(record.head.get("tags")))
+    if _names_endpoint(tags):
+        tags[MADE_FOR] = "its endpoint"
+    return {"name": record.name, "lifecycle_stage": record.head.get("lifecycle_stage", "active"), "tags": tags}
+
+
+def _names_endpoint(tags: dict[str, str]) -> bool:
+    return tags.get(MADE_BY) == GATEWAY and MADE_FOR in tags
 
 
 def origins(record: Record) -> list[tuple[str, str]]:
@@ -231,6 +285,8 @@ class _Change:
         self.ours = here.get(SOURCE_ID) == marks[SOURCE_ID] and here.get(SOURCE) == marks[SOURCE]
         self.delete = delete and self.ours
         differing = {key: value for key, value in tags.items() if here.get(key) != value}
+        if _names_endpoint(tags) and _names_endpoint(here):
+            differing.pop(MADE_FOR, None)
         # In an experiment that came from elsewhere, or was made here, what is missing is added and nothing overwritten.
         self.kept = [] if self.ours else [key for key in differing if key in here]
         self.tags = {key: value for key, value in differing.items() if key not in self.kept}

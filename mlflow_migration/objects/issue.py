@@ -20,7 +20,7 @@ NEEDS: tuple[str, ...] = ("experiment", "run")
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ()
 COVERAGE = kind.Coverage(
-    since="3.17",
+    since="3.11",
     carried="name, description, status, severity, root causes, categories, author, run",
     kept_beside="nothing: MLflow gives issues no tags",
     lost="id, times",
@@ -53,7 +53,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The issues of the selected experiments."""
     if selection.run_ids:
         return
-    for found in experiment.read(source, Selection(selection.experiments, deleted=selection.deleted)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted)):
         yield from map(_record, source.reviews.search_issues(found.id))
 
 

@@ -5,12 +5,12 @@ A kind without rows, artifacts or ids of its own takes the answers for that from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mlflow_migration.errors import LeftOutError, NotFoundError
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Abilities, Ids, Live, Selection, Writing
 from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
 
 Known = Callable[[str], "str | None"]
@@ -24,13 +24,23 @@ FieldDifference = tuple[str, str, str]
 class Coverage:
     """What becomes of a kind at a server, in words: of each part, which way it goes.
 
-    `since` is the first MLflow version that has the kind.
+    `since` is the first MLflow version that has the kind; `written_since`, where it is another one, the first that
+    lets a client make it whole.
     """
 
     since: str
     carried: str
     kept_beside: str
     lost: str
+    written_since: str = ""
+
+    def refusal(self, place: Abilities) -> str:
+        """Why a place is too old to take the kind; "" where it isn't."""
+        if place.before(self.since):
+            return f"this server ({place.version}) has no such kind: it came with MLflow {self.since}"
+        if self.written_since and place.before(self.written_since):
+            return f"this server ({place.version}) doesn't take it whole: that came with MLflow {self.written_since}"
+        return ""
 
 
 class Kind(Protocol):
@@ -87,6 +97,17 @@ class Kind(Protocol):
         """The first differences between the rows of two objects."""
 
 
+class WriteTogether(Protocol):
+    """`write` of several objects of a kind: does what they share, and gives for each the rest that is to do.
+
+    Raises what `write` of any of them would; then nothing is lost, and they are written one by one.
+    """
+
+    def __call__(
+        self, sink: Live, records: Sequence[Record], ids: Ids, job: Writing
+    ) -> list[Callable[[], Written]]: ...
+
+
 def experiment_at(ids: Ids, record: Record) -> str:
     """The destination's experiment of an object; "" in a rehearsal that would make it.
 
@@ -123,6 +144,16 @@ def run_at(ids: Ids, source_id: str) -> str | None:
 def choose_unless_by_run(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
     """`choose` of a kind that belongs to experiments as a whole: it isn't asked for where single runs are."""
     return (record for record in records if not selection.run_ids)
+
+
+def of_experiments(selection: Selection) -> bool:
+    """Whether only some experiments or runs are asked for: then what belongs to the whole server isn't."""
+    return bool(selection.experiments or selection.run_ids)
+
+
+def choose_unless_of_experiments(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+    """`choose` of a kind that belongs to the whole server."""
+    return iter(()) if of_experiments(selection) else records
 
 
 def no_row(name: str, row: Json) -> None:

@@ -22,7 +22,7 @@ NEEDS: tuple[str, ...] = ("experiment",)
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ()
 COVERAGE = kind.Coverage(
-    since="3.17",
+    since="3.14",
     carried="name, type, input, instruction, comment",
     kept_beside="nothing: MLflow gives label schemas no tags",
     lost="id, author, times; those of experiments whose reviews nobody has opened",
@@ -53,7 +53,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The schemas of the selected experiments that are active: of a deleted one MLflow gives none."""
     if selection.run_ids:
         return
-    for found in experiment.read(source, Selection(selection.experiments, deleted=False)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=False)):
         yield from map(_record, _heads(source, found.id))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -67,18 +68,18 @@ def home(experiment_id: str, model_id: str) -> tuple[str, ...]:
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected models, and those that are deleted but that a selected run names."""
     chosen = Selection(selection.experiments, deleted=selection.deleted)
-    ids = [found.id for found in experiment.read(source, chosen)]
+    ids = [found.id for found in experiment.readable(source, chosen)]
     wanted = None if _takes_all(selection) else {*_named_by(source, selection), *selection.logged_models}
     seen = set()
     for head in source.models.search(ids):
         seen.add(head["info"]["model_id"])
         if wanted is None or head["info"]["model_id"] in wanted or head["info"].get("source_run_id") in wanted:
-            yield _record(source, head, selection)
+            yield _listed(source, head, selection)
     if selection.deleted and source.models.exist():
         for model_id, named in _named_by(source, selection).items():
             deleted = source.models.get(model_id) if model_id not in seen and named["outputs"] else None
             if deleted is not None and deleted["info"]["experiment_id"] in ids:
-                yield _record(source, {**deleted, DELETED: named}, selection)
+                yield _listed(source, {**deleted, DELETED: named}, selection)
 
 
 def _takes_all(selection: Selection) -> bool:
@@ -104,12 +105,20 @@ def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
 def record(source: Live, model_id: str, selection: Selection) -> Record | None:
     """One model by id, or None."""
     head = source.models.get(model_id)
-    return _record(source, head, selection) if head else None
+    return _with_nan(source, _record(source, head, selection)) if head else None
+
+
+def _listed(source: Live, head: Json, selection: Selection) -> Record:
+    found = _record(source, head, selection)
+    return replace(found, whole=partial(_with_nan, source, found))
+
+
+def _with_nan(source: Live, record: Record) -> Record:
+    return replace(record, head=model_metrics.with_nan(source, record.head), whole=None)
 
 
 def _record(source: Live, head: Json, selection: Selection) -> Record:
     info = head["info"]
-    head = model_metrics.with_nan(source, head)
     refs = {"experiment": info["experiment_id"]}
     if info.get("source_run_id"):
         refs["run"] = info["source_run_id"]

@@ -7,11 +7,11 @@ name it had where it was made, which stay the same however often it is copied on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, ForbiddenError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects.experiment import RENAME, free_name
 from mlflow_migration.objects.kind import Known, is_left_out
@@ -85,9 +85,40 @@ def validate(family: Family, head: Json) -> Identity:
 
 
 def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]:
-    """The selected models with tags and aliases. Raises NotFoundError when one that was named isn't there."""
+    """The selected models with tags and aliases, and last those the server refuses to give, as far as it says which.
+
+    Raises NotFoundError when one that was named isn't there.
+    """
+    refused: list[Record] = []
     heads = filter(family.takes, source.registry.search_models(family.prompts))
-    return choose(family, (_record(family, head) for head in heads), selection, source.address)
+    records = (_record(family, head) for head in heads)
+    yield from choose(
+        family, records, selection, source.address, lambda name: _note_refused(family, source, name, refused)
+    )
+    for name in source.rights.denied(family.model):
+        if named(family.chosen(selection), name) and name not in family.chosen(selection):
+            _note_refused(family, source, name, refused)
+    yield from refused
+
+
+def _note_refused(family: Family, source: Live, name: str, refused: list[Record]) -> bool:
+    """Whether the server has a model of that name and refuses to give it: its search leaves that out."""
+    try:
+        source.registry.get_model(name)
+    except ForbiddenError as error:
+        refused.append(
+            Record(family.model, name, name, (family.folder, name), {}, whole=partial(_refuse, family, name, error))
+        )
+        return True
+    return False
+
+
+def _refuse(family: Family, name: str, error: ForbiddenError) -> Record:
+    raise ForbiddenError(f"{family.model} {name!r} may not be read, nor its versions", error.what, error.hint)
+
+
+def _not_refused(name: str) -> bool:
+    return False
 
 
 def _with_chosen_aliases(record: Record, ids: frozenset[str]) -> Record:
@@ -103,7 +134,13 @@ def record(family: Family, source: Live, name: str, selection: Selection) -> Rec
     return _record(family, head) if head and family.takes(head) else None
 
 
-def choose(family: Family, records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+def choose(
+    family: Family,
+    records: Iterator[Record],
+    selection: Selection,
+    where: str,
+    is_refused: Callable[[str], bool] = _not_refused,
+) -> Iterator[Record]:
     """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
     patterns = family.chosen(selection)
     unmet = set(patterns)
@@ -112,6 +149,7 @@ def choose(family: Family, records: Iterator[Record], selection: Selection, wher
         unmet -= {pattern for pattern in unmet if _matches(pattern, each.name)}
         if named(patterns, each.name):
             yield _with_chosen_aliases(each, ids) if ids else each
+    unmet = {pattern for pattern in sorted(unmet) if experiment.is_glob(pattern) or not is_refused(pattern)}
     if unmet:
         raise NotFoundError(
             f"no such {family.model}: {', '.join(repr(name) for name in sorted(unmet))}",
@@ -225,8 +263,7 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
     Raises ConflictError where the name belongs to another model that isn't equal, or whatever the person chose.
     """
     if job.adding is not None:
-        named = replace(record, name=name_at(family, record.id, sink, ids, job))
-        return _add_to(family, sink, named, ids, (job, job.adding))
+        return _add_to(family, sink, record, ids, (job, job.adding))
     try:
         name, head = _find(family, sink, record, ids, job)
         return _write(family, (sink, name, head), record, ids, job)
@@ -284,9 +321,9 @@ def _find(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
     """The name the model is to have at the destination, and what has it there already."""
     name = job.names.of(family.model, record.id)
     head = sink.registry.get_model(name)
-    # What is to be deleted first is in nobody's way.
-    asked = head is not None and not (family.model in job.replace and family.takes(head))
-    foreign = asked and head is not None and (not family.takes(head) or standing(head, record, sink, job).foreign)
+    if head is not None and family.model in job.replace and family.takes(head):
+        head = _cleared(sink, head, record, job)
+    foreign = head is not None and (not family.takes(head) or standing(head, record, sink, job).foreign)
     if head is not None and foreign and job.on_conflict == FAIL:
         raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", RENAME)
     if head is not None and foreign and job.on_conflict == SKIP:
@@ -306,8 +343,6 @@ def _write(family: Family, there: tuple[Live, str, Json | None], record: Record,
     theirs = tags_of(record.head.get("tags"))
     marks = {SOURCE: theirs.get(SOURCE) or job.source, SOURCE_NAME: origin(record), **kept(record.head)}
     marks.update(lineage(record.head, job))
-    if head is not None and family.model in job.replace and family.takes(head):
-        head = _cleared(sink, head, record, job)
     if head is None and not job.dry_run:
         head = _create(sink, name, record.head.get("description") or "", {**tags, **marks})
     ids.once(fresh(name), lambda: head is None)
@@ -334,6 +369,7 @@ def _cleared(sink: Live, head: Json, record: Record, job: Writing) -> Json | Non
 def _add_to(family: Family, sink: Live, record: Record, ids: Ids, how: tuple[Writing, Adding]) -> Written:
     """See to it that there is a model to add versions to, under the record's name; it stays the destination's own."""
     job, adding = how
+    record = replace(record, name=job.names.of(family.model, record.id))
     head = sink.registry.get_model(record.name)
     if head is not None and not family.takes(head):
         raise ConflictError(f"a prompt or model of another kind has the name {record.name!r}", f"at {sink.address}")

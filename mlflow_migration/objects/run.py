@@ -64,8 +64,13 @@ def validate(head: Json) -> Identity:
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected runs with their lazy histories and artifacts, oldest first."""
-    for head, rows in source.with_histories(source.models.with_inputs(heads(source, selection))):
-        yield _record(source, head, rows, selection)
+    for head, rows in source.with_histories(heads(source, selection)):
+        found = _record(source, head, rows, selection)
+        yield replace(found, whole=partial(_with_models, source, found)) if source.models.exist() else found
+
+
+def _with_models(source: Live, record: Record) -> Record:
+    return replace(record, head=source.models.with_inputs(record.head), whole=None)
 
 
 def record(source: Live, run_id: str, selection: Selection) -> Record | None:
@@ -93,7 +98,9 @@ def _record(source: Live, head: Json, rows: Rows, selection: Selection) -> Recor
 
 def heads(source: Live, selection: Selection) -> Iterator[Json]:
     """The selected runs as searches show them: without the models they took in."""
-    ids = [found.id for found in experiment.read(source, Selection(selection.experiments, deleted=selection.deleted))]
+    ids = [
+        found.id for found in experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted))
+    ]
     if selection.run_ids:
         heads = _by_ids(source, selection.run_ids, set(ids))
     else:

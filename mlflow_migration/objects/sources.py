@@ -98,21 +98,14 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
 
 
 def _of_version(sink: Live, record: Record, address: Address, ids: Ids, job: Writing) -> str:
-    """The destination's version. Raises NotFoundError where it isn't there."""
+    """The destination's version. Raises NotFoundError where another model has its name and the number means another."""
     number = address.root.rpartition("/")[2]
-    id_ = registry.version_id(address.id, number)
-    if job.adding is None:
-        return _of_same_number(sink, address, ids, job)
-    # Under the number it got here; on one and the same server the version itself is there as well.
-    there = ids.get(record.kind, id_)
-    if there is None and job.source != sink.address:
-        raise NotFoundError("what it was made of is not at the destination", f"{address.id} version {number}", BRING)
-    return f"models:/{there or id_}"
-
-
-def _of_same_number(sink: Live, address: Address, ids: Ids, job: Writing) -> str:
-    """As `_of_version`: where another model has the name, the number means another version."""
-    number = address.root.rpartition("/")[2]
+    if job.adding is not None:
+        # Under the number it got here; on one and the same server the version itself is there as well.
+        there_id = ids.get(record.kind, f"{address.id}/{number}")
+        if there_id is None and job.source != sink.address:
+            raise NotFoundError("what it was made of is not at the destination", address.root, BRING)
+        return f"models:/{there_id or f'{address.id}/{number}'}"
     name = registry.name_at(MODELS, address.id, sink, ids, job)
     stands = ids.once(registry.standing_of(name), registry.unknown)
     joined = stands is not None and stands.joined

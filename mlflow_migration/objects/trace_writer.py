@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from mlflow_migration.errors import ConflictError, ServerError
-from mlflow_migration.objects import model_links, registry, spans
+from mlflow_migration.objects import gateway_endpoint, model_links, registry, spans
 from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.registry import PROMPTS as PROMPTS_OF
 from mlflow_migration.objects.trace_head import (
+    ENDPOINT,
     FINALIZED,
     JUDGED_IN,
     LOCATION,
@@ -25,6 +27,7 @@ from mlflow_migration.objects.trace_head import (
     judging_run,
     own_tags,
     prompts,
+    untied,
 )
 from mlflow_migration.places import Ids, Live, Root, Writing
 from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
@@ -33,6 +36,9 @@ SOURCE = ORIGIN + "source"
 COMPLETE = ORIGIN + "complete"
 WROTE = ORIGIN + "wrote"
 """The tags and assessments that came from the source: what else a trace has was added at the destination."""
+
+BATCH_BYTES = 4_000_000
+"""Spans of one request, as JSON; one trace may have more."""
 
 
 class Ties:
@@ -50,6 +56,7 @@ class Ties:
         metadata = head.get("trace_metadata", {})
         self._look(ids, "run", metadata.get(SOURCE_RUN), SOURCE_RUN)
         self._look(ids, "logged_model", metadata.get(MODEL), MODEL)
+        self._look(ids, gateway_endpoint.NAME, metadata.get(ENDPOINT), ENDPOINT)
         for run_id in head.get(RUNS, ()):
             self._look(ids, "run", run_id, "run")
         for each in head.get("assessments", ()):
@@ -88,6 +95,8 @@ class Ties:
             found = run_at(ids, source_id)
         elif kind_name == model_links.MODEL:
             found = model_links.locate(self._sink, source_id, ids)
+        elif kind_name == gateway_endpoint.NAME:
+            found = gateway_endpoint.located(self._sink, source_id, ids)
         else:
             found = ids.get(kind_name, source_id)
         if found:
@@ -105,7 +114,8 @@ class Writer:
     def __init__(self, sink: Live, source: str, record: Record, ties: Ties) -> None:
         self.sink, self.record, self.ties = sink, record, ties
         self.losses: list[Loss] = []
-        self._marks = {SOURCE: source}
+        self.spans_gone = False
+        self.marks = {SOURCE: source}
 
     def write(self, experiment_id: str, files: list[File], digest: str, update: bool) -> int:
         """How many bytes of artifacts went. With `update` the trace is there already, whole or not."""
@@ -115,7 +125,8 @@ class Writer:
         # What overrides another one makes it invalid, which only a request of its own does.
         late = sorted((each for each in assessments if each.get("overrides")), key=created)
         wanted["assessments"] = [each for each in assessments if not each.get("overrides")]
-        self._log_spans(experiment_id)
+        if not self.spans_gone:
+            log_together(self.sink, experiment_id, [self])
         alone = not (late or files or self.record.head.get(RUNS) or self.ties.prompts)
         if alone:
             # Nothing is left to be done after this request, so that it may say that the trace is whole.
@@ -150,18 +161,17 @@ class Writer:
                 self.sink.traces.delete_assessment(self.record.id, each["assessment_id"])
         return changed
 
-    def _log_spans(self, experiment_id: str) -> None:
+    def spans(self) -> list[Json]:
+        """The spans; raises ConflictError where MLflow would put any of them into another trace."""
         rows = list(self.record.rows[spans.NAME]()) if spans.NAME in self.record.rows else []
-        if not rows:
-            return
-        hex_ids = {spans.trace_id_of(row) for row in rows}
-        if hex_ids != {self.record.id}:
-            raise ConflictError("its spans are of another trace", ", ".join(sorted(hex_ids - {self.record.id})))
-        self.sink.traces.log_spans(experiment_id, rows, self._marks)
+        others = {spans.trace_id_of(row) for row in rows} - {self.record.id}
+        if others:
+            raise ConflictError("its spans are of another trace", ", ".join(sorted(others)))
+        return rows
 
     def _info(self, experiment_id: str) -> Json:
         """The info as it is to stand at the destination."""
-        head = {key: value for key, value in self.record.head.items() if key != RUNS}
+        head = untied(self.record.head)
         head["trace_location"] = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
         tags = dict(self.ties.tags)
         if tags.get(SPANS_LOCATION) in STORED:
@@ -169,9 +179,9 @@ class Writer:
         wrote = [f"tag {key}" for key in tags]
         wrote += [f"assessment {each['assessment_id']}" for each in head.get("assessments", ())]
         text = json.dumps(wrote, separators=(",", ":"))
-        head["tags"] = {**tags, **self._marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
+        head["tags"] = {**tags, **self.marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
         head["trace_metadata"] = dict(head.get("trace_metadata", {}))
-        for key in (SOURCE_RUN, MODEL):
+        for key in (SOURCE_RUN, MODEL, ENDPOINT):
             if key in head["trace_metadata"]:
                 head["trace_metadata"][key] = self.ties.there(head["trace_metadata"][key])
         head["assessments"] = [self._localized(each) for each in head.get("assessments", ())]
@@ -222,6 +232,24 @@ class Writer:
                 if error.code != "ENDPOINT_NOT_FOUND":
                     raise
                 self.losses.append(Loss("link", PROMPTS, "this server can't tie traces to prompts: it is before 3.10"))
+
+
+def log_together(sink: Live, experiment_id: str, writers: Sequence[Writer]) -> None:
+    """Send the spans of several traces from one place to one experiment, as many in a request as fit."""
+    batch: list[Json] = []
+    size = 0
+    for writer in writers:
+        rows = writer.spans()
+        more = sum(len(json.dumps(row)) for row in rows)
+        if batch and size + more > BATCH_BYTES:
+            sink.traces.log_spans(experiment_id, batch, writer.marks)
+            batch, size = [], 0
+        batch += rows
+        size += more
+    if batch:
+        sink.traces.log_spans(experiment_id, batch, writers[0].marks)
+    for writer in writers:
+        writer.spans_gone = True
 
 
 def _wrote(there: Json) -> set[str] | None:

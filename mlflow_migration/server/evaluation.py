@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
-from mlflow_migration.errors import ServerError
+from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.features import Features
@@ -27,16 +27,25 @@ class Evaluation:
         self._features = features
 
     def search_datasets(self, experiment_ids: Sequence[str] | None = None) -> Iterator[Json]:
-        """Datasets tied to one of these experiments, each once; all of them where None is given."""
+        """Datasets tied to one of these experiments, each once; all that may be read where None is given."""
         if experiment_ids is None:
-            yield from self._search({})
-            return
+            try:
+                yield from self._search({})
+                return
+            except ForbiddenError:
+                # A server with users lists all of them to administrators only (found on 3.17.2).
+                experiment_ids = list(self._experiments())
         seen: set[str] = set()
         for begin in range(0, len(experiment_ids), EXPERIMENTS_PER_SEARCH):
             for head in self._search({"experiment_ids": experiment_ids[begin : begin + EXPERIMENTS_PER_SEARCH]}):
                 if head["dataset_id"] not in seen:
                     seen.add(head["dataset_id"])
                     yield head
+
+    def _experiments(self) -> Iterator[str]:
+        body = {"view_type": "ALL", "max_results": 1000}
+        for head in pages.posted_pages(self._rest, pages.V2 + "experiments/search", body, "experiments"):
+            yield str(head["experiment_id"])
 
     def _search(self, body: Json) -> Iterator[Json]:
         body = {**body, "max_results": DATASETS_PER_PAGE, "order_by": ["created_time ASC"]}
@@ -68,7 +77,7 @@ class Evaluation:
         key, value = origin
 
         def look() -> Json | None:
-            heads = self.search_datasets()
+            heads = self.search_datasets(body["experiment_ids"] or None)
             found = next((head for head in heads if json.loads(head.get("tags") or "{}").get(key) == value), None)
             return {"dataset": found} if found else None
 
@@ -97,8 +106,18 @@ class Evaluation:
     def list_scorers(self, experiment_ids: Sequence[str]) -> Iterator[Json]:
         """The latest version of each scorer. MLflow lists none of deleted experiments."""
         for begin in range(0, len(experiment_ids), EXPERIMENTS_PER_SEARCH):
-            query = [("experiment_ids", id_) for id_ in experiment_ids[begin : begin + EXPERIMENTS_PER_SEARCH]]
-            yield from self._features.listed(pages.pages(self._rest, SCORERS + "list", query, "scorers"))
+            yield from self._features.listed(self._scorers(experiment_ids[begin : begin + EXPERIMENTS_PER_SEARCH]))
+
+    def _scorers(self, experiment_ids: Sequence[str]) -> Iterator[Json]:
+        query = [("experiment_ids", id_) for id_ in experiment_ids]
+        try:
+            yield from pages.pages(self._rest, SCORERS + "list", query, "scorers")
+        except ServerError as error:
+            if "'experiment_id'" not in error.why:
+                raise
+            # Servers of 3.4 to 3.9 list one experiment at a time (tried on 3.4.0).
+            for id_ in experiment_ids:
+                yield from pages.pages(self._rest, SCORERS + "list", {"experiment_id": id_}, "scorers")
 
     def list_scorer_versions(self, experiment_id: str, name: str) -> list[Json]:
         """Every version, oldest first; none where there is no such scorer."""

@@ -14,13 +14,18 @@ from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
+from mlflow_migration.server.gateway import Gateway
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.logged_models import LoggedModels
+from mlflow_migration.server.mcp_servers import McpServers
 from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Look, Rest
 from mlflow_migration.server.reviews import Reviews
+from mlflow_migration.server.rights import Rights
 from mlflow_migration.server.traces import Traces
+from mlflow_migration.server.users import Users
 from mlflow_migration.server.webhooks import Webhooks
+from mlflow_migration.server.workspaces import Workspaces
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
@@ -48,8 +53,13 @@ class Server:
         self.evaluation = Evaluation(rest, features)
         self.reviews = Reviews(rest, features)
         self.webhooks = Webhooks(rest, features)
+        self.gateway = Gateway(rest, features)
+        self.mcp = McpServers(rest, features)
+        self.workspaces = Workspaces(rest)
+        self.users = Users(rest)
         self.abilities = Abilities()
         self.registry = Registry(rest)
+        self.rights = Rights(rest)
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it

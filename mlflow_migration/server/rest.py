@@ -393,7 +393,8 @@ def _error_in(response: requests.Response) -> tuple[str, str]:
             return str(answer["error_code"]), _plain(str(answer.get("message", "")))
     except ValueError:
         log.debug("not JSON: %s", text[:200])
-    if response.status_code == HTTPStatus.NOT_FOUND:
+    # Some routes that are missing look like another one's: `traces/link-prompts` like a trace of that id (2.22 to 3.4).
+    if response.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         return "ENDPOINT_NOT_FOUND", f"no such route: {response.request.path_url.partition('?')[0]}"
     return "", _plain(text) or str(response.reason)
 
