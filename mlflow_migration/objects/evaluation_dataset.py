@@ -268,7 +268,7 @@ class _Writer:
         # MLflow takes who made a dataset from this tag; it may have been changed or removed since.
         made_by = {USER: self.record.head["created_by"]} if self.record.head.get("created_by") else {}
         others = {key: value for key, value in tags.items() if key != USER}
-        body = {"name": self.record.head["name"], "experiment_ids": tied}
+        body = {"name": self.job.names.of(NAME, self.record.head["name"]), "experiment_ids": tied}
         return self.sink.evaluation.create_dataset(body, {**others, **made_by, **marks}, (SOURCE_ID, self.record.id))
 
     def _kept(self) -> dict[str, str]:
