@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_migration.engine import naming
+from mlflow_migration.errors import UsageError
+from mlflow_migration.pipeline import BundleSource, bundle_folder
+from mlflow_migration.places import Selection
 from tests import databases, genai, rest, servers, traces
 from tests.conftest import Outcome, ServerFactory, ServerPool, Tool
 from tests.fidelity.test_registry import PROMPT, pairs, version
@@ -232,15 +236,21 @@ def test_names_that_would_become_one_or_that_nothing_has_are_refused_before_anyt
     before = databases.dump(merge.destination)
     for options, word in (
         (("--rename", "wine=copied"), "two names become one"),
-        (("--rename", "model:wine=x", "--rename", "prompt:greet=x"), "two names become one"),
-        (("--rename", "churn=only one"), "two names become one"),
         (("--rename", "chrun=x"), "nothing at the source is called 'chrun'"),
-        (("--prefix", "team/"), "no registered model can be called"),
     ):
         assert word in merge(bundles[0], *options).expect(2).stderr, options
-    for options in (("--rename", "=x"), ("--rename", "a="), ("--rename", "a=b", "--rename", "a=c")):
-        merge(bundles[0], *options).expect(2)
     assert databases.dump(merge.destination) == before
+    source = BundleSource(bundle_folder(bundles[0]))
+    for typed, prefix, word in (
+        (["model:wine=x", "prompt:greet=x"], "", "two names become one"),
+        (["churn=only one"], "", "two names become one"),
+        ([], "team/", "no registered model can be called"),
+        (["=x"], "", "not a new name"),
+        (["a="], "", "not a new name"),
+        (["a=b", "a=c"], "", "is given two new names"),
+    ):
+        with pytest.raises(UsageError, match=word):
+            naming.check(naming.given(typed, prefix), source.records, Selection())
 
 
 def test_an_experiment_that_holds_the_runs_of_others_is_not_deleted_with_its_first_source(
@@ -258,6 +268,7 @@ def test_an_experiment_that_holds_the_runs_of_others_is_not_deleted_with_its_fir
     assert servers.select(destination, query) == [("first", "deleted"), ("two", "active")]
 
 
+@pytest.mark.slow
 def test_workspaces_are_places_of_their_own(
     template: Path, make_server: ServerFactory, destination: Server, run_tool: Tool
 ) -> None:
