@@ -269,9 +269,12 @@ def test_a_listing_that_is_refused_fails_its_kind_and_nothing_else_and_nothing_i
     stage.src.clear()
     stage.copy().expect(0)
     stage.dst.add(refused, on("POST", "issues/search"), None)
+    stage.dst.add(refused, on("GET", "registered-models/search"), None)
     compared = here(stage.tool, "verify", stage.src.url, stage.dst.url, "--json").expect(1).json
-    assert [(each["kind"], each["id"]) for each in compared["differences"]] == [("issue", "*")]
-    assert "not yours" in compared["differences"][0]["left"]
+    reasons = {each["kind"]: each["left"] for each in compared["differences"]}
+    assert reasons.keys() == {"issue", "registered_model", "model_version", "prompt", "prompt_version"}
+    assert {each["id"] for each in compared["differences"]} == {"*"}
+    assert all("not yours" in reason for reason in reasons.values())
     assert compared["kinds"]["run"]["equal"] == 2
 
 
