@@ -112,9 +112,11 @@ class Stage:
         return self.tool.home / "bundle"
 
     def in_bundle(self) -> set[tuple[str, str]]:
-        """(kind, name) of every object with a head."""
+        """(kind, name) of every object with a head, and of every line of a shard."""
         heads = [path for path in self.bundle.rglob("*.json") if path.stem in KINDS]
-        return {(path.stem, json.loads(path.read_text("utf-8"))["info"]["name"]) for path in heads}
+        found = {(path.stem, json.loads(path.read_text("utf-8"))["info"]["name"]) for path in heads}
+        lines = [line for path in self.bundle.rglob("traces-*.jsonl") for line in path.read_text("utf-8").splitlines()]
+        return found | {("trace", json.loads(line)["info"]["name"]) for line in lines}
 
     def break_stored(self) -> None:
         """Take away files and spoil rows of the source, as disks and people do."""
