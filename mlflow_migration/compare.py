@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from mlflow_migration.engine import parallel
-from mlflow_migration.engine.guard import Listing, guarded
+from mlflow_migration.engine.guard import ENDS_LISTING, Listing, guarded
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
@@ -152,12 +152,7 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
             pairing.learn("right", experiment.shared_id(right), experiment.shared_id(left))
         # What belongs to no experiment is looked for among all of it, unless experiments were chosen.
         free = _whole(ends.selection, tuple(backwards) if ends.selection.experiments else ())
-        models = {
-            family: twins.pair((ends.left, ends.right), family, (ends.selection, free), ends.writing)
-            if ends.selection.takes(family)
-            else twins.NONE
-            for family in twins.FAMILIES
-        }
+        models, broken = _pair_models(ends, free)
         for family, twin in models.items():
             for name in twin.left_out:
                 result.count(family, "missing")
@@ -169,9 +164,12 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
             _Side("left", ends.left, ends.selection, ends.selection, same, _Twins(models, found.left_out, names)),
             _Side("right", ends.right, whole, free, backwards, _Twins(models)),
         ]
-        broken = [_learn_ids(pairing, side, kind) for kind in kinds for side in sides]
+        broken += [_learn_ids(pairing, side, kind) for kind in kinds for side in sides]
         broken += [_summarize(pairing, side, kind, progress, workers) for kind in kinds for side in sides]
         unlisted = {found.kind: found for found in broken if found is not None}
+        # Versions of models that can't be listed meet none at the other side.
+        families = {kind: twins.family_of(kind) for kind in kinds}
+        unlisted |= {kind: replace(unlisted[of], kind=kind) for kind, of in families.items() if of in unlisted}
         for kind in kinds:
             # What one side can't list would only look as if it were missing, or surplus, there.
             if kind in unlisted:
@@ -179,6 +177,22 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
                 result.add(unlisted[kind])
             else:
                 _judge(sides, pairing, kind, result)
+
+
+def _pair_models(ends: Ends, free: Selection) -> tuple[dict[str, twins.Twins], list[Difference | None]]:
+    """Registered models and prompts by who is whose twin, and what stands for those that can't be listed."""
+    models: dict[str, twins.Twins] = {}
+    broken: list[Difference | None] = []
+    for family in twins.FAMILIES:
+        models[family] = twins.NONE
+        if ends.selection.takes(family):
+            pair = partial(twins.pair, (ends.left, ends.right), family, (ends.selection, free), ends.writing)
+            found = guarded(pair, family, "(listing)", ENDS_LISTING)
+            if isinstance(found, MigrationError):
+                broken.append(_unreadable(family, "*", "those of one of the places", str(found)))
+            else:
+                models[family] = found
+    return models, broken
 
 
 def _whole(selection: Selection, experiments: tuple[str, ...]) -> Selection:
@@ -231,8 +245,10 @@ class _Side:
             return True
         if record.refs.get(experiment.NAME) in self.twins.left_out:
             return True
-        tied = record.head.get("experiment_ids") if record.kind == evaluation_dataset.NAME else None
-        return bool(tied) and self.twins.left_out.issuperset(tied or ())
+        if not self.twins.left_out or record.kind != evaluation_dataset.NAME:
+            return False
+        tied = completed(record).head["experiment_ids"]
+        return bool(tied) and self.twins.left_out.issuperset(tied)
 
     def known(self, pairing: Pairing, id_: str) -> str | None:
         """The first origin of an id, or the name at the right of a model or prompt."""

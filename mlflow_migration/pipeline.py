@@ -185,7 +185,9 @@ def _move_rest(source: Source, sink: Sink, kind: str, broken: tuple[Selection, M
     selection, error = broken
     if kind == experiment.NAME:
         raise error
-    if kind not in BY_EXPERIMENT or selection.run_ids or not isinstance(source, LiveSource):
+    # What is asked for by ids would be missed in all experiments but its own.
+    named = selection.run_ids or selection.logged_models or selection.traces or selection.datasets
+    if kind not in BY_EXPERIMENT or named or not isinstance(source, LiveSource):
         tools.report.add(Row(kind, "*", "those that can't be listed", "failed", str(error)))
         return
     for one in experiment.readable(source.live, selection):
@@ -194,6 +196,8 @@ def _move_rest(source: Source, sink: Sink, kind: str, broken: tuple[Selection, M
         error_here = _move(left, sink, kind, tools)
         if error_here is not None:
             tools.report.add(Row(kind, "*", f"those of experiment {one.name!r}", "failed", str(error_here)))
+    if experiment.NAME not in KINDS[kind].PARENTS and not selection.experiments:
+        tools.report.add(Row(kind, "*", "those of no experiment", "failed", str(error)))
 
 
 def _put(sink: Sink, record: Record) -> Outcome:

@@ -268,8 +268,9 @@ def plan(**given: Any) -> int:
 def id_map(**given: Any) -> int:
     """List which object of a destination came from which at its source, as CSV (or JSON with --json).
 
-    Objects carry where they came from in tags. Issues, scorers, label schemas, review queues and webhooks have none:
-    those are known by the ledgers of the jobs that brought them, on the machine that ran them.
+    Objects carry where they came from in tags. Issues, scorers, label schemas, review queues, webhooks and the
+    gateway's models, budgets and guardrails have none: those are known by the ledgers of the jobs that brought them,
+    on the machine that ran them.
 
     \b
     Examples:

@@ -9,8 +9,9 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from mlflow_migration.errors import ConflictError, ForbiddenError, LeftOutError, NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import forms, kind
+from mlflow_migration.objects.refused import IsRefused, Refused, nothing
 from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Ids, Live, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
@@ -80,46 +81,32 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
 
     Raises NotFoundError when one that was named isn't there.
     """
-    refused: list[Record] = []
+    refused = Refused(NAME, home, partial(_ask, source))
     yield from _given(source, selection, refused)
     if not selection.experiments:
         for experiment_id in source.rights.denied(NAME):
-            _note_refused(source, experiment_id, refused)
-    yield from refused
+            refused.note(experiment_id)
+    yield from refused.records
 
 
 def readable(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected experiments that the server gives."""
-    return _given(source, selection, [])
+    return _given(source, selection, Refused(NAME, home, partial(_ask, source)))
 
 
-def _given(source: Live, selection: Selection, refused: list[Record]) -> Iterator[Record]:
-    records = (record_of(head) for head in source.search_experiments())
-    return choose(records, selection, source.address, lambda name: _note_refused(source, name, refused))
+def _given(source: Live, selection: Selection, refused: Refused) -> Iterator[Record]:
+    return choose((record_of(head) for head in source.search_experiments()), selection, source.address, refused.note)
 
 
-def _note_refused(source: Live, name: str, refused: list[Record]) -> bool:
-    """Whether the server has an experiment of that name or id and refuses to give it: its search leaves that out."""
-    try:
-        source.get_experiment_by_name(name)
-        if name.isdigit():
-            source.get_experiment(name)
-    except ForbiddenError as error:
-        refused.append(Record(NAME, name, name, home(name), {}, whole=partial(_refuse, name, error)))
-        return True
-    return False
-
-
-def _refuse(name: str, error: ForbiddenError) -> Record:
-    raise ForbiddenError(f"experiment {name!r} may not be read, nor what is in it", error.what, error.hint)
-
-
-def _not_refused(name: str) -> bool:
-    return False
+def _ask(source: Live, name: str) -> None:
+    """By name, and by id where it may be one."""
+    source.get_experiment_by_name(name)
+    if name.isdigit():
+        source.get_experiment(name)
 
 
 def choose(
-    records: Iterator[Record], selection: Selection, where: str, is_refused: Callable[[str], bool] = _not_refused
+    records: Iterator[Record], selection: Selection, where: str, is_refused: IsRefused = nothing
 ) -> Iterator[Record]:
     """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
     unmet = set(selection.experiments)

@@ -7,14 +7,15 @@ name it had where it was made, which stay the same however often it is copied on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mlflow_migration.errors import ConflictError, ForbiddenError, LeftOutError, NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects.experiment import RENAME, free_name
 from mlflow_migration.objects.kind import Known, is_left_out
+from mlflow_migration.objects.refused import IsRefused, Refused, nothing
 from mlflow_migration.objects.texts import NAMES_IN, renamed
 from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Adding, Ids, Live, Selection, Writing
 from mlflow_migration.records import (
@@ -85,40 +86,14 @@ def validate(family: Family, head: Json) -> Identity:
 
 
 def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]:
-    """The selected models with tags and aliases, and last those the server refuses to give, as far as it says which.
-
-    Raises NotFoundError when one that was named isn't there.
-    """
-    refused: list[Record] = []
-    heads = filter(family.takes, source.registry.search_models(family.prompts))
-    records = (_record(family, head) for head in heads)
-    yield from choose(
-        family, records, selection, source.address, lambda name: _note_refused(family, source, name, refused)
-    )
+    """The selected models, and last those the server refuses to give. Raises NotFoundError for a name it hasn't."""
+    refused = Refused(family.model, lambda name: (family.folder, name), source.registry.get_model)
+    records = (_record(family, head) for head in filter(family.takes, source.registry.search_models(family.prompts)))
+    yield from choose(family, records, selection, source.address, refused.note)
     for name in source.rights.denied(family.model):
         if named(family.chosen(selection), name) and name not in family.chosen(selection):
-            _note_refused(family, source, name, refused)
-    yield from refused
-
-
-def _note_refused(family: Family, source: Live, name: str, refused: list[Record]) -> bool:
-    """Whether the server has a model of that name and refuses to give it: its search leaves that out."""
-    try:
-        source.registry.get_model(name)
-    except ForbiddenError as error:
-        refused.append(
-            Record(family.model, name, name, (family.folder, name), {}, whole=partial(_refuse, family, name, error))
-        )
-        return True
-    return False
-
-
-def _refuse(family: Family, name: str, error: ForbiddenError) -> Record:
-    raise ForbiddenError(f"{family.model} {name!r} may not be read, nor its versions", error.what, error.hint)
-
-
-def _not_refused(name: str) -> bool:
-    return False
+            refused.note(name)
+    yield from refused.records
 
 
 def _with_chosen_aliases(record: Record, ids: frozenset[str]) -> Record:
@@ -135,11 +110,7 @@ def record(family: Family, source: Live, name: str, selection: Selection) -> Rec
 
 
 def choose(
-    family: Family,
-    records: Iterator[Record],
-    selection: Selection,
-    where: str,
-    is_refused: Callable[[str], bool] = _not_refused,
+    family: Family, records: Iterator[Record], selection: Selection, where: str, is_refused: IsRefused = nothing
 ) -> Iterator[Record]:
     """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
     patterns = family.chosen(selection)

@@ -83,11 +83,13 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
 
 def _named(source: Live, selection: Selection, experiment_ids: list[str]) -> Iterator[Json]:
     """The traces asked for by id. Raises NotFoundError for one that isn't in the chosen experiments."""
+    found: list[Json] = []
     for trace_id in dict.fromkeys(selection.traces):
         info = source.traces.get(trace_id)
         if info is None or experiment_of(info) not in experiment_ids:
             raise NotFoundError(f"no such trace: {trace_id!r}", f"at {source.address}", "check the id and the server")
-        yield info
+        found.append(info)
+    yield from PromptTies(source, sorted({experiment_of(info) for info in found})).attach_to(found)
 
 
 def _with_ties(source: Live, experiment_ids: list[str]) -> Iterator[Json]:

@@ -39,15 +39,26 @@ class PromptTies:
         self._next: list[_Next] = []
 
     def attach(self, infos: Iterator[Json]) -> Iterator[Json]:
-        """The infos, with the ties of each where they aren't those its tag tells."""
-        for head in self._source.registry.search_versions(prompts=True):
-            self._ask(f"{head['name']}/{head['version']}")
+        """The infos of all traces there, with the ties of each where they aren't those its tag tells."""
+        for version in _versions(self._source):
+            self._ask(version)
         for info in infos:
-            told = {f"{each['name']}/{each['version']}" for each in prompts(info)}
+            told = _told(info)
             for version in told:
                 self._ask(version)
-            tied = self._tied(info) | (told & self._unknown)
-            yield info if tied == told else {**info, TIES: [_version(each) for each in sorted(tied)]}
+            yield _with_ties(info, self._tied(info) | (told & self._unknown))
+
+    def attach_to(self, infos: Sequence[Json]) -> Iterator[Json]:
+        """The infos of some traces, likewise: all that are tied to a version are gone through for them."""
+        tied: dict[str, set[str]] = {info["trace_id"]: set() for info in infos}
+        for version in sorted(set(_versions(self._source)).union(*map(_told, infos))):
+            self._ask(version)
+            while self._next:
+                found = heapq.heappop(self._next)
+                tied.get(found.trace_id, set()).add(version)
+                self._advance(version, found.others)
+        for info in infos:
+            yield _with_ties(info, tied[info["trace_id"]] | (_told(info) & self._unknown))
 
     def _ask(self, version: str) -> None:
         if version in self._asked:
@@ -88,6 +99,18 @@ def _sortable(time: str) -> str:
     """A request time (RFC 3339 with or without a fraction of a second, in UTC) as a text in the order of time."""
     whole, _, fraction = time.removesuffix("Z").partition(".")
     return f"{whole}.{fraction:0<9}"
+
+
+def _versions(source: Live) -> Iterator[str]:
+    return (f"{head['name']}/{head['version']}" for head in source.registry.search_versions(prompts=True))
+
+
+def _told(info: Json) -> set[str]:
+    return {f"{each['name']}/{each['version']}" for each in prompts(info)}
+
+
+def _with_ties(info: Json, tied: set[str]) -> Json:
+    return info if tied == _told(info) else {**info, TIES: [_version(each) for each in sorted(tied)]}
 
 
 def _version(id_: str) -> Json:

@@ -112,9 +112,11 @@ class Stage:
         return self.tool.home / "bundle"
 
     def in_bundle(self) -> set[tuple[str, str]]:
-        """(kind, name) of every object with a head."""
+        """(kind, name) of every object with a head, and of every line of a shard."""
         heads = [path for path in self.bundle.rglob("*.json") if path.stem in KINDS]
-        return {(path.stem, json.loads(path.read_text("utf-8"))["info"]["name"]) for path in heads}
+        found = {(path.stem, json.loads(path.read_text("utf-8"))["info"]["name"]) for path in heads}
+        lines = [line for path in self.bundle.rglob("traces-*.jsonl") for line in path.read_text("utf-8").splitlines()]
+        return found | {("trace", json.loads(line)["info"]["name"]) for line in lines}
 
     def break_stored(self) -> None:
         """Take away files and spoil rows of the source, as disks and people do."""
@@ -269,9 +271,12 @@ def test_a_listing_that_is_refused_fails_its_kind_and_nothing_else_and_nothing_i
     stage.src.clear()
     stage.copy().expect(0)
     stage.dst.add(refused, on("POST", "issues/search"), None)
+    stage.dst.add(refused, on("GET", "registered-models/search"), None)
     compared = here(stage.tool, "verify", stage.src.url, stage.dst.url, "--json").expect(1).json
-    assert [(each["kind"], each["id"]) for each in compared["differences"]] == [("issue", "*")]
-    assert "not yours" in compared["differences"][0]["left"]
+    reasons = {each["kind"]: each["left"] for each in compared["differences"]}
+    assert reasons.keys() == {"issue", "registered_model", "model_version", "prompt", "prompt_version"}
+    assert {each["id"] for each in compared["differences"]} == {"*"}
+    assert all("not yours" in reason for reason in reasons.values())
     assert compared["kinds"]["run"]["equal"] == 2
 
 

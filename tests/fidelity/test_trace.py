@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_migration.objects import trace
+from mlflow_migration.places import Selection
 from tests import databases, servers, traces
 from tests.conftest import ServerFactory, Tool
+from tests.contract.test_places import live
 from tests.fidelity.test_copy import between
 from tests.rest import Api
 from tests.servers import Options, Server
@@ -208,3 +211,11 @@ def test_ties_to_prompts_are_those_of_the_source_whatever_its_tags_say(
     bundle = run_tool.home / "bundle"
     run_tool("export-all", "--tracking-uri", empty_source.url, "--output-dir", bundle).expect(0)
     run_tool("verify", bundle, destination.url).expect(0)
+    # Traces that are asked for by their ids are found tied to the same.
+    there = live(empty_source)
+    listed = {record.id: record.head.get("tied_prompts") for record in trace.read(there, Selection())}
+    some = tuple(sorted(listed)[1::2])
+    named = {record.id: record.head.get("tied_prompts") for record in trace.read(there, Selection(traces=some))}
+    there.close()
+    assert named == {trace_id: listed[trace_id] for trace_id in some}
+    assert [] in named.values()

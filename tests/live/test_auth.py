@@ -237,6 +237,9 @@ def test_an_experiment_that_may_not_be_read_is_told_and_arrives_once_it_may(
     admin.post("runs/create", experiment_id=shut, start_time=1, run_name="hidden")
     denial = {"username": ends.left.user, "resource_type": "experiment", "resource_id": shut, "permission": "DENY"}
     admin.call("POST", f"{V3}users/permissions/grant", json=denial)
+    admin.post("registered-models/create", name="hidden model")
+    of_model = {**denial, "resource_type": "registered_model", "resource_id": "hidden model"}
+    admin.call("POST", f"{V3}users/permissions/grant", json=of_model)
     env = both_by_environment(ends)
     places = ("--src-mlflow-uri", ends.left.server.url, "--dst-mlflow-uri", ends.right.server.url, "--json")
     try:
@@ -251,11 +254,15 @@ def test_an_experiment_that_may_not_be_read_is_told_and_arrives_once_it_may(
         report = run_tool("copy-all", *places, env=env).expect(1).json
         told = {(row["kind"], row["name"], row["state"]) for row in report["rows"]}
         hidden = ("experiment", "those hidden from these credentials", "skipped")
-        refused = {("experiment", shut), ("experiment", "Default"), ("webhook", "those that can't be listed")}
-        assert told == {hidden, *((*each, "failed") for each in refused)}
+        refused = {("experiment", shut), ("experiment", "Default"), ("registered_model", "hidden model")}
+        unlisted = {each for each in told if each[1:] == ("those that can't be listed", "failed")}
+        assert "webhook" in {kind for kind, _, _ in unlisted}
+        assert told - unlisted == {hidden, *((*each, "failed") for each in refused)}
         compared = run_tool("verify", ends.left.server.url, ends.right.server.url, "--json", env=env).expect(1).json
-        assert ("experiment", shut) in {(each["kind"], each["id"]) for each in compared["differences"]}
-        admin.call("POST", f"{V3}users/permissions/revoke", json=denial)
+        found = {(each["kind"], each["id"]) for each in compared["differences"]}
+        assert found >= {("experiment", shut), ("registered_model", "hidden model")}
+        for each in (denial, of_model):
+            admin.call("POST", f"{V3}users/permissions/revoke", json=each)
         assert run_tool(*named, env=env).expect(0).json["kinds"]["run"]["done"] == 1
         assert databases.compare(ends.left.server, ends.right.server, {**ONLY, "shut": "shut"}) == []
         again = run_tool(*named, env=env).expect(0).json["kinds"]
