@@ -221,12 +221,13 @@ def _head(value: Json, kind: str, name: str) -> Json:
 
 
 def _parsed(line: bytes, name: str) -> Json:
-    """A line's JSON object. Raises BundleError for anything else, or for one too deep."""
+    """A line's JSON object. Raises BundleError for anything else, or for one too deep but for its rows: a span may be
+    nested as deep as protobuf lets it."""
     try:
         value = json.loads(line.decode("utf-8", "surrogatepass"))
-        manifest.check_depth(value)
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
+        manifest.check_depth({key: part for key, part in value.items() if key != "rows"})
     except (ValueError, RecursionError) as error:
         raise manifest.broken(name, error) from error
     return value

@@ -63,7 +63,7 @@ class _Request:
 
     def writes(self) -> bool:
         """Whether it changes something: MLflow's searches are sent by POST too."""
-        return self.method != "GET" and not self.path.endswith("/search")
+        return self.method != "GET" and not self.path.endswith(("/search", "/batchGetInfos"))
 
 
 class _TransientError(Exception):

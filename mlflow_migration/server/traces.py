@@ -33,7 +33,7 @@ EXPERIMENTS = 100
 INFOS = 500
 """Most traces of a page of a search (MLflow refuses more)."""
 BATCH_TRACES = 50
-BATCH_BYTES = 8_000_000
+BATCH_BYTES = 4_000_000
 RUNS_AT_ONCE = 8
 RUNS_AHEAD = 200
 """Runs whose traces are searched side by side, as far as the server's pace lets them, and in one go."""

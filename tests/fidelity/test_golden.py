@@ -47,7 +47,7 @@ HELD: dict[str, list[tuple[object, ...]]] = {
         ('{"q": "why?"}', '{"mlflow_wrapped": {"a": 42}}'),
     ],
     "SELECT scorer_name, scorer_version FROM scorers JOIN scorer_versions USING (scorer_id)": [("polite", 1)],
-    "SELECT name, type FROM label_schemas WHERE NOT is_default": [("fine?", "FEEDBACK")],
+    "SELECT name, type FROM label_schemas WHERE NOT is_default": [("fine?", "feedback")],
     "SELECT name, item_id FROM review_queues JOIN review_queue_items USING (queue_id)": [("to do", f"tr-{1:032x}")],
     "SELECT name, url, status FROM webhooks": [("hook", "https://8.8.8.8/hook", "DISABLED")],
 }
@@ -62,8 +62,7 @@ def test_a_golden_bundle_is_whole_and_arrives(name: str, destination: Server, ru
     report = run_tool("import-all", "--input-dir", bundle, "--tracking-uri", destination.url, "--json").expect(1).json
     assert {kind: report["kinds"][kind]["asked"] for kind in OBJECTS} == OBJECTS
     assert [(row["kind"], row["state"]) for row in report["rows"]] == [("secret", "unsupported")]
-    for query, expected in HELD.items():
-        assert rows(destination, query) == expected, query
+    assert {query: rows(destination, query) for query in HELD} == HELD
     files = {path: file.read_bytes() for path, file in databases.files(destination.artifacts or tmp_path).items()}
     assert sorted(data for path, data in files.items()) == [b"\x00PNG", b"\x00PNG", b"sunny\n"]
     assert all(path.endswith(("notes/day 1.txt", traces.IMAGE)) for path in files)

@@ -210,6 +210,16 @@ def test_a_bundle_with_a_folder_for_each_object_reads_and_is_left_as_it_is(tmp_p
     assert read(tmp_path) == contents(records)
 
 
+def test_a_span_may_be_nested_as_deep_as_protobuf_lets_it(tmp_path: Path) -> None:
+    value: Json = {"string_value": "deep"}
+    for _ in range(33):
+        value = {"kvlist_value": {"values": [{"key": "k", "value": value}]}}
+    row = {**next(trace(1).rows["spans"]()), "attributes": [{"key": "a", "value": value}]}
+    record = Record(**{**vars(trace(1)), "rows": {"spans": lambda: iter([row])}})
+    export(tmp_path, [record])
+    assert read(tmp_path) == contents([record])
+
+
 def test_a_rehearsal_writes_nothing(tmp_path: Path) -> None:
     export(tmp_path, [trace(1)])
     before = tree(tmp_path)
@@ -275,6 +285,7 @@ FORGED: dict[str, Callable[[bytes], bytes]] = {
     "a line without its end": lambda data: data[:-1],
     "a line of 20 MB": lambda data: data + b'{"info": "' + b"x" * 20_000_000 + b'"}\n',
     "deep nesting": lambda data: data + b'{"info": ' + b"[" * 10_000 + b"]" * 10_000 + b"}\n",
+    "a head that is nested deep": edited(lambda value: value["mlflow"].update(a=json.loads("[" * 70 + "]" * 70))),
     "a line that says one is gone": lambda data: data + b'{"gone": ["trace", "tr-1"]}\n',
     "the same object twice": lambda data: data + data.splitlines()[0] + b"\n",
     "an unknown kind": edited(lambda value: value["info"].update(kind="evil")),
