@@ -12,6 +12,7 @@ from pathlib import Path
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
+from mlflow_migration.calls import Live
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
@@ -19,7 +20,7 @@ from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
 from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment
-from mlflow_migration.places import Live, Selection, Sink, Source, Writing
+from mlflow_migration.places import Selection, Sink, Source, Writing
 from mlflow_migration.records import Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
 

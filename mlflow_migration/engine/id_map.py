@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
+from mlflow_migration.calls import Live
 from mlflow_migration.engine.ledger import Noted
-from mlflow_migration.places import Live
 from mlflow_migration.records import ORIGIN, Json, tags_of
 
 Visit = Callable[[Json], None]

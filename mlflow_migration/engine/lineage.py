@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from mlflow_migration.calls import Live
 from mlflow_migration.engine.ledger import Ledger
-from mlflow_migration.places import Found, Live
+from mlflow_migration.places import Found
 from mlflow_migration.records import ORIGIN, Json, digest_of, tags_of
 
 EXPERIMENT_ID = ORIGIN + "experiment_id"

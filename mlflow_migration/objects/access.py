@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, kind, registry, texts
-from mlflow_migration.places import Ids, Live, Selection
+from mlflow_migration.places import Ids, Selection
 from mlflow_migration.records import Json
 
 ALL = "*"

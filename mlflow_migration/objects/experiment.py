@@ -9,10 +9,11 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.objects.refused import IsRefused, Refused, nothing
-from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Ids, Live, Selection, Writing
+from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Ids, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import experiment, forms, gateway_model_definition, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
 
 NAME = "gateway_endpoint"

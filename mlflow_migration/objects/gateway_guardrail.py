@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from mlflow_migration.calls import Live
 from mlflow_migration.objects import experiment, forms, gateway_endpoint, kind
 from mlflow_migration.objects.lookalikes import Lookalikes
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written, digest_of
 
 NAME = "gateway_guardrail"

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import access, access_forms, experiment, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Record, Written
 
 NAME = "grant"

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import LeftOutError, NotFoundError
-from mlflow_migration.places import Abilities, Ids, Live, Selection, Writing
+from mlflow_migration.places import Abilities, Ids, Selection, Writing
 from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
 
 Known = Callable[[str], "str | None"]

@@ -7,13 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, model_metrics, registry
 from mlflow_migration.objects import run as runs
 from mlflow_migration.objects.kind import Known
 from mlflow_migration.objects.model_links import MODEL, MODEL_ID, ids_of, links_of, model_ids_in, tie
 from mlflow_migration.objects.texts import holds_ids, name_swaps, run_ids_in, shared_tag, swap
-from mlflow_migration.places import Ids, Live, Root, Selection, Writing
+from mlflow_migration.places import Ids, Root, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,

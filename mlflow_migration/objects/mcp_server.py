@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import ORIGIN, Identity, Json, Loss, Record, Written, without_origin
 
 NAME = "mcp_server"

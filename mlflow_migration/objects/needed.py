@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mlflow_migration.calls import Live
 from mlflow_migration.objects import logged_model, model_version, prompt_version, registered_model, run, sources
 from mlflow_migration.objects.model_links import links_of
 from mlflow_migration.objects.registry import version_id
-from mlflow_migration.places import Live, Selection, Versions
+from mlflow_migration.places import Selection, Versions
 from mlflow_migration.records import Json, tags_of
 
 OF_MODELS = ("experiment", run.NAME, logged_model.NAME, registered_model.NAME, model_version.NAME)

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects.experiment import RENAME, free_name
 from mlflow_migration.objects.kind import Known, is_left_out
 from mlflow_migration.objects.refused import IsRefused, Refused, nothing
 from mlflow_migration.objects.texts import NAMES_IN, renamed
-from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Adding, Ids, Live, Selection, Writing
+from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Adding, Ids, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import access, access_forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
 
 NAME = "role"

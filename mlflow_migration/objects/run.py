@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, registry
 from mlflow_migration.objects import points as series
@@ -16,7 +17,7 @@ from mlflow_migration.objects.model_links import localized as localized_models
 from mlflow_migration.objects.points import Outgoing, metrics_of
 from mlflow_migration.objects.run_update import Filling, update_run
 from mlflow_migration.objects.texts import Texts, holds_ids, localized, name_swaps, run_ids_in, shared_tag
-from mlflow_migration.places import Found, Ids, Live, Root, Selection, Writing
+from mlflow_migration.places import Found, Ids, Root, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,

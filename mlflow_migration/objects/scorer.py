@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
 
 NAME = "scorer"

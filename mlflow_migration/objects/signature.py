@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, MigrationError, NotFoundError, ServerError, UsageError
 from mlflow_migration.objects import logged_model, registry, run, sources
 from mlflow_migration.objects.texts import LARGEST_MODEL_FILE
-from mlflow_migration.places import Live, Root
+from mlflow_migration.places import Root
 from mlflow_migration.records import File, Json
 
 MLMODEL = "MLmodel"

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import model_links, registry
 from mlflow_migration.objects.kind import Known, run_at
 from mlflow_migration.objects.registry import MODELS
-from mlflow_migration.places import Ids, Live, Writing
+from mlflow_migration.places import Ids, Writing
 from mlflow_migration.records import ORIGIN, Json, Loss, Record, tags_of
 
 RUN = "run"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, run, spans, trace_head
 from mlflow_migration.objects.texts import name_swaps
 from mlflow_migration.objects.trace_head import RUNS, SOURCE_RUN, cut_values, experiment_of, ids_in, unsettable
 from mlflow_migration.objects.trace_ties import PromptTies
 from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer, log_together
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import (
     File,
     Files,

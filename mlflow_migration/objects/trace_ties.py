@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ServerError
 from mlflow_migration.objects.trace_head import TIES, prompts
-from mlflow_migration.places import Live
 from mlflow_migration.records import Json
 
 REFUSED = frozenset({400, 404, 405, 501})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import gateway_endpoint, model_links, registry, spans
 from mlflow_migration.objects.kind import run_at
@@ -29,7 +30,7 @@ from mlflow_migration.objects.trace_head import (
     prompts,
     untied,
 )
-from mlflow_migration.places import Ids, Live, Root, Writing
+from mlflow_migration.places import Ids, Root, Writing
 from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
 
 SOURCE = ORIGIN + "source"

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms, registry, sources
 from mlflow_migration.objects.kind import Known, run_at
 from mlflow_migration.objects.registry import SOURCE_VERSION, Family, Standing, version_id
 from mlflow_migration.objects.texts import run_ids_in, swap
-from mlflow_migration.places import Ids, Live, Selection, Versions, Writing
+from mlflow_migration.places import Ids, Selection, Versions, Writing
 from mlflow_migration.records import ORIGIN, Identity, Json, Loss, Record, Written, pairs_of, tags_of, without_origin
 
 PLACEHOLDER = ORIGIN + "placeholder"
