@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlflow_migration.bundle import layout, manifest, shards, writer
+from mlflow_migration.bundle import layout, manifest, shards
 from mlflow_migration.cli import logs
 from mlflow_migration.compare import FIELDS, UNREAD, Comparison, Difference
 from mlflow_migration.engine.config import ROLES, Config, PlaceSettings, Settings
@@ -135,7 +135,7 @@ def bundle_constants() -> Iterator[tuple[str, str]]:
     yield "checksums of every other file", f"`{layout.SUMS}`"
     yield "what was asked for and is not there", f"`{layout.FAILURES}`"
     yield "folder of an object's artifacts", f"`{layout.ARTIFACTS}/`"
-    yield "marks a folder while it is written", f"`{writer.MARK}`"
+    yield "marks a folder while it is written", f"`{layout.MARK}`"
     yield "ending of a file on its way", f"`{layout.PART}`"
     yield "longest file name before it is shortened to a digest", f"{layout.LONGEST_NAME} bytes"
     yield "largest JSON file that is read", f"{manifest.LARGEST_JSON // 1024**2} MiB"

@@ -246,6 +246,8 @@ class _Side:
         family = twins.family_of(record.kind)
         if family:
             return self.twins.models[family].key(self.name, record)
+        for family in filter(record.refs.__contains__, twins.FAMILIES):
+            return self.twins.models[family].group(self.name, record.refs[family]), KINDS[record.kind].origin(record)
         return self.groups.get(record.refs.get(experiment.NAME, ""), ""), KINDS[record.kind].origin(record)
 
     def portable(self, record: Record, swaps: dict[str, str]) -> Json:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from mlflow_migration.records import File, Files, Json, Record, Rows, Written
 
@@ -257,6 +258,8 @@ class RegistryCalls(Protocol):
     def search_versions(self, prompts: bool, name: str = "") -> Iterator[Json]: ...
 
     def get_version(self, name: str, version: str) -> Json | None: ...
+
+    def download_uri(self, name: str, version: str) -> str: ...
 
     def create_version(self, body: Json, origin: tuple[str, str]) -> Json: ...
 
@@ -599,6 +602,8 @@ class Live(Protocol):
     def restore_run(self, run_id: str) -> None: ...
 
     def files(self, root: Root) -> Iterator[File]: ...
+
+    def open_file(self, root: Root, path: str) -> AbstractContextManager[BinaryIO]: ...
 
     def put_file(self, root: Root, path: str, file: File) -> None: ...
 

@@ -20,6 +20,9 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 FAILURES = "failures.jsonl"
+MARK = ".mlflow-migration"
+"""Stands in a folder while it is written, so that a half-made bundle is known from somebody's own folder. One beside a
+manifest is of a job that was killed when all was done."""
 ARTIFACTS = "artifacts"
 PART = ".part"
 """Ending of files on their way; a leftover one is from an interrupted job."""

@@ -33,7 +33,8 @@ def is_legacy(root: Path) -> bool:
     if not root.is_dir() or (root / layout.SUMS).exists():
         return False
     head = _first(Folder(root))
-    return isinstance(head.get("mlflow"), dict) and "home" not in (head.get("info") or {})
+    info = head.get("info")
+    return isinstance(head.get("mlflow"), dict) and not (isinstance(info, dict) and "home" in info)
 
 
 def _first(folder: Folder) -> Json:

@@ -61,7 +61,7 @@ class Folder:
         """The whole file, of which `mlflow` is a JSON object and `info` one too."""
         head = read(path, self.name(path))
         if not isinstance(head.get("mlflow"), dict) or not isinstance(head.setdefault("info", {}), dict):
-            raise BundleError(f"{self.name(path)} is broken", "mlflow is missing", AGAIN)
+            raise BundleError(f"{self.name(path)} is broken", "mlflow or info is no JSON object", AGAIN)
         return head
 
     def value(self, path: Path) -> Json:

@@ -15,8 +15,6 @@ from mlflow_migration.bundle import layout, manifest, shards
 from mlflow_migration.errors import StorageError, UsageError
 from mlflow_migration.records import File, Json, Loss, Record, Rows, Written
 
-MARK = ".mlflow-migration"
-"""Stands in a folder while it is written, so that a half-made bundle is known from somebody's own folder."""
 _WIDER: dict[str, Callable[[int, int], int]] = {"since": min, "until": max}
 
 
@@ -41,7 +39,7 @@ class BundleWriter:
         if (
             root.is_dir()
             and any(root.iterdir())
-            and not any((root / name).exists() for name in (MARK, layout.MANIFEST))
+            and not any((root / name).exists() for name in (layout.MARK, layout.MANIFEST))
         ):
             raise UsageError(f"the folder is not empty and not a bundle: {root}", hint="give a new or empty folder")
         if (root / layout.MANIFEST).exists():
@@ -128,6 +126,7 @@ class BundleWriter:
         with _storage(self.root):
             lines = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in failures]
             if (self.root / layout.MANIFEST).exists() and not self._opened and lines == self._failures():
+                (self.root / layout.MARK).unlink(missing_ok=True)
                 return
             self._open()
             self._write_failures(lines)
@@ -137,12 +136,12 @@ class BundleWriter:
                 if name.endswith(layout.PART):
                     path.unlink()
                     self._prune(path.parent)
-            (self.root / MARK).unlink(missing_ok=True)
             digest = manifest.write_sums(self.root, self._sums())
             body = {"format": layout.FORMAT, "source": self._source, "options": self._options, **info}
             manifest.write_json(
                 self.root / layout.MANIFEST, {"system": manifest.system(), "info": {**body, "sha256sums": digest}}
             )
+            (self.root / layout.MARK).unlink(missing_ok=True)
 
     def discard_empty(self) -> None:
         """Leave no trace of a job that failed before its first object; a folder that was there before stays."""
@@ -153,7 +152,7 @@ class BundleWriter:
         else:
             # The error that ended the job is to be told, not that its mark can't be taken away either.
             with suppress(OSError):
-                (self.root / MARK).unlink(missing_ok=True)
+                (self.root / layout.MARK).unlink(missing_ok=True)
 
     def _open(self) -> None:
         """The first change: from now on the bundle is incomplete until `finish`."""
@@ -161,7 +160,7 @@ class BundleWriter:
             if not self._opened:
                 self._opened = True
                 self.root.mkdir(parents=True, exist_ok=True)
-                (self.root / MARK).write_text("A bundle is being written here. Type the export command again.\n")
+                (self.root / layout.MARK).write_text("A bundle is being written here. Type the export command again.\n")
                 (self.root / layout.MANIFEST).unlink(missing_ok=True)
                 (self.root / layout.SUMS).unlink(missing_ok=True)
 
@@ -255,7 +254,7 @@ class BundleWriter:
                 for head in (self.root / parent).glob("*.json"):
                     for entry in manifest.read_json(head, str(head)).get("info", {}).get("files", []):
                         known[f"{parent}/{entry['file']}"] = entry["sha256"]
-            if name not in {layout.MANIFEST, layout.SUMS, layout.SUMS + layout.PART}:
+            if name not in {layout.MANIFEST, layout.SUMS, layout.SUMS + layout.PART, layout.MARK}:
                 yield name, known.get(name) or manifest.digest_file(path)
 
     @staticmethod

@@ -251,7 +251,7 @@ def plan(**given: Any) -> int:
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.folder_or_server(end) for end in ends]
     if kinds == ["bundle", "bundle"]:
-        raise UsageError("nothing moves from bundle to bundle", hint="copy the folder with the tools of your system")
+        raise UsageError("nothing moves from bundle to bundle", hint="use filter-export or rewrite-export")
     if kinds == ["server", "bundle"]:
         return jobs.export(job, common, opening.server(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -39,7 +40,7 @@ from mlflow_migration.pipeline import (
     failures,
     transfer,
 )
-from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Writing
+from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
 
@@ -79,14 +80,14 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
     report.next_command += _with_users(job.selection)
     source = LiveSource(live)
     selection = with_needed(live, job.selection)
-    options = {key: value for key, value in asdict(replace(job.selection, kinds=selection.kinds)).items() if value}
-    writer = BundleWriter(folder, live.address, options, common.checksum)
+    asked = replace(job.selection, kinds=selection.kinds)
+    writer = BundleWriter(folder, live.address, _options(asked), common.checksum)
 
     def work(tools: Tools) -> None:
         try:
             _tell_hidden(live, job, report)
-            asked = leftovers.of_server(live, job.command, selection, report)
-            transfer(source, BundleSink(writer, common.dry_run), asked, tools)
+            read = leftovers.of_server(live, job.command, selection, report)
+            transfer(source, BundleSink(writer, common.dry_run), read, tools)
         except MigrationError:
             writer.discard_empty()
             raise
@@ -132,6 +133,56 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
+
+
+def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callable[[Source], Source]) -> int:
+    """Bundle → another bundle, as `change` shows the first one; the exit code. What is begun and not ended is removed.
+
+    Raises UsageError where the second folder isn't new or empty, or one of them lies in the other.
+    """
+    source, target = folders
+    bundle = bundle_folder(source)
+    inside = {source.resolve(), target.resolve()} & {*source.resolve().parents, *target.resolve().parents}
+    if inside or source.resolve() == target.resolve():
+        raise UsageError(f"one of the two folders lies in the other: {source}, {target}", hint="give a new folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"the folder is not empty: {target}", hint="give a new or empty folder")
+    made = not target.exists()
+    report = _report(job, common, str(source), str(target))
+    report.next_command = f"mlflow-migration verify {shlex.quote(str(target))}"
+
+    def work(tools: Tools) -> None:
+        proven = BundleSource(bundle)
+        changed = change(proven)
+        writer = BundleWriter(target, bundle.origin, _options(_narrowed(bundle.asked_for(), job.selection)))
+        whole = False
+        try:
+            transfer(changed, BundleSink(writer, common.dry_run), job.selection, tools)
+            if not common.dry_run:
+                writer.finish({"counts": report.kinds}, [*failures(report), *bundle.failures()])
+            whole = True
+        finally:
+            if not whole and not common.dry_run:
+                _remove(target, made)
+
+    return _run(job, common, report, work, {})
+
+
+def _options(selection: Selection) -> dict[str, Any]:
+    """What a bundle keeps of what it was asked to hold."""
+    return {key: value for key, value in asdict(selection).items() if value}
+
+
+def _narrowed(asked: Selection, chosen: Selection) -> Selection:
+    """What a part of a bundle holds of what the whole was asked for."""
+    return replace(asked, kinds=tuple(kind for kind in asked.kinds if chosen.takes(kind)))
+
+
+def _remove(folder: Path, made: bool) -> None:
+    """Take away what was begun; a folder that was there before stays, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not made:
+        folder.mkdir(exist_ok=True)
 
 
 def _what(selection: Selection) -> str:

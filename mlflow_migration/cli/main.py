@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from mlflow_migration.cli.bundles import filter_export, rewrite_export
 from mlflow_migration.cli.checks import diff, doctor, id_map, plan, verify
 from mlflow_migration.cli.command import Group
 from mlflow_migration.cli.everything import copy_all, export_all, import_all
@@ -47,6 +48,12 @@ from mlflow_migration.cli.models import (
 )
 from mlflow_migration.cli.runs import copy_run, export_run, import_run
 from mlflow_migration.cli.setup import completion, config, kinds
+from mlflow_migration.cli.signatures import (
+    get_model_signature,
+    list_model_versions_without_signatures,
+    set_model_signature,
+)
+from mlflow_migration.cli.tools import find_artifacts, http_client, list_registered_models
 
 COMMANDS = (
     export_run,
@@ -90,6 +97,14 @@ COMMANDS = (
     plan,
     id_map,
     doctor,
+    filter_export,
+    rewrite_export,
+    list_registered_models,
+    find_artifacts,
+    http_client,
+    get_model_signature,
+    set_model_signature,
+    list_model_versions_without_signatures,
     config,
     kinds,
     completion,

@@ -132,6 +132,13 @@ def moving(function: F) -> F:
             is_flag=True,
             help="Compare artifacts that are there already by their bytes, not only by their size.",
         ),
+        remaking,
+    )(function)
+
+
+def remaking(function: F) -> F:
+    """Options of commands that write what wasn't there before."""
+    return _stack(
         click.option("-n", "--dry-run", is_flag=True, help="Read for real, write nothing, say what would be done."),
         click.option(
             "--allow-loss",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, kind
+from mlflow_migration.objects import experiment, kind, registry, texts
 from mlflow_migration.places import Ids, Live, Selection
 from mlflow_migration.records import Json
 
@@ -40,19 +40,34 @@ def within_experiment(permission: Json) -> str:
     return str(permission["resource_pattern"])[len(experiment_of(permission)) :]
 
 
+def model_of(permission: Json) -> str:
+    """The name of the registered model or prompt it is about, which may be another one at a destination; else ""."""
+    named = permission["resource_type"] in registry.FAMILIES and permission["resource_pattern"] != ALL
+    return str(permission["resource_pattern"]) if named else ""
+
+
 def about(permission: Json, swaps: Mapping[str, str]) -> str:
-    """The type and thing in words that both ends share, once `swaps` has turned experiments' ids into such."""
-    id_ = experiment_of(permission)
+    """The type and thing in words that both ends share, once `swaps` has turned ids and new names into such."""
+    id_, type_ = experiment_of(permission), permission["resource_type"]
+    if model := model_of(permission):
+        return f"{type_} {swaps.get(texts.shared_name(type_, model), model)}"
     if not id_:
-        return f"{permission['resource_type']} {permission.get('resource_name') or permission['resource_pattern']}"
+        return f"{type_} {permission.get('resource_name') or permission['resource_pattern']}"
     shared = experiment.shared_id(id_)
-    return f"{permission['resource_type']}: {swaps.get(shared, shared)}{within_experiment(permission)}"
+    return f"{type_}: {swaps.get(shared, shared)}{within_experiment(permission)}"
 
 
 def swaps_of(permissions: Iterable[Json], known: kind.Known) -> dict[str, str]:
-    """What turns the experiments' ids in permissions into those that both ends share."""
-    shared = {experiment.shared_id(id_) for permission in permissions if (id_ := experiment_of(permission))}
-    return {id_: known(id_) or id_ for id_ in shared}
+    """What turns experiments' ids and models' names in permissions into those that both ends share."""
+    found: dict[str, str] = {}
+    for permission in permissions:
+        if id_ := experiment_of(permission):
+            shared = experiment.shared_id(id_)
+            found[shared] = known(shared) or shared
+        elif model := model_of(permission):
+            shared = texts.shared_name(permission["resource_type"], model)
+            found[shared] = known(shared) or model
+    return found
 
 
 class Described:

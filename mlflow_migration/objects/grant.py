@@ -81,9 +81,11 @@ def _roles(live: Live, user: Json) -> Iterator[Json]:
 
 
 def _record(head: Json) -> Record:
-    refs = {}
-    if "permission" in head and (experiment_id := access.experiment_of(head["permission"])):
+    permission, refs = head.get("permission"), {}
+    if permission and (experiment_id := access.experiment_of(permission)):
         refs[experiment.NAME] = experiment_id
+    elif permission and (model := access.model_of(permission)):
+        refs[permission["resource_type"]] = model
     return Record(NAME, id_of(head), _words(head), home(head), head, refs)
 
 
@@ -106,17 +108,18 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
 
 
 def origin(record: Record) -> str:
-    """What is granted to whom; grants on an experiment are pairs where their experiments are."""
+    """What is granted to whom; grants on an experiment, model or prompt are pairs where those are."""
     permission = record.head.get("permission")
-    if permission and access.experiment_of(permission):
-        thing = (permission["resource_type"], access.within_experiment(permission))
+    if permission and (access.experiment_of(permission) or access.model_of(permission)):
+        within = access.within_experiment(permission) if access.experiment_of(permission) else ""
+        thing = (permission["resource_type"], within)
     else:
         thing = (ROLE, record.head[ROLE]) if not permission else ("", access.about(permission, {}))
     return "/".join(quote(part, safe="") for part in (record.head["username"], *thing))
 
 
 def swaps_of(record: Record, known: kind.Known) -> dict[str, str]:
-    """What turns the experiment's id into the one that both ends share."""
+    """What turns the experiment's id or the model's name into the one that both ends share."""
     permission = record.head.get("permission")
     return access.swaps_of([permission] if permission else [], known)
 

@@ -81,7 +81,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
 
 
 def swaps_of(record: Record, known: kind.Known) -> dict[str, str]:
-    """What turns experiments' ids into those that both ends share."""
+    """What turns experiments' ids and models' names into those that both ends share."""
     return access.swaps_of(record.head.get("permissions", []), known)
 
 

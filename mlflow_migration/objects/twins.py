@@ -33,10 +33,13 @@ class Twins:
 
     def key(self, side: str, record: Record) -> tuple[str, str]:
         """What a model or version shares with its twin: the pair's left name, and the number."""
-        name, number = name_of(record), str(record.head.get("version", ""))
+        return self.group(side, name_of(record)), str(record.head.get("version", ""))
+
+    def group(self, side: str, name: str) -> str:
+        """What twins share, and what belongs to them: the pair's left name."""
         left = name if side == "left" else self.backwards.get(name)
         # What has no twin must not meet one that happens to have its name.
-        return (f"={left}" if left is not None else f"+{name}"), number
+        return f"={left}" if left is not None else f"+{name}"
 
 
 NONE = Twins({}, {})

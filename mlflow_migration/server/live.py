@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from http import HTTPStatus
+from typing import BinaryIO
 
 import tenacity
 
@@ -198,6 +200,12 @@ class Server:
 
     def files(self, root: Root) -> Iterator[File]:
         return artifacts.list_files(self.rest, root)
+
+    def walk(self, root: Root, folder: str, levels: int) -> Iterator[File]:
+        return artifacts.walk(self.rest, root, folder, levels)
+
+    def open_file(self, root: Root, path: str) -> AbstractContextManager[BinaryIO]:
+        return artifacts.open_file(self.rest, root, path)
 
     def put_file(self, root: Root, path: str, file: File) -> None:
         artifacts.put_file(self.rest, root, path, file)

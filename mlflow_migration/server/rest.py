@@ -160,6 +160,18 @@ class Rest:
         answer: Json = self._repeat(once, look)
         return answer
 
+    def once(self, method: str, path: str, body: Json | None = None, *, query: Any = None) -> Json:
+        """As `call`, but sent only once: for what isn't known to be harmless when it arrives twice."""
+        data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            with self._send(_Request(method, path, query, data, headers)) as response:
+                return self._json(response)
+        except _TransientError as error:
+            if error.status == 0:
+                raise self._unreachable(str(error)) from error
+            raise ServerError(f"{self.address} answered {error.status}", str(error), error.status, "") from error
+
     def upload(self, method: str, path: str, body: Callable[[], Any], size: int) -> None:
         """Send a body of `size` bytes. `body()` opens it anew for each try, as a context manager."""
 

@@ -14,6 +14,7 @@ from tests.servers import Options, Server
 
 VALUE = "sk-very-secret-12345"
 MASKED = "sk-...2345"
+OTHER = "another, so that ids differ"
 KINDS = ("gateway_secret", "gateway_model_definition", "gateway_endpoint", "gateway_budget", "gateway_guardrail")
 DURATION = {"unit": "DAYS", "value": 7}
 ALERT = {"budget_unit": "USD", "duration": DURATION, "target_scope": "GLOBAL", "budget_action": "ALERT"}
@@ -135,11 +136,8 @@ def test_the_gateway_waits_for_its_secrets_and_then_arrives_row_by_row(
 ) -> None:
     ids = seed(empty_source)
     before = databases.dump(empty_source)
-    genai.experiment(destination, "another, so that ids differ")
+    genai.experiment(destination, OTHER)
     copy = ("copy-all", *genai.pair(empty_source, destination), "--json")
-    nothing = databases.dump(destination)
-    run_tool(*copy, "--dry-run").expect(1)
-    assert databases.dump(destination) == nothing
     report = run_tool(*copy).expect(1).json
     told = {row["reason"] for row in report["rows"] if row["kind"] == "secret"}
     assert f"make a gateway secret named 'second' at {destination.url} and type this command again" in told
@@ -148,28 +146,34 @@ def test_the_gateway_waits_for_its_secrets_and_then_arrives_row_by_row(
     assert counts(report, "skipped") == {**dict.fromkeys(KINDS, 2), "gateway_endpoint": 3, "gateway_budget": 1}
     secret(destination, "a key", "another value")
     secret(destination, "second", "another value")
+    nothing = databases.dump(destination)
     would = run_tool(*copy, "--dry-run").expect(0).json
+    assert databases.dump(destination) == nothing
     report = run_tool(*copy).expect(0).json
     assert counts(report, "done") == counts(would, "done")
     assert counts(report, "done") == {**dict.fromkeys(KINDS[1:], 2), "gateway_endpoint": 3, "gateway_budget": 1}
-    check_again(empty_source, destination, run_tool, copy)
+    assert differences(empty_source, destination) == []
+    finds_nothing_to_do(destination, run_tool, copy)
     assert databases.dump(empty_source) == before
     change(empty_source, ids)
-    run_tool("verify", empty_source.url, destination.url).expect(1)
     report = run_tool(*copy).expect(0).json
     assert counts(report, "updated") == {**dict.fromkeys(KINDS[1:], 1), "gateway_endpoint": 3}
-    check_again(empty_source, destination, run_tool, copy)
+    assert differences(empty_source, destination) == []
+    finds_nothing_to_do(destination, run_tool, copy)
+    verified = run_tool("verify", empty_source.url, destination.url, "--json").expect(0).json["kinds"]
+    assert all(verified[kind]["equal"] >= 2 for kind in KINDS)
 
 
-def check_again(source: Server, destination: Server, run_tool: Tool, copy: tuple[str, ...]) -> None:
-    """All is there, and the same command finds nothing to do."""
-    assert [text for text in tables.differences(source, destination) if "another, so that" not in text] == []
+def differences(source: Server, destination: Server) -> list[str]:
+    """What differs in the databases, but for the experiment that only the destination has."""
+    return [text for text in tables.differences(source, destination) if OTHER not in text]
+
+
+def finds_nothing_to_do(destination: Server, run_tool: Tool, copy: tuple[str, ...]) -> None:
     after = databases.dump(destination)
     report = run_tool(*copy).expect(0).json
     assert {state for kind in report["kinds"].values() for state in kind if kind[state]} == {"asked", "same"}
     assert databases.dump(destination) == after
-    verified = run_tool("verify", source.url, destination.url, "--json").expect(0).json["kinds"]
-    assert all(verified[kind]["equal"] >= 2 for kind in KINDS)
 
 
 def test_a_bundle_holds_no_secret_and_brings_the_gateway_to_another_machine(

@@ -304,6 +304,11 @@ WOUNDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "prompt of another version": (changed("prompts/*/prompt.json", "prompt", "version", "x"), "version"),
     "dataset of no records": (changed(DATASET, "evaluation_dataset", "records", [1]), "no JSON object"),
     "record of no inputs": (changed(DATASET, "evaluation_dataset", "records", [{}]), "inputs"),
+    "info of another form": (lambda folder: one(folder, TRACE).write_text('{"info": 5, "mlflow": {}}'), "is broken"),
+    "first info of another form": (
+        lambda folder: one(folder, "experiments/*/experiment.json").write_text('{"info": 5, "mlflow": {}}'),
+        "is broken",
+    ),
     "no JSON": (lambda folder: one(folder, DATASET).write_text("{"), "is broken"),
     "deep": (lambda folder: one(folder, DATASET).write_text('{"mlflow":' + '{"a":' * 80 + "1" + "}" * 81), "deeper"),
     "deeper": (lambda folder: one(folder, DATASET).write_text('{"mlflow":' + "[" * 99999), "is broken"),

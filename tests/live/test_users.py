@@ -181,7 +181,8 @@ def named(end: Guarded, type_: str, pattern: str) -> str:
     if type_ not in {"experiment", "scorer"} or pattern == "*":
         return pattern
     id_, slash, rest = pattern.partition("/")
-    return str(servers.select(end.server, "SELECT name FROM experiments WHERE experiment_id = ?", id_)) + slash + rest
+    ((name,),) = servers.select(end.server, "SELECT name FROM experiments WHERE experiment_id = ?", id_)
+    return f"{name}{slash}{rest}"
 
 
 def roles_of(end: Guarded) -> set[tuple[Any, ...]]:
@@ -397,8 +398,7 @@ def test_workspaces_are_made_empty_and_each_is_filled_by_a_job_of_its_own(ends: 
     assert again["kinds"]["workspace"]["same"] == 3
     assert databases.dump(ends.right.server) == after
     run_tool(*ends.verify, env=ends.env).expect(0)
-    in_a = {f"MLFLOW_MIGRATION_{side}_WORKSPACE": "team-a" for side in ("SRC", "DST")}
-    filled = run_tool(*ends.copy, env=ends.env | in_a).expect(0).json
+    filled = run_tool(*ends.copy, "--workspace", "team-a", env=ends.env).expect(0).json
     assert "workspace" not in filled["kinds"]
     assert_all_there(ends)
     assert ("of a", "team-a") in {row[:2] for row in roles_of(ends.right)}
@@ -406,3 +406,20 @@ def test_workspaces_are_made_empty_and_each_is_filled_by_a_job_of_its_own(ends: 
     changed = run_tool(*ends.copy, "--allow-loss", "workspace", env=ends.env).expect(0).json
     assert changed["kinds"]["workspace"]["updated"] == 1
     assert workspaces_of(ends.right) == {(*row[:2], None, row[3]) for row in workspaces_of(ends.left)}
+
+
+@pytest.mark.slow
+def test_permissions_follow_what_gets_another_name(ends: Ends, run_tool: Tool) -> None:
+    about_m = {"resource_type": "registered_model", "resource_pattern": "m.1", "permission": "USE"}
+    ((role_id,),) = ends.left.select("SELECT id FROM roles WHERE name = 'nobody'")
+    ends.left.call("POST", V3 + "roles/permissions/add", role_id=role_id, **about_m)
+    ends.right.call("POST", V2 + "registered-models/create", name="m.1")
+    names = ("--rename", "experiment:a=A", "--rename", "model:m.1=n.1", "--rename", "prompt:p=q")
+    run_tool(*ends.copy, *names, "--allow-loss", "secret", env=ends.env).expect(0)
+    new = {"a": "A", "m.1": "n.1", "p": "q"}
+    expected = {tuple(new.get(part, part) for part in row) for row in grants_of(ends.left)}
+    assert grants_of(ends.right) >= expected
+    assert roles_of(ends.right) == {tuple(new.get(part, part) for part in row) for row in roles_of(ends.left)}
+    verified = run_tool(*ends.verify, *names, env=ends.env).expect(0).json["kinds"]
+    assert (verified["grant"]["missing"], verified["grant"]["different"]) == (0, 0)
+    assert verified["role"]["equal"] == 2

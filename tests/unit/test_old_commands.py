@@ -48,7 +48,7 @@ OLD = {
     "export-trace": "--request-id --output-dir",
     "export-traces": "--experiment-ids --output-dir",
     "get-model-signature": "--model-uri --output-file --use-get-model-info=?",
-    "http-client": "--api --resource --method --params --data --output-file",
+    "http-client": "--api=mlflow --resource --method=GET --params --data --output-file",
     "import-all": (
         "--input-dir --delete-model=? --delete-prompt=? --delete-evaluation-dataset=? "
         "--import-permissions=? --experiment-rename-file --model-rename-file --import-source-tags=? "

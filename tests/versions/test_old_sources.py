@@ -31,8 +31,8 @@ NOT_EXPECTED = (
     "UPDATE logged_model_metrics SET experiment_id = (SELECT experiment_id FROM runs WHERE run_uuid = run_id)",
 )
 NOTHING: set[tuple[str, str, str]] = set()
-LOST_AT_EXPORT = dict.fromkeys(VERSIONS, NOTHING) | {"3.4.0": {("artifact", "unsupported", "traces.json")}}
-LOST_AT_IMPORT = dict.fromkeys(VERSIONS, NOTHING) | {"3.4.0": {("secret", "unsupported", "secret")}}
+LOST_AT_EXPORT = dict.fromkeys(VERSIONS, NOTHING) | {"3.4.0": {("artifact", "unsupported", "trace")}}
+LOST_AT_IMPORT = dict.fromkeys(VERSIONS, NOTHING) | {"3.4.0": {("secret", "unsupported", "webhook")}}
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,15 @@ def what_differs(old: Old, destination: Server) -> list[str]:
 
 def losses(outcome: Outcome) -> set[tuple[str, str, str]]:
     """Every row of a report that tells of something that couldn't go."""
-    return {(row["kind"], row["state"], row["name"].split()[-1]) for row in outcome.json["rows"]}
+    return {(row["kind"], row["state"], row["name"].split()[0]) for row in outcome.json["rows"]}
 
 
 def spans_shown(version: str, url: str) -> Json:
     """The spans of all traces by a version's own client; "" for the one the tests run with."""
     interpreter = venvs.python(version) if version else sys.executable
     command = [interpreter, str(Path(__file__).with_name("spans.py")), url]
-    environment = servers.clean_environment({"PYTHONWARNINGS": "ignore"})
+    # A server of 2.22 answers 500 for the spans of a trace in progress, which its client repeats for minutes.
+    environment = servers.clean_environment({"PYTHONWARNINGS": "ignore", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=True)
     found: Json = json.loads(done.stdout)
     return found
