@@ -40,10 +40,9 @@ class Index:
 
     def add(self, kind: str, id_: str, place: Place) -> bool:
         """Note a new object; False where it has a place already, which then stays."""
-        sql = (
-            "INSERT INTO place (kind, id, file, begin, size) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1"
-        )
-        return bool(self._execute(sql, (kind, id_, *_values(place))))
+        sql = "INSERT OR IGNORE INTO place (kind, id, file, begin, size) VALUES (?, ?, ?, ?, ?)"
+        with self._lock:
+            return self._db.execute(sql, (kind, id_, *_values(place))).rowcount == 1
 
     def put(self, kind: str, id_: str, place: Place) -> None:
         """Note an object's place, instead of an earlier one."""
