@@ -41,8 +41,8 @@ class Index:
     def add(self, kind: str, id_: str, place: Place) -> bool:
         """Note a new object; False where it has a place already, which then stays."""
         sql = "INSERT OR IGNORE INTO place (kind, id, file, begin, size) VALUES (?, ?, ?, ?, ?)"
-        with self._lock:
-            return self._db.execute(sql, (kind, id_, *_values(place))).rowcount == 1
+        _, changed = self._execute(sql, (kind, id_, *_values(place)))
+        return changed == 1
 
     def put(self, kind: str, id_: str, place: Place) -> None:
         """Note an object's place, instead of an earlier one."""
@@ -53,14 +53,14 @@ class Index:
         self._execute("DELETE FROM place WHERE kind = ? AND id = ?", (kind, id_))
 
     def get(self, kind: str, id_: str) -> Place | None:
-        rows = self._execute("SELECT file, begin, size FROM place WHERE kind = ? AND id = ?", (kind, id_))
+        rows, _ = self._execute("SELECT file, begin, size FROM place WHERE kind = ? AND id = ?", (kind, id_))
         return _place(rows[0]) if rows else None
 
     def all(self, kind: str) -> Iterator[Place]:
         """Every place of a kind, in the order noted."""
         last = 0
         while True:
-            rows = self._execute(
+            rows, _ = self._execute(
                 "SELECT file, begin, size, number FROM place WHERE kind = ? AND number > ? ORDER BY number LIMIT ?",
                 (kind, last, PAGE),
             )
@@ -72,13 +72,15 @@ class Index:
 
     def lines(self, file: str) -> list[Place]:
         """The places in one file, in order."""
-        rows = self._execute("SELECT file, begin, size FROM place WHERE file = ? ORDER BY begin", (file,))
+        rows, _ = self._execute("SELECT file, begin, size FROM place WHERE file = ? ORDER BY begin", (file,))
         return [_place(row) for row in rows]
 
-    def _execute(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    def _execute(self, sql: str, values: tuple[object, ...]) -> tuple[list[tuple[Any, ...]], int]:
+        """The rows found, and how many were changed."""
         try:
             with self._lock:
-                return self._db.execute(sql, values).fetchall()
+                cursor = self._db.execute(sql, values)
+                return cursor.fetchall(), cursor.rowcount
         except sqlite3.Error as error:
             raise StorageError(
                 "can't write a scratch file", f"in the folder for temporary files: {error}", "free some space there"
