@@ -18,7 +18,7 @@ KINDS = {"experiment": "experiment", "model": "registered_model", "prompt": "pro
 ONE_SPACE = ("registered_model", "prompt")
 """MLflow keeps both in one table, so that no prompt can have a model's name."""
 NOT_IN_MODELS = "/:"
-"""MLflow takes no registered model or prompt with these in its name (tried on 3.17.2)."""
+"""MLflow takes no registered model or prompt with these in its name (utils/validation.py of 3.17.2)."""
 
 Key = tuple[str, str]
 
