@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import corpus, measure, memory, ours, speed, table
+from benchmarks import corpus, measure, memory, ours, speed, table, traces
 from benchmarks.measure import Bench, Row
 from demo import servers
 
@@ -41,6 +41,8 @@ def rows(bench: Bench, shape: corpus.Shape, options: argparse.Namespace) -> Iter
     """The chosen scenario."""
     if options.memory:
         return memory.rows(bench, memory.Giant(options.memory_points, options.memory_bytes))
+    if options.traces:
+        return traces.rows(bench, traces.Shape(options.traces, options.spans))
     return speed.rows(bench, shape, options.peer_runs, options.only.split(","))
 
 
@@ -62,6 +64,13 @@ def parse() -> argparse.Namespace:
     add("--memory", action="store_true", help="measure the memory scenario instead: one giant run")
     add("--memory-points", type=int, default=giant.points, help="metric points of the giant run")
     add("--memory-bytes", type=int, default=giant.artifact_bytes, help="artifact size of the giant run")
+    add(
+        "--traces",
+        type=int,
+        default=0,
+        help="measure the traces scenario instead: so many traces; the table calls each a run",
+    )
+    add("--spans", type=int, default=traces.Shape().spans, help="spans per trace")
     add("--server-workers", type=int, default=2, help="worker processes of every server")
     add("--timeout", type=float, default=3600.0, help="seconds after which a candidate is stopped")
     add("--folder", type=Path, default=None, help="where the temporary folder goes")

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
@@ -17,10 +18,12 @@ class Wire:
         self.port = port
         self.mine = threading.local()
 
-    def send(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         """The body of the answer; `OSError` with the server's words when it is not a 2xx."""
         connection = self.connection()
-        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        connection.request(method, path, body, headers or ({"Content-Type": "application/json"} if body else {}))
         # A server with several workers waits for the acknowledgement (Nagle), which Linux delays by 40 ms unless told.
         if QUICKACK is not None and connection.sock is not None:
             connection.sock.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)

@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlflow_migration.bundle import layout, manifest, reader, writer
+from mlflow_migration.bundle import layout, manifest, shards
 from mlflow_migration.cli import logs
-from mlflow_migration.compare import FIELDS, Comparison, Difference
+from mlflow_migration.compare import FIELDS, UNREAD, Comparison, Difference
 from mlflow_migration.engine.config import ROLES, Config, PlaceSettings, Settings
-from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import KINDS
+from mlflow_migration.objects import KINDS, SHARDED
 from mlflow_migration.report import STATES, Report, Row
 
 VARIABLES = {
@@ -42,7 +41,12 @@ STATE = {
     "updated": "It was there and lacked something; what was missing or changed has been added.",
     "same": "It was there already. Nothing was written.",
     "failed": "It could not go. The reason says why. Exit code 1.",
-    "skipped": "It was left out because you asked so (`--max-artifact-size`), or because it is the source itself.",
+    "skipped": (
+        "It was left out because you asked so (`--max-artifact-size`) or didn't ask for it (`--permissions`), because "
+        "it is the source itself, or because it waits for something that the destination lacks: a row `secret` or "
+        "`link` beside it tells for what. Or it is not known whether there is more, since the server hides what these "
+        "credentials may not read."
+    ),
     "unsupported": "It can't go to this destination, or not with this version. Exit code 1 unless `--allow-loss` names "
     "its kind.",
 }
@@ -56,9 +60,15 @@ LOSS = {
     "assessment": "What MLflow's REST API can't set of a trace's assessment: that it is invalid where no other one "
     "overrides it; what an expectation overrides.",
     "metadata": "A trace's metadata of which the source shows 250 characters at most, or that the destination adds.",
-    "link": "A run, logged model, experiment, label schema, issue or trace that something refers to and that is not at "
-    "the destination; a deletion that would hit foreign runs; what a destination refuses to tie.",
-    "secret": "The secret of a new webhook, which MLflow never gives: set it there.",
+    "input": "A run's dataset input, where runs of others in the same experiment have another dataset of its name and "
+    "digest: MLflow keeps the first.",
+    "link": "A run, logged model, experiment, label schema, issue, trace, scorer or gateway endpoint that something "
+    "refers to and that is not at the destination; a deletion that would hit foreign runs; what a destination refuses "
+    "to tie.",
+    "secret": "The secret of a new webhook, one of the gateway, or the password of a new user, which MLflow never "
+    "gives: make or set it there, under the same name.",
+    "permission": "What a role allows on a thing that isn't at the destination; that somebody who is a user there "
+    "already is an administrator at one end only.",
     "name": "The missing name of a nameless run: MLflow gives every run one.",
 }
 
@@ -107,7 +117,10 @@ def role_variables() -> Iterator[tuple[str, str]]:
 
 def kinds() -> Iterator[tuple[str, str, str, str]]:
     for name, kind in KINDS.items():
-        yield name, f"`{name}.json`", ", ".join(f"`{row}.jsonl`" for row in kind.ROWS), ", ".join(kind.NEEDS)
+        file, rows = f"`{name}.json`", ", ".join(f"`{row}.jsonl`" for row in kind.ROWS)
+        if name in SHARDED:
+            file, rows = "a line of a shard", ", ".join(f"`rows.{row}`" for row in kind.ROWS)
+        yield name, file, rows, ", ".join(kind.NEEDS)
 
 
 def coverage() -> Iterator[tuple[str, str, str, str, str]]:
@@ -122,12 +135,15 @@ def bundle_constants() -> Iterator[tuple[str, str]]:
     yield "checksums of every other file", f"`{layout.SUMS}`"
     yield "what was asked for and is not there", f"`{layout.FAILURES}`"
     yield "folder of an object's artifacts", f"`{layout.ARTIFACTS}/`"
-    yield "marks a folder while it is written", f"`{writer.MARK}`"
+    yield "marks a folder while it is written", f"`{layout.MARK}`"
     yield "ending of a file on its way", f"`{layout.PART}`"
     yield "longest file name before it is shortened to a digest", f"{layout.LONGEST_NAME} bytes"
     yield "largest JSON file that is read", f"{manifest.LARGEST_JSON // 1024**2} MiB"
     yield "deepest JSON that is read", f"{manifest.DEEPEST_JSON} levels"
-    yield "longest line of a `.jsonl` file that is read", f"{reader.LONGEST_LINE // 1024**2} MiB"
+    yield "lines of a shard at most", f"{shards.MOST_LINES:,}"
+    yield "size of a shard at most", f"{shards.LARGEST_SHARD // 1024**2} MiB"
+    yield "largest object in a line; a larger one has a folder", f"{shards.LARGEST_LINE // 1024**2} MiB"
+    yield "longest line of a `.jsonl` file that is read", f"{shards.LONGEST_LINE // 1024**2} MiB"
 
 
 def quoted_names() -> Iterator[tuple[str, str]]:
@@ -157,5 +173,7 @@ def comparing_document() -> str:
     result.count("run", "equal")
     result.count("run", "different")
     result.add(Difference("!", "run", "5a…", "first", "params.alpha", "0.5", "absent"))
-    result.error = NotFoundError("run 8e… vanished while it was compared", hint="type the command again")
+    result.count("run", "different")
+    reason = "http://old:5000 answered 500 each time: disk I/O error"
+    result.add(Difference("!", "run", "8e…", "second", UNREAD, reason))
     return _fenced(result.as_json())

@@ -69,6 +69,10 @@ class ConflictError(MigrationError):
     """The destination already holds something else in that place."""
 
 
+class LeftOutError(MigrationError):
+    """It isn't to be written, as the person asked. The object ends as skipped, not as failed."""
+
+
 class StorageError(MigrationError):
     """The disk is full or a folder can't be written. Ends the whole job: it can be resumed."""
 

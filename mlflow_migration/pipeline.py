@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.engine import parallel
+from mlflow_migration.calls import Live
+from mlflow_migration.engine import naming, parallel
+from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
-from mlflow_migration.errors import AccessError, InterruptedJobError, MigrationError, StorageError
-from mlflow_migration.objects import KINDS
-from mlflow_migration.places import Live, Selection, Sink, Source, Writing
-from mlflow_migration.records import Json, Record, Written
+from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment
+from mlflow_migration.places import Selection, Sink, Source, Writing
+from mlflow_migration.records import Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
 
-Result = TypeVar("Result")
-log = logging.getLogger(__name__)
+Outcome = tuple[Record, Written | MigrationError]
 
-NEEDS_ALL = (AccessError, StorageError)
-"""Errors that concern the whole job: going on would only repeat them."""
+GROUP = 25
+"""Objects of a kind in TOGETHER that are written together."""
 
 
 class LiveSource:
@@ -38,7 +38,14 @@ class LiveSource:
         self.address = live.address
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
-        return KINDS[kind].read(self.live, selection)
+        """Raises ForbiddenError where there seems to be nothing because the server hides all of it."""
+        found = KINDS[kind].read(self.live, selection)
+        first = next(found, None)
+        if first is not None:
+            yield first
+            yield from found
+        elif "*" in self.live.rights.denied(kind):
+            raise ForbiddenError(f"{self.address} hides all of kind {kind} from these credentials", hint="ask for READ")
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         return KINDS[kind].record(self.live, record_id, selection)
@@ -69,6 +76,13 @@ class BundleSource:
             chosen.add(record.id)
             yield self._limited(record, selection)
 
+    def lost(self, selection: Selection) -> Iterator[Row]:
+        """What a folder of mlflow-export-import lost at its export, of what is asked for, once the records are read."""
+        for each in self.bundle.lost() if isinstance(self.bundle, LegacyBundle) else ():
+            chosen = self._chosen.get("experiment", {each.experiment})
+            if selection.takes(each.kind) and (not each.experiment or each.experiment in chosen):
+                yield each.row
+
     @staticmethod
     def _limited(record: Record, selection: Selection) -> Record:
         return replace(record, files=partial(selection.files_of, record.files))
@@ -86,11 +100,19 @@ class LiveSink:
         self._lineage = lineage
         self._job = job
 
+    def check_names(self, source: Source, selection: Selection) -> None:
+        """Raise UsageError, before anything is written, where new names can't be meant so."""
+        naming.check(self._job.names, source.records, selection)
+
     def put(self, record: Record) -> Written:
         kind = KINDS[record.kind]
         if reason := kind.COVERAGE.refusal(self.live.abilities):
             return Written("", "unsupported", reason=reason)
         return kind.write(self.live, record, self._lineage, self._job)
+
+    def begin(self, records: list[Record]) -> list[Callable[[], Written]]:
+        """Write what several objects of a kind in TOGETHER share; for each the rest of its writing."""
+        return TOGETHER[records[0].kind](self.live, records, self._lineage, self._job)
 
     def link(self, kind: str, item: tuple[str, str, Json]) -> list[Row]:
         """The second pass for one object: what it refers to is there by now."""
@@ -111,7 +133,7 @@ class BundleSink:
         self._dry_run = dry_run
 
     def put(self, record: Record) -> Written:
-        return self.writer.put(record, self._dry_run)
+        return self.writer.put(record, self._dry_run, record.kind in SHARDED)
 
 
 @dataclass(frozen=True)
@@ -128,40 +150,79 @@ class Tools:
 def transfer(source: Source, sink: Sink, selection: Selection, tools: Tools) -> None:
     """Move every selected object, kind by kind, and then tie their links; each ends as a row in `tools.report`.
 
-    Raises AccessError and StorageError, which concern everything, and InterruptedJobError after Ctrl-C.
+    Raises AccessError and StorageError, which concern everything, UsageError where two names would become one, and
+    InterruptedJobError after Ctrl-C.
     """
+    if isinstance(sink, LiveSink):
+        sink.check_names(source, selection)
     for kind in filter(selection.takes, KINDS):
-        records = source.records(kind, selection)
-        for record, outcome in parallel.each(records, partial(_put, sink), tools.workers, tools.stop):
-            _account(record, outcome, tools)
-        _check_stop(tools)
+        error = _move(source.records(kind, selection), sink, kind, tools)
+        if error is not None:
+            _move_rest(source, sink, kind, (selection, error), tools)
     if isinstance(sink, LiveSink) and not tools.report.dry_run:
         _link(sink, tools)
 
 
-def _guarded(work: Callable[[], Result], kind: str, id_: str) -> Result | MigrationError:
-    """The work on one object. The only place where an error of whatever kind becomes a row of the report."""
-    try:
-        return work()
-    except NEEDS_ALL:
-        raise
-    except MigrationError as error:
-        log.info("%s %s failed: %s", kind, id_, error)
-        return error
-    except Exception as error:
-        log.exception("%s %s failed", kind, id_)
-        return MigrationError(f"{type(error).__name__}", str(error), "please report this with the log of -vv")
+def _move(records: Iterator[Record], sink: Sink, kind: str, tools: Tools) -> MigrationError | None:
+    """Move what is listed; the error at which the listing broke, if it did."""
+    listing = Listing(records, kind)
+    for record, outcome in _moved(kind, listing, sink, tools):
+        _account(record, outcome, tools)
+    _check_stop(tools)
+    return listing.error
 
 
-def _put(sink: Sink, record: Record) -> tuple[Record, Written | MigrationError]:
-    return record, _guarded(lambda: sink.put(record), record.kind, record.id)
+def _moved(kind: str, records: Iterator[Record], sink: Sink, tools: Tools) -> Iterator[Outcome]:
+    if isinstance(sink, LiveSink) and kind in TOGETHER:
+        groups = iter(lambda: list(islice(records, GROUP)), [])
+        for outcomes in parallel.each(groups, partial(_put_group, sink), tools.workers, tools.stop):
+            yield from outcomes
+    else:
+        yield from parallel.each(records, partial(_put, sink), tools.workers, tools.stop)
+
+
+def _move_rest(source: Source, sink: Sink, kind: str, broken: tuple[Selection, MigrationError], tools: Tools) -> None:
+    """Go on after a listing broke: experiment by experiment, so that one that can't be listed costs no other."""
+    selection, error = broken
+    if kind == experiment.NAME:
+        raise error
+    # What is asked for by ids would be missed in all experiments but its own.
+    named = selection.run_ids or selection.logged_models or selection.traces or selection.datasets
+    if kind not in BY_EXPERIMENT or named or not isinstance(source, LiveSource):
+        tools.report.add(Row(kind, "*", "those that can't be listed", "failed", str(error)))
+        return
+    for one in experiment.readable(source.live, selection):
+        found = source.records(kind, replace(selection, experiments=(one.id,)))
+        left = (record for record in found if not tools.ledger.has_ended(kind, record.id))
+        error_here = _move(left, sink, kind, tools)
+        if error_here is not None:
+            tools.report.add(Row(kind, "*", f"those of experiment {one.name!r}", "failed", str(error_here)))
+    if experiment.NAME not in KINDS[kind].PARENTS and not selection.experiments:
+        tools.report.add(Row(kind, "*", "those of no experiment", "failed", str(error)))
+
+
+def _put(sink: Sink, record: Record) -> Outcome:
+    return record, guarded(lambda: sink.put(completed(record)), record.kind, record.id)
+
+
+def _put_group(sink: LiveSink, records: list[Record]) -> list[Outcome]:
+    """How each ended. Where their common part fails, one by one: what is wrong with one costs only that one."""
+    first = records[0]
+    begun = guarded(
+        lambda: sink.begin([completed(each) for each in records]),
+        first.kind,
+        f"{first.id} and {len(records) - 1} more, together",
+    )
+    if isinstance(begun, MigrationError):
+        return [_put(sink, record) for record in records]
+    return [(record, guarded(rest, record.kind, record.id)) for record, rest in zip(records, begun, strict=True)]
 
 
 def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
     if isinstance(outcome, MigrationError):
-        row = Row(record.kind, record.id, record.name, "failed", str(outcome))
-        tools.report.add(row)
-        tools.ledger.ended(record.kind, record.id, {"state": "failed", "error": str(outcome)})
+        state = "skipped" if isinstance(outcome, LeftOutError) else "failed"
+        tools.report.add(Row(record.kind, record.id, record.name, state, str(outcome)))
+        tools.ledger.ended(record.kind, record.id, {"state": state, "error": str(outcome)})
         tools.progress.advance(record.kind)
         return
     row = Row(record.kind, record.id, record.name, outcome.state, outcome.reason, outcome.id)
@@ -170,12 +231,10 @@ def _account(record: Record, outcome: Written | MigrationError, tools: Tools) ->
         state = "unsupported" if loss.wanted else "skipped"
         name = f"{record.kind} {record.id} {loss.name}"
         tools.report.add(Row(loss.kind, record.id, name, state, loss.reason, outcome.id))
+    ended: Json = {"state": outcome.state}
     if not tools.report.dry_run:
-        tools.ledger.ended(
-            record.kind,
-            record.id,
-            {"id": outcome.id, "state": outcome.state, "digest": outcome.digest, "link": outcome.link},
-        )
+        ended.update({"id": outcome.id, "digest": outcome.digest, "link": outcome.link})
+    tools.ledger.ended(record.kind, record.id, ended)
     tools.progress.advance(record.kind, outcome.bytes)
 
 
@@ -189,7 +248,7 @@ def _link(sink: LiveSink, tools: Tools) -> None:
 
 
 def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
-    outcome = _guarded(lambda: sink.link(kind, item), kind, item[0])
+    outcome = guarded(lambda: sink.link(kind, item), kind, item[0])
     if isinstance(outcome, MigrationError):
         return [Row("link", item[0], f"{kind} {item[0]}", "failed", str(outcome), item[1])]
     return outcome

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from mlflow_migration.records import File, Files, Json, Record, Rows, Written
+from mlflow_migration.records import File, Files, Json, Record, Written
 
 T = TypeVar("T")
 
@@ -33,13 +33,30 @@ def _numbers(version: str) -> list[int]:
 
 
 @dataclass(frozen=True)
+class Versions:
+    """Which versions of the chosen models or prompts are asked for: all that meet each of these, where given.
+
+    `numbers`: exact ones. `stages`: in one of them, in any case. `latest`: the highest number of each stage only.
+    `ids`: exact ones of exact models, `NAME/NUMBER`.
+    """
+
+    numbers: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    latest: bool = False
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Selection:
     """What of a place is asked for.
 
     `kinds`: empty for all. `experiments`: names, ids or globs, empty for all.
-    `models`, `prompts`: names or globs, empty for all.
+    `models`, `prompts`: names or globs, empty for all; `versions` of them.
+    `logged_models`, `traces`: ids, empty for all. `datasets`: names, ids or globs of evaluation datasets.
+    With `needed` what the chosen versions were made of comes along; with `all_runs` every run of those experiments.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
+    With `permissions` a whole server's users, roles and their permissions too.
     """
 
     experiments: tuple[str, ...] = ()
@@ -54,6 +71,13 @@ class Selection:
     max_file: int | None = None
     models: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    versions: Versions = Versions()
+    logged_models: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    needed: bool = False
+    all_runs: bool = False
+    permissions: bool = False
 
     def takes(self, kind: str) -> bool:
         """Whether objects of a kind are asked for."""
@@ -71,19 +95,75 @@ class Selection:
                 yield file
 
 
+NAMED = ("experiment", "registered_model", "prompt", "evaluation_dataset")
+"""The kinds whose names a person may change on the way."""
+FAIL, SKIP, NEW_NAME, UPDATE = "fail", "skip", "new-name", "update"
+POLICIES = (SKIP, FAIL, NEW_NAME, UPDATE)
+"""What to do where a destination has a thing of the same name that didn't come from this source; "" for each kind's
+own way: experiments are added to, models and prompts fail unless they are equal."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What things are called at a destination.
+
+    `new` maps (kind, name at the source) to a name, kind "" meaning every kind. `prefix` goes before all names, new
+    ones too. `typed` are the keys of `new` that a person typed one by one, so that each has to be met. `into` is the
+    one experiment that everything goes into, whatever experiment it comes from.
+    """
+
+    new: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    prefix: str = ""
+    typed: frozenset[tuple[str, str]] = frozenset()
+    into: str = ""
+
+    def of(self, kind: str, name: str) -> str:
+        """The name at the destination; kinds that can't be renamed keep theirs."""
+        if kind not in NAMED:
+            return name
+        if kind == "experiment" and self.into:
+            return self.prefix + self.into
+        return self.prefix + self.new.get((kind, name), self.new.get(("", name), name))
+
+    def names(self, kind: str, name: str) -> bool:
+        """Whether a person gave this very thing a new name."""
+        return (kind, name) in self.new or ("", name) in self.new or (kind == "experiment" and bool(self.into))
+
+    def as_json(self) -> Json:
+        return {"new": sorted([*key, name] for key, name in self.new.items()), "prefix": self.prefix, "into": self.into}
+
+
+SAME_NAMES = Names()
+
+
+@dataclass(frozen=True)
+class Adding:
+    """Versions are added to a destination's own model under its next numbers, not kept under theirs.
+
+    `create`: the model is made where it isn't there. `metadata`: it takes description and tags of the source's model.
+    `aliases`: the versions take stages and aliases.
+    """
+
+    create: bool = False
+    metadata: bool = False
+    aliases: bool = False
+
+
 @dataclass(frozen=True)
 class Writing:
-    """How objects are to be written. `names` maps a source experiment's name to the destination's, `model_names` that
-    of a registered model or prompt;
-    with `checksum` artifacts that are there already are compared byte for byte, not only by their size."""
+    """How objects are to be written. `on_conflict` is one of POLICIES or "";
+    with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
+    objects of the kinds in `replace` that have the name at the destination are deleted first."""
 
     source: str
-    names: Mapping[str, str]
+    names: Names = SAME_NAMES
     lineage: bool = False
     source_user: bool = True
     dry_run: bool = False
     checksum: bool = False
-    model_names: Mapping[str, str] = field(default_factory=dict)
+    on_conflict: str = ""
+    replace: frozenset[str] = frozenset()
+    adding: Adding | None = None
 
 
 @dataclass
@@ -119,6 +199,8 @@ class Ids(Protocol):
 
     def has_foreign_runs(self, experiment_id: str) -> bool: ...
 
+    def is_other_dataset(self, experiment_id: str, dataset: Json) -> bool: ...
+
     def once(self, key: str, load: Callable[[], T]) -> T: ...
 
 
@@ -129,241 +211,6 @@ class Root:
     kind: str
     id: str
     uri: str
-
-
-class LoggedModelCalls(Protocol):
-    """What a running MLflow can be asked about logged models."""
-
-    def search(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]: ...
-
-    def get(self, model_id: str) -> Json | None: ...
-
-    def create(self, body: Json, tags: Mapping[str, str], origin: tuple[str, str]) -> Json: ...
-
-    def set_tags(self, model_id: str, tags: Mapping[str, str]) -> None: ...
-
-    def finalize(self, model_id: str, status: str) -> None: ...
-
-    def delete(self, model_id: str) -> None: ...
-
-    def log_inputs(self, run_id: str, model_ids: Sequence[str]) -> None: ...
-
-    def log_outputs(self, run_id: str, outputs: Sequence[Json]) -> None: ...
-
-    def with_inputs(self, runs: Iterable[Json]) -> Iterator[Json]: ...
-
-    def exist(self) -> bool: ...
-
-
-class RegistryCalls(Protocol):
-    """The model registry of a running MLflow. Prompts are registered models and versions with a tag of their own."""
-
-    def search_models(self, prompts: bool) -> Iterator[Json]: ...
-
-    def get_model(self, name: str) -> Json | None: ...
-
-    def create_model(self, name: str, description: str, tags: Mapping[str, str]) -> None: ...
-
-    def update_model(self, name: str, description: str) -> None: ...
-
-    def set_model_tag(self, name: str, key: str, value: str) -> None: ...
-
-    def set_alias(self, name: str, alias: str, version: str) -> None: ...
-
-    def search_versions(self, prompts: bool, name: str = "") -> Iterator[Json]: ...
-
-    def get_version(self, name: str, version: str) -> Json | None: ...
-
-    def create_version(self, body: Json, origin: tuple[str, str]) -> Json: ...
-
-    def update_version(self, name: str, version: str, description: str) -> None: ...
-
-    def set_version_tag(self, name: str, version: str, tag: tuple[str, str]) -> None: ...
-
-    def set_stage(self, name: str, version: str, stage: str) -> None: ...
-
-    def delete_version(self, name: str, version: str) -> None: ...
-
-
-class EvaluationCalls(Protocol):
-    """Evaluation datasets with their records, and scorers."""
-
-    def search_datasets(self, experiment_ids: Sequence[str] | None = None) -> Iterator[Json]: ...
-
-    def get_dataset(self, dataset_id: str) -> Json | None: ...
-
-    def get_dataset_experiment_ids(self, dataset_id: str) -> list[str]: ...
-
-    def get_dataset_records(self, dataset_id: str) -> Iterator[Json]: ...
-
-    def create_dataset(self, body: Json, tags: Mapping[str, str], origin: tuple[str, str]) -> Json: ...
-
-    def set_dataset_tags(self, dataset_id: str, tags: Mapping[str, str]) -> None: ...
-
-    def delete_dataset_tag(self, dataset_id: str, key: str) -> None: ...
-
-    def add_dataset_to_experiments(self, dataset_id: str, experiment_ids: Sequence[str]) -> None: ...
-
-    def upsert_dataset_records(self, dataset_id: str, records: Sequence[Json]) -> None: ...
-
-    def delete_dataset_records(self, dataset_id: str, record_ids: Sequence[str]) -> None: ...
-
-    def list_scorers(self, experiment_ids: Sequence[str]) -> Iterator[Json]: ...
-
-    def list_scorer_versions(self, experiment_id: str, name: str) -> list[Json]: ...
-
-    def register_scorer(self, experiment_id: str, name: str, serialized: str, version: int) -> int: ...
-
-    def delete_scorer(self, experiment_id: str, name: str, version: int) -> None: ...
-
-    def get_online_configs(self, scorer_id: str) -> list[Json]: ...
-
-    def set_online_config(self, experiment_id: str, name: str, config: Json) -> None: ...
-
-
-class ReviewCalls(Protocol):
-    """Issues, label schemas and review queues."""
-
-    def search_issues(self, experiment_id: str = "") -> Iterator[Json]: ...
-
-    def get_issue(self, issue_id: str) -> Json | None: ...
-
-    def create_issue(self, body: Json, look: Callable[[], Json | None]) -> Json: ...
-
-    def update_issue(self, issue_id: str, fields: Json) -> None: ...
-
-    def list_label_schemas(self, experiment_id: str) -> Iterator[Json]: ...
-
-    def get_label_schema(self, schema_id: str) -> Json | None: ...
-
-    def get_label_schema_by_name(self, experiment_id: str, name: str) -> Json | None: ...
-
-    def create_label_schema(self, body: Json) -> Json: ...
-
-    def update_label_schema(self, schema_id: str, fields: Json) -> None: ...
-
-    def list_review_queues(self, experiment_id: str) -> Iterator[Json]: ...
-
-    def get_review_queue(self, queue_id: str) -> Json | None: ...
-
-    def get_review_queue_by_name(self, experiment_id: str, name: str) -> Json | None: ...
-
-    def create_review_queue(self, body: Json) -> Json: ...
-
-    def update_review_queue(self, queue_id: str, fields: Json) -> None: ...
-
-    def list_queue_items(self, queue_id: str) -> Iterator[Json]: ...
-
-    def add_queue_items(self, queue_id: str, item_ids: Sequence[str]) -> None: ...
-
-    def set_queue_item_status(self, queue_id: str, item: Json) -> None: ...
-
-
-class WebhookCalls(Protocol):
-    """Webhooks, without their secrets: MLflow never gives those."""
-
-    def list_webhooks(self) -> Iterator[Json]: ...
-
-    def get_webhook(self, webhook_id: str) -> Json | None: ...
-
-    def create_webhook(self, body: Json, look: Callable[[], Json | None]) -> Json: ...
-
-    def update_webhook(self, webhook_id: str, fields: Json) -> None: ...
-
-
-class TraceCalls(Protocol):
-    """The traces of a live place."""
-
-    def search(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]: ...
-
-    def get(self, trace_id: str) -> Json | None: ...
-
-    def with_spans(self, infos: Iterable[Json]) -> Iterator[tuple[Json, Rows, Files]]: ...
-
-    def log_spans(self, experiment_id: str, spans: list[Json], tags: Mapping[str, str]) -> None: ...
-
-    def start(self, info: Json) -> Json: ...
-
-    def set_tag(self, trace_id: str, key: str, value: str) -> None: ...
-
-    def delete_tag(self, trace_id: str, key: str) -> None: ...
-
-    def create_assessment(self, trace_id: str, assessment: Json) -> None: ...
-
-    def delete_assessment(self, trace_id: str, assessment_id: str) -> None: ...
-
-    def link_to_run(self, trace_id: str, run_id: str) -> None: ...
-
-    def link_prompts(self, trace_id: str, versions: list[Json]) -> None: ...
-
-
-class Live(Protocol):
-    """A running MLflow, spoken to in plain JSON heads and lazy rows; calls are named after MLflow's REST methods."""
-
-    address: str
-    abilities: Abilities
-
-    @property
-    def registry(self) -> RegistryCalls: ...
-
-    @property
-    def models(self) -> LoggedModelCalls: ...
-
-    @property
-    def evaluation(self) -> EvaluationCalls: ...
-
-    @property
-    def reviews(self) -> ReviewCalls: ...
-
-    @property
-    def webhooks(self) -> WebhookCalls: ...
-
-    @property
-    def traces(self) -> TraceCalls: ...
-
-    def search_experiments(self) -> Iterator[Json]: ...
-
-    def get_experiment(self, experiment_id: str) -> Json | None: ...
-
-    def get_experiment_by_name(self, name: str) -> Json | None: ...
-
-    def create_experiment(self, name: str, tags: Mapping[str, str]) -> str: ...
-
-    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None: ...
-
-    def rename_experiment(self, experiment_id: str, name: str) -> None: ...
-
-    def delete_experiment(self, experiment_id: str) -> None: ...
-
-    def restore_experiment(self, experiment_id: str) -> None: ...
-
-    def search_runs(self, experiment_ids: Sequence[str], filter_: str = "", limit: int = 0) -> Iterator[Json]: ...
-
-    def get_run(self, run_id: str) -> Json | None: ...
-
-    def with_histories(self, runs: Iterable[Json]) -> Iterator[tuple[Json, Rows]]: ...
-
-    def history(self, run_id: str, key: str) -> Iterator[Json]: ...
-
-    def create_run(self, info: Json, tags: Mapping[str, str], origin: tuple[str, str]) -> Json: ...
-
-    def update_run(self, run_id: str, fields: Json) -> None: ...
-
-    def log_batch(self, run_id: str, batch: Json) -> None: ...
-
-    def log_inputs(self, run_id: str, datasets: list[Json]) -> None: ...
-
-    def delete_tag(self, run_id: str, key: str) -> None: ...
-
-    def delete_run(self, run_id: str) -> None: ...
-
-    def restore_run(self, run_id: str) -> None: ...
-
-    def files(self, root: Root) -> Iterator[File]: ...
-
-    def put_file(self, root: Root, path: str, file: File) -> None: ...
-
-    def cannot_hold(self, path: str) -> str: ...
 
 
 class Source(Protocol):

@@ -63,6 +63,8 @@ class Record:
     """One object on its way: small `head` (JSON as the REST API shows it), lazy `rows` and `files`.
 
     `home` is the logical folder of the object, its parts unquoted; `refs` are the ids it needs at the other end.
+    `whole` is there where the head takes requests of its own, which a listing leaves to `completed`: an object that
+    can't be read then costs no other one.
     """
 
     kind: str
@@ -73,13 +75,19 @@ class Record:
     refs: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, Rows] = field(default_factory=dict)
     files: Files = no_files
+    whole: Callable[[], Record] | None = None
+
+
+def completed(record: Record) -> Record:
+    """The record with its head whole."""
+    return record if record.whole is None else record.whole()
 
 
 @dataclass(frozen=True)
 class Loss:
     """A part of an object that can't go, and why.
 
-    `kind` is "param", "tag", "metric", "artifact", "link", "name" or "secret".
+    `kind` is "param", "tag", "metric", "artifact", "input", "link", "name", "permission" or "secret".
 
     `wanted` is False where the person asked to leave it out.
     """
@@ -94,8 +102,8 @@ class Loss:
 class Written:
     """What became of a record at a destination.
 
-    `state` is "done" (new), "updated", "same", "skipped" or "unsupported"; `link` is what remains for the second pass,
-    if anything.
+    `state` is "done" (new), "updated", "same", "skipped", or "unsupported" where the destination has no place for it;
+    `link` is what remains for the second pass, if anything.
     """
 
     id: str

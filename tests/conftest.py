@@ -16,6 +16,7 @@ from typing import Protocol
 
 import pytest
 
+from mlflow_migration.cli.main import main
 from tests import seeding, servers
 from tests.rest import Json
 from tests.seeding import Corpus
@@ -221,6 +222,24 @@ def make_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def run_tool(tmp_path: Path) -> Tool:
     """The tool with a fresh home; its ledger lasts as long as the test."""
     return Tool(tmp_path / "home")
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The tool in this process, which starts at once: for tests of many commands."""
+    monkeypatch.setenv("MLFLOW_MIGRATION_STATE_DIR", str(tmp_path / "ledgers"))
+
+    def command(*words: str | Path) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main.main([*map(str, words)])
+        shown = capsys.readouterr()
+        return Outcome(tuple(map(str, words)), int(ended.value.code or 0), shown.out, shown.err)
+
+    return command
 
 
 @pytest.fixture(scope="session")

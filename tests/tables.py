@@ -17,17 +17,23 @@ from tests.databases import Stored
 Row = tuple[Any, ...]
 TIMES = {"creation_time", "last_update_time", "last_updated_time", "created_time", "creation_timestamp_ms"}
 TIMES |= {"last_updated_timestamp_ms", "creation_time_ms", "last_update_time_ms", "completed_time_ms"}
-TIMES |= {"creation_timestamp", "last_updated_timestamp", "deleted_time"}
+TIMES |= {"creation_timestamp", "last_updated_timestamp", "deleted_time", "created_at", "last_updated_at"}
 IGNORED = {
     "datasets": {"dataset_uuid"},
     "entity_associations": {"association_id"},
     "evaluation_dataset_records": {"dataset_record_id"},
     "evaluation_datasets": {"digest", "last_updated_by"},
+    "endpoint_model_mappings": {"mapping_id", "created_by"},
+    "guardrail_configs": {"created_by"},
+    "guardrails": {"created_by", "last_updated_by"},
     "inputs": {"input_uuid"},
     "issues": {"created_timestamp"},
     "label_schemas": {"created_by"},
+    "mcp_access_endpoints": {"id"},
     "model_versions": {"user_id"},
+    "online_scoring_configs": {"online_scoring_config_id"},
     "review_queues": {"created_by"},
+    "secrets": {"encrypted_value", "wrapped_dek", "masked_value", "auth_config", "created_by", "last_updated_by"},
     "trace_info": {"db_payload_generation"},
     "webhooks": {"secret"},
 }
@@ -48,6 +54,12 @@ NAMES = {
     "scorers": "SELECT scorer_id, 'scorer ' || scorer_name || e.name FROM scorers"
     " JOIN experiments e USING (experiment_id)",
     "webhooks": "SELECT webhook_id, 'webhook ' || name FROM webhooks",
+    "secrets": "SELECT secret_id, 'secret ' || secret_name FROM secrets",
+    "model definitions": "SELECT model_definition_id, 'definition ' || name FROM model_definitions",
+    "endpoints": "SELECT endpoint_id, 'endpoint ' || name FROM endpoints",
+    "budgets": "SELECT budget_policy_id, 'budget' FROM budget_policies",
+    "guardrails": "SELECT guardrail_id, 'guardrail ' || g.name || scorer_name FROM guardrails g"
+    " JOIN scorers USING (scorer_id)",
     "datasets": "SELECT dataset_uuid, 'dataset ' || d.name || digest || e.name FROM datasets d"
     " JOIN experiments e USING (experiment_id)",
 }

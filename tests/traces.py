@@ -266,6 +266,11 @@ def seed(api: Api) -> dict[str, str]:
     return {**ids, "run": runs[0], "experiment": experiment}
 
 
+def b64_of(text: str) -> str:
+    """An id of hex as protobuf's JSON has it."""
+    return _bytes(text)
+
+
 def b64(number: int) -> str:
     """A span's id as `verify` names it."""
     return _bytes(f"{number:016x}")

@@ -20,6 +20,9 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 FAILURES = "failures.jsonl"
+MARK = ".mlflow-migration"
+"""Stands in a folder while it is written, so that a half-made bundle is known from somebody's own folder. One beside a
+manifest is of a job that was killed when all was done."""
 ARTIFACTS = "artifacts"
 PART = ".part"
 """Ending of files on their way; a leftover one is from an interrupted job."""
@@ -54,9 +57,10 @@ def folder(home: tuple[str, ...]) -> str:
     return "/".join(quoted(part) for part in home)
 
 
-def artifact(path: str) -> str:
-    """The file of an artifact, relative to its object's folder."""
-    return "/".join([ARTIFACTS, *(quoted(part) for part in path.split("/"))])
+def artifact(path: str, owner: str = "") -> str:
+    """The file of an artifact, relative to its object's folder; with `owner`, the last part of the home of an object
+    that has none of its own, relative to the folder of its shard."""
+    return "/".join([ARTIFACTS, *([quoted(owner)] if owner else []), *(quoted(part) for part in path.split("/"))])
 
 
 def check_artifact_path(path: str) -> None:

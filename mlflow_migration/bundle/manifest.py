@@ -153,6 +153,10 @@ def read_manifest(root: Path) -> Json:
     return manifest
 
 
+NOT_SUMMED = frozenset({layout.MANIFEST, layout.SUMS, layout.MARK})
+"""Files that SHA256SUMS doesn't name."""
+
+
 def check_sums(root: Path, expected: str) -> Iterator[tuple[str, Path]]:
     """Read the whole bundle and compare it with SHA256SUMS; gives each file once it is proven.
 
@@ -162,7 +166,7 @@ def check_sums(root: Path, expected: str) -> Iterator[tuple[str, Path]]:
         raise BundleError(f"{layout.SUMS} is missing", "nothing proves the bundle whole", "get the bundle again")
     if digest_file(root / layout.SUMS) != expected:
         raise BundleError(f"{layout.SUMS} is changed", "its digest is not the manifest's", "get the bundle again")
-    files = ((name, path) for name, path in layout.walk(root) if name not in {layout.MANIFEST, layout.SUMS})
+    files = ((name, path) for name, path in layout.walk(root) if name not in NOT_SUMMED)
     sums = read_sums(root)
     here, line = next(files, None), next(sums, None)
     while here is not None or line is not None:

@@ -7,16 +7,15 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mlflow_migration.bundle import layout, manifest
+from mlflow_migration.bundle import layout, manifest, shards
 from mlflow_migration.errors import StorageError, UsageError
 from mlflow_migration.records import File, Json, Loss, Record, Rows, Written
 
-MARK = ".mlflow-migration"
-"""Stands in a folder while it is written, so that a half-made bundle is known from somebody's own folder."""
+_WIDER: dict[str, Callable[[int, int], int]] = {"since": min, "until": max}
 
 
 class BundleWriter:
@@ -34,64 +33,115 @@ class BundleWriter:
         self._opened = False
         self._made = not root.exists()
         self._lock = threading.Lock()
+        self._shards = shards.Shards(root)
         if root.exists() and not root.is_dir():
             raise UsageError(f"not a folder: {root}", hint="give a new or empty folder")
         if (
             root.is_dir()
             and any(root.iterdir())
-            and not any((root / name).exists() for name in (MARK, layout.MANIFEST))
+            and not any((root / name).exists() for name in (layout.MARK, layout.MANIFEST))
         ):
             raise UsageError(f"the folder is not empty and not a bundle: {root}", hint="give a new or empty folder")
         if (root / layout.MANIFEST).exists():
-            there = manifest.read_manifest(root)["info"]["source"]
-            if there != source:
-                raise UsageError(f"the folder holds a bundle of {there}", f"not of {source}", "give another folder")
+            there = manifest.read_manifest(root)["info"]
+            if there["source"] != source:
+                what = f"the folder holds a bundle of {there['source']}"
+                raise UsageError(what, f"not of {source}", "give another folder")
+            self._options = _both(there.get("options", {}), options)
 
-    def put(self, record: Record, dry_run: bool = False) -> Written:
-        """Write one object, or bring it up to date; "same" where nothing of it has changed."""
-        folder = self.root / layout.folder(record.home)
+    def put(self, record: Record, dry_run: bool = False, sharded: bool = False) -> Written:
+        """Write one object, or bring it up to date; "same" where nothing of it has changed.
+
+        A `sharded` one becomes a line of a file that it shares with others, unless it is too large for that."""
         files = list(record.files())
         losses = tuple(Loss("artifact", file.path, file.problem, file.wanted) for file in files if file.problem)
-        there = self._there(folder, record)
-        state = "done" if there is None else "updated"
         present = [file for file in files if not file.problem]
         size = sum(file.size for file in present)
-        with _storage(folder):
-            if there is not None and self._is_same(there, record, present):
-                return Written(record.id, "same", losses=losses)
-            if dry_run:
-                return Written(record.id, state, losses=losses, bytes=size)
-            self._open()
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
-            entries, missing = _kept(there, present, self._checksum)
-            entries += rows
-            self._begin(folder, record, rows)
-            for file in missing:
-                entries.append(self._write_file(folder, file))
-            entries.sort(key=_by_file)
-            self._write_head(folder, record, entries)
-            self._remove_others(folder, entries)
-        return Written(record.id, state, losses=losses, bytes=size)
+        with _storage(self.root / layout.folder(record.home)):
+            rows = _row_texts(record) if sharded else None
+            if rows is None:
+                state = self._put_folder(record, present, dry_run, sharded)
+            else:
+                state = self._put_line(record, present, rows, dry_run)
+        return Written(record.id, state, losses=losses, bytes=0 if state == "same" else size)
+
+    def _put_folder(self, record: Record, files: list[File], dry_run: bool, sharded: bool) -> str:
+        """Write an object into its own folder; its state."""
+        folder = self.root / layout.folder(record.home)
+        there = self._there(folder, record)
+        line = self._shards.get(record.kind, record.id) if sharded else None
+        if there is not None and line is None and self._is_same(there, record, files):
+            return "same"
+        state = "done" if there is None and line is None else "updated"
+        if dry_run:
+            return state
+        self._open()
+        folder.mkdir(parents=True, exist_ok=True)
+        # All is fetched before the first change: one that can't be read leaves the object as it was.
+        made = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
+        kept, missing = _kept(there, files, self._checksum)
+        made += [self._write_file(folder, layout.artifact(file.path), file) for file in missing]
+        if line is not None:
+            self._shards.drop(record.kind, record.id)
+        self._begin(folder, record, made)
+        entries = sorted([*kept, *made], key=_by_file)
+        self._write_head(folder, record, entries)
+        _remove_others(folder, layout.ARTIFACTS, entries)
+        if line is not None:
+            _remove_others(folder.parent, f"{layout.ARTIFACTS}/{folder.name}", [])
+        return state
+
+    def _put_line(self, record: Record, files: list[File], rows: dict[str, list[bytes]], dry_run: bool) -> str:
+        """Write an object as a line of a shard; its state."""
+        old = self._shards.get(record.kind, record.id)
+        own = self.root / layout.folder(record.home)
+        head = self._there(own, record)
+        if old is None and head is not None and self._is_same(head, record, files):
+            return "same"
+        folder, name = layout.folder(record.home[:-1]), record.home[-1]
+        entries, missing = _kept(json.loads(old) if old else None, files, self._checksum)
+        if old and not missing and old == _line_of(record, entries, rows):
+            return "same"
+        state = "done" if old is None and head is None else "updated"
+        if dry_run:
+            return state
+        self._open()
+        (self.root / folder).mkdir(parents=True, exist_ok=True)
+        # All is fetched before the first change: one that can't be read leaves the object as it was.
+        made = [self._write_file(self.root / folder, layout.artifact(file.path, name), file) for file in missing]
+        if old and missing:
+            # Without its line the object counts as absent, so that a crash from here on never leaves a mixture.
+            self._shards.drop(record.kind, record.id)
+        _take_over(self.root / folder, made)
+        entries += made
+        if head is not None:
+            (own / f"{record.kind}.json").unlink()
+            shutil.rmtree(own)
+        self._shards.put(folder, (record.kind, record.id), _line_of(record, entries, rows))
+        _remove_others(self.root / folder, f"{layout.ARTIFACTS}/{layout.quoted(name)}", entries)
+        return state
 
     def finish(self, info: Json, failures: Iterable[Json]) -> None:
         """Write the lists, SHA256SUMS, and the manifest last. A bundle in which nothing changed is left as it is."""
         with _storage(self.root):
             lines = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in failures]
             if (self.root / layout.MANIFEST).exists() and not self._opened and lines == self._failures():
+                (self.root / layout.MARK).unlink(missing_ok=True)
                 return
             self._open()
             self._write_failures(lines)
             self._write_index()
+            self._shards.finish()
             for name, path in list(layout.walk(self.root)):
                 if name.endswith(layout.PART):
                     path.unlink()
-            (self.root / MARK).unlink(missing_ok=True)
+                    self._prune(path.parent)
             digest = manifest.write_sums(self.root, self._sums())
             body = {"format": layout.FORMAT, "source": self._source, "options": self._options, **info}
             manifest.write_json(
                 self.root / layout.MANIFEST, {"system": manifest.system(), "info": {**body, "sha256sums": digest}}
             )
+            (self.root / layout.MARK).unlink(missing_ok=True)
 
     def discard_empty(self) -> None:
         """Leave no trace of a job that failed before its first object; a folder that was there before stays."""
@@ -102,7 +152,7 @@ class BundleWriter:
         else:
             # The error that ended the job is to be told, not that its mark can't be taken away either.
             with suppress(OSError):
-                (self.root / MARK).unlink(missing_ok=True)
+                (self.root / layout.MARK).unlink(missing_ok=True)
 
     def _open(self) -> None:
         """The first change: from now on the bundle is incomplete until `finish`."""
@@ -110,7 +160,7 @@ class BundleWriter:
             if not self._opened:
                 self._opened = True
                 self.root.mkdir(parents=True, exist_ok=True)
-                (self.root / MARK).write_text("A bundle is being written here. Type the export command again.\n")
+                (self.root / layout.MARK).write_text("A bundle is being written here. Type the export command again.\n")
                 (self.root / layout.MANIFEST).unlink(missing_ok=True)
                 (self.root / layout.SUMS).unlink(missing_ok=True)
 
@@ -141,14 +191,12 @@ class BundleWriter:
                 target.write(line)
         return _rows_entry(name, size, digest.hexdigest())
 
-    def _begin(self, folder: Path, record: Record, rows: list[Json]) -> None:
+    def _begin(self, folder: Path, record: Record, made: list[Json]) -> None:
         # Without its head the object counts as absent, so that a crash from here on never leaves a mixture.
         (folder / f"{record.kind}.json").unlink(missing_ok=True)
-        for entry in rows:
-            (folder / (entry["file"] + layout.PART)).replace(folder / entry["file"])
+        _take_over(folder, made)
 
-    def _write_file(self, folder: Path, file: File) -> Json:
-        name = layout.artifact(file.path)
+    def _write_file(self, folder: Path, name: str, file: File) -> Json:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + layout.PART)
@@ -160,28 +208,19 @@ class BundleWriter:
                 digest.update(block)
                 size += len(block)
                 writer.write(block)
-        part.replace(target)
         return {"path": file.path, "file": name, "bytes": size, "sha256": digest.hexdigest()}
 
     def _write_head(self, folder: Path, record: Record, entries: list[Json]) -> None:
-        info = {
-            "id": record.id,
-            "name": record.name,
-            "home": list(record.home),
-            "refs": dict(record.refs),
-            "files": entries,
-        }
+        info = _info_of(record, entries)
         manifest.write_json(
             folder / f"{record.kind}.json", {"system": manifest.system(), "info": info, "mlflow": record.head}
         )
 
-    def _remove_others(self, folder: Path, entries: list[Json]) -> None:
-        """Files of an earlier state, or of a crashed attempt, that the object no longer has."""
-        wanted = {entry["file"] for entry in entries}
-        if (folder / layout.ARTIFACTS).is_dir():
-            for name, path in list(layout.walk(folder / layout.ARTIFACTS)):
-                if f"{layout.ARTIFACTS}/{name}" not in wanted:
-                    path.unlink()
+    def _prune(self, folder: Path) -> None:
+        """Remove the empty folders that an object left which couldn't be read."""
+        while folder != self.root and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
 
     def _failures(self) -> list[str]:
         path = self.root / layout.FAILURES
@@ -215,7 +254,7 @@ class BundleWriter:
                 for head in (self.root / parent).glob("*.json"):
                     for entry in manifest.read_json(head, str(head)).get("info", {}).get("files", []):
                         known[f"{parent}/{entry['file']}"] = entry["sha256"]
-            if name not in {layout.MANIFEST, layout.SUMS, layout.SUMS + layout.PART}:
+            if name not in {layout.MANIFEST, layout.SUMS, layout.SUMS + layout.PART, layout.MARK}:
                 yield name, known.get(name) or manifest.digest_file(path)
 
     @staticmethod
@@ -240,6 +279,49 @@ def _kept(there: Json | None, files: list[File], checksum: bool) -> tuple[list[J
     return kept, [file for file in files if file.path not in paths]
 
 
+def _take_over(folder: Path, made: list[Json]) -> None:
+    """Give files that have been fetched whole their names."""
+    for entry in made:
+        (folder / (entry["file"] + layout.PART)).replace(folder / entry["file"])
+
+
+def _remove_others(folder: Path, below: str, entries: list[Json]) -> None:
+    """Files of an earlier state, or of a crashed attempt, that the object no longer has."""
+    wanted = {entry["file"] for entry in entries}
+    if (folder / below).is_dir():
+        for name, path in list(layout.walk(folder / below)):
+            if f"{below}/{name}" not in wanted:
+                path.unlink()
+
+
+def _row_texts(record: Record) -> dict[str, list[bytes]] | None:
+    """The rows as they stand in a line, or None for an object that is too large for one."""
+    size = len(json.dumps(record.head))
+    texts: dict[str, list[bytes]] = {name: [] for name in record.rows}
+    for name, rows in record.rows.items():
+        for row in rows():
+            texts[name].append(shards.row_text(row))
+            size += len(texts[name][-1])
+            if size > shards.LARGEST_LINE:
+                return None
+    return texts if size <= shards.LARGEST_LINE else None
+
+
+def _line_of(record: Record, entries: list[Json], rows: dict[str, list[bytes]]) -> bytes:
+    info = {**_info_of(record, sorted(entries, key=_by_file)), "kind": record.kind}
+    return shards.line_of(info, record.head, rows)
+
+
+def _info_of(record: Record, entries: list[Json]) -> Json:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "home": list(record.home),
+        "refs": dict(record.refs),
+        "files": entries,
+    }
+
+
 def _line(row: Json) -> bytes:
     return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "surrogatepass")
 
@@ -254,6 +336,19 @@ def _rows_entry(name: str, size: int, digest: str) -> Json:
 
 def _by_file(entry: Json) -> str:
     return str(entry["file"])
+
+
+def _both(one: Json, other: Json) -> Json:
+    """What a bundle holds that two exports wrote into: of what both limited, the wider choice."""
+    both: Json = {}
+    for key in one.keys() & other.keys():
+        if one[key] == other[key]:
+            both[key] = one[key]
+        elif isinstance(one[key], list | tuple) and isinstance(other[key], list | tuple):
+            both[key] = sorted({*map(str, one[key]), *map(str, other[key])})
+        elif key in _WIDER:
+            both[key] = _WIDER[key](one[key], other[key])
+    return both
 
 
 @contextmanager

@@ -7,7 +7,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,23 +22,32 @@ from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
 from mlflow_migration.cli.jobs import Job
 from mlflow_migration.cli.options import Common
-from mlflow_migration.engine import config, lineage
+from mlflow_migration.engine import config, ledger
 from mlflow_migration.engine import selection as choose
+from mlflow_migration.engine.id_map import id_map as list_ids
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
-from mlflow_migration.objects import KINDS
+from mlflow_migration.objects import KINDS, OF_PROMPTS
+from mlflow_migration.objects.needed import OF_MODELS, with_needed
 from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
-from mlflow_migration.places import Selection
+from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
 
 LINES = 20
+Give = Callable[[Callable[[Json], None]], None]
 EXPERIMENTS = click.option(
     "--experiments",
     metavar="NAMES",
     help="Only these, with what belongs to them: names, ids or globs with commas, a .txt file, or all "
     "[default: everything; of a bundle, what its export was asked for].",
 )
+MODELS = click.option(
+    "--models",
+    metavar="NAMES",
+    help="Only these registered models with their versions and what those were made of: names or globs, or all.",
+)
+PROMPTS = click.option("--prompts", metavar="NAMES", help="Only these prompts: names or globs, or all.")
 ALLOW = click.option(
     "--allow-loss",
     multiple=True,
@@ -49,9 +60,13 @@ ALLOW = click.option(
 @click.command("verify", cls=Command)
 @click.argument("places", nargs=-1, required=True, metavar="PLACE [PLACE]")
 @EXPERIMENTS
+@MODELS
+@PROMPTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def verify(**given: Any) -> int:
@@ -75,9 +90,13 @@ def verify(**given: Any) -> int:
 @click.command("diff", cls=Command)
 @click.argument("places", nargs=2, metavar="PLACE PLACE")
 @EXPERIMENTS
+@MODELS
+@PROMPTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.artifacts
+@options.permissions("permissions")
 @ALLOW
 @options.common
 def diff(**given: Any) -> int:
@@ -124,7 +143,7 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     if common.as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
     if not common.quiet:
-        click.echo(f"whole: {files:,} files as their checksums say: {uri}", err=True)
+        click.echo(f"{bundle.proof.format(files)}: {uri}", err=True)
         for line in lines[:LINES]:
             click.echo(line, err=True)
     return DONE
@@ -138,8 +157,11 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     check_report_path(common.report)
     left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
     selection = _selection(given, left, right)
+    if isinstance(left, LiveSource):
+        selection = with_needed(left.live, selection)
     origin = left.bundle.origin if isinstance(left, BundleSource) else left.address
-    ends = compare.Ends(left, right, selection, choose.renames(given["experiment_rename_file"]), origin)
+    writing = Writing(origin, options.names_of(given), on_conflict=given["on_conflict"] or "")
+    ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()
     with Progress(common.quiet or common.as_json) as progress:
@@ -154,11 +176,27 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
 
 def _selection(given: dict[str, Any], *places: LiveSource | BundleSource) -> Selection:
     """What is compared: where nothing is said, what the bundles among the places were asked to hold."""
-    if given["experiments"] is not None:
-        return options.selection_of(given, choose.names(given["experiments"]))
-    asked = [place.bundle.kinds_asked_for() for place in places if isinstance(place, BundleSource)]
-    kinds = [kind for kind in KINDS if all(kind in one for one in asked)]
-    return options.selection_of(given, kinds=tuple(kinds) if asked else ())
+    chosen = {
+        name: choose.names(given[name]) for name in ("experiments", "models", "prompts") if given[name] is not None
+    }
+    if len(chosen) > 1:
+        raise UsageError(f"choose by one of: {', '.join(f'--{name}' for name in chosen)}")
+    if "models" in chosen:
+        return replace(options.selection_of(given, kinds=OF_MODELS), models=chosen["models"], needed=True)
+    if "prompts" in chosen:
+        return replace(options.selection_of(given, kinds=OF_PROMPTS), prompts=chosen["prompts"])
+    if "experiments" in chosen:
+        return options.selection_of(given, chosen["experiments"])
+    asked = [place.bundle.asked_for() for place in places if isinstance(place, BundleSource)]
+    kinds = [kind for kind in KINDS if all(kind in one.kinds for one in asked)]
+    found = options.selection_of(given, kinds=tuple(kinds) if asked else ())
+    if len(asked) == 1 and isinstance(places[0], LiveSource):
+        # Of a server what the bundle was asked to hold; a bundle is compared as a whole.
+        files = found.files if found.files != "copy" else asked[0].files
+        run_ids, most = found.run_ids or asked[0].run_ids, found.max_file or asked[0].max_file
+        whole = replace(asked[0], permissions=found.permissions or asked[0].permissions)
+        return replace(whole, kinds=found.kinds, run_ids=run_ids, files=files, max_file=most)
+    return found
 
 
 def _show(result: compare.Comparison, common: Common) -> None:
@@ -187,10 +225,14 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @click.command("plan", cls=Command)
 @click.argument("places", nargs=2, metavar="PLACE PLACE")
 @EXPERIMENTS
+@MODELS
+@PROMPTS
 @RENAME
+@options.naming
 @RUN_IDS
 @options.run_choice
 @options.artifacts
+@options.permissions("permissions")
 @options.moving
 @options.common
 def plan(**given: Any) -> int:
@@ -204,13 +246,12 @@ def plan(**given: Any) -> int:
     places = given.pop("places")
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
-    names = choose.renames(given["experiment_rename_file"])
-    job = Job("plan", _selection(given), names)
+    job = Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.folder_or_server(end) for end in ends]
     if kinds == ["bundle", "bundle"]:
-        raise UsageError("nothing moves from bundle to bundle", hint="copy the folder with the tools of your system")
+        raise UsageError("nothing moves from bundle to bundle", hint="use filter-export or rewrite-export")
     if kinds == ["server", "bundle"]:
         return jobs.export(job, common, opening.server(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:
@@ -222,9 +263,14 @@ def plan(**given: Any) -> int:
 @click.command("id-map", cls=Command)
 @click.argument("place")
 @click.option("--output-file", metavar="FILE", help="Write to FILE instead of stdout.")
+@options.state_dir
 @options.common
 def id_map(**given: Any) -> int:
     """List which object of a destination came from which at its source, as CSV (or JSON with --json).
+
+    Objects carry where they came from in tags. Issues, scorers, label schemas, review queues, webhooks and the
+    gateway's models, budgets and guardrails have none: those are known by the ledgers of the jobs that brought them,
+    on the machine that ran them.
 
     \b
     Examples:
@@ -236,12 +282,13 @@ def id_map(**given: Any) -> int:
     live = opening.server(given["place"], "DST", common)
     target = given["output_file"]
     write = _json_rows if common.as_json else _csv_rows
+    known = ledger.noted(ledger.state_dir(common.state_dir), live.address)
     try:
         if target:
             with Path(target).open("w", encoding="utf-8", newline="") as out:
-                write(live, out)
+                write(partial(list_ids, live, known), out)
         else:
-            write(live, sys.stdout)
+            write(partial(list_ids, live, known), sys.stdout)
     except OSError as error:
         raise UsageError(f"can't write {target or 'stdout'}", error.strerror or str(error)) from error
     finally:
@@ -249,13 +296,13 @@ def id_map(**given: Any) -> int:
     return DONE
 
 
-def _csv_rows(live: Any, out: Any) -> None:
+def _csv_rows(give: Give, out: Any) -> None:
     writer = csv.DictWriter(out, ["kind", "source", "source_id", "destination_id", "name"], lineterminator="\n")
     writer.writeheader()
-    lineage.id_map(live, writer.writerow)
+    give(writer.writerow)
 
 
-def _json_rows(live: Any, out: Any) -> None:
+def _json_rows(give: Give, out: Any) -> None:
     """One JSON array, a row a line, so that a long list needs no memory."""
     first = True
 
@@ -264,7 +311,7 @@ def _json_rows(live: Any, out: Any) -> None:
         out.write(("[\n" if first else ",\n") + json.dumps(row, ensure_ascii=False))
         first = False
 
-    lineage.id_map(live, write)
+    give(write)
     out.write("[]\n" if first else "\n]\n")
 
 

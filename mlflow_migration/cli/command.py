@@ -29,10 +29,25 @@ class Command(click.Command):
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _old_verbose(args))
+
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         extra["standalone_mode"] = False
         words = list(sys.argv[1:] if args is None else args)
         return run(lambda: super(Command, self).main(words, *more, **extra), words, self.name or "")
+
+
+def _old_verbose(words: list[str]) -> list[str]:
+    """The words of a command with mlflow-export-import's `--verbose True|False` as the flag it is here."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--verbose" and word.lower() in {"true", "false"}:
+            if word.lower() == "false":
+                found.pop()
+        else:
+            found.append(word)
+    return found
 
 
 class Group(click.Group):

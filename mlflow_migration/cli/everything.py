@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from mlflow_migration.cli import jobs, opening, options
-from mlflow_migration.cli.command import Command
+from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
 from mlflow_migration.cli.jobs import Job
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.pipeline import bundle_folder
+from mlflow_migration.places import Versions
 
 EXPERIMENTS = click.option(
     "--experiments",
@@ -29,7 +31,11 @@ EXPERIMENTS = click.option(
 @options.run_choice
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions", "use-threads")
+@options.permissions("export-permissions")
+@boolean("export-latest-versions", False, "Of registered models only the latest version of each stage.")
+@click.option("--stages", metavar="NAMES", default="", help="Of registered models only versions in these stages.")
+@boolean("export-version-model", False, "Accepted for old commands: a version's files lie with its run.")
+@options.legacy("use-threads")
 @click.option(
     "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
 )
@@ -44,7 +50,11 @@ def export_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    job = Job("export-all", options.selection_of(given, choose.names(given["experiments"]), kinds=()))
+    given["permissions"] = given.pop("export_permissions")
+    selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
+    stages = choose.names(given["stages"]) if given["stages"] else ()
+    versions = Versions(stages=stages, latest=given["export_latest_versions"])
+    job = Job("export-all", replace(selection, versions=versions))
     return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
@@ -53,10 +63,13 @@ def export_all(**given: Any) -> int:
 @EXPERIMENTS
 @TRACKING
 @RENAME
+@options.MODEL_RENAME
+@options.deleting("model", "prompt", "evaluation-dataset")
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions", "use-threads")
+@options.permissions("import-permissions")
+@options.legacy("use-threads")
 @options.common
 def import_all(**given: Any) -> int:
     """Import everything a bundle holds. What is there already is not made twice.
@@ -69,6 +82,7 @@ def import_all(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     bundle_folder(jobs.existing(given["input_dir"]))
+    given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
@@ -78,9 +92,12 @@ def import_all(**given: Any) -> int:
 @DST
 @EXPERIMENTS
 @RENAME
+@options.MODEL_RENAME
+@options.deleting("model", "prompt", "evaluation-dataset")
 @options.run_choice
 @options.writing
 @options.artifacts
+@options.permissions("permissions")
 @options.moving
 @options.common
 def copy_all(**given: Any) -> int:
@@ -98,6 +115,5 @@ def copy_all(**given: Any) -> int:
 
 
 def _job(command: str, given: dict[str, Any]) -> Job:
-    names = choose.renames(given["experiment_rename_file"])
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
-    return Job(command, selection, names, given["import_source_tags"], given["use_src_user_id"])
+    return jobs.job_of(command, selection, options.names_of(given), given)

@@ -13,7 +13,7 @@ from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
 from mlflow_migration.pipeline import bundle_folder
-from mlflow_migration.places import Selection
+from mlflow_migration.places import Names, Selection
 
 TRACKING = click.option("--tracking-uri", metavar="URI", help="The server [default: MLFLOW_TRACKING_URI].")
 SRC = click.option("--src-mlflow-uri", metavar="URI", help="The source server [default: MLFLOW_TRACKING_URI].")
@@ -120,7 +120,7 @@ def import_experiment(**given: Any) -> int:
             given["input_dir"],
             f"import-experiments --input-dir {given['input_dir']}",
         )
-    return _import(given, common, "import-experiment", {records[0].name: name})
+    return _import(given, common, "import-experiment", options.names_of(given, {records[0].name: name}))
 
 
 @click.command("import-experiments", cls=Command)
@@ -145,14 +145,12 @@ def import_experiments(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    return _import(given, common, "import-experiments", choose.renames(given["experiment_rename_file"]))
+    return _import(given, common, "import-experiments", options.names_of(given))
 
 
-def _import(given: dict[str, Any], common: Common, command: str, names: Any) -> int:
+def _import(given: dict[str, Any], common: Common, command: str, names: Names) -> int:
     chosen = choose.names(given.get("experiments", "all"))
-    job = Job(
-        command, options.selection_of(given, chosen), names, given["import_source_tags"], given["use_src_user_id"]
-    )
+    job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
     bundle_folder(jobs.existing(given["input_dir"]))
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
@@ -184,7 +182,9 @@ def copy_experiment(**given: Any) -> int:
     if given["experiment_name"] is not None:
         head = source.get_experiment_by_name(name) or source.get_experiment(name)
         names = {head["name"] if head else name: one_name(given["experiment_name"], "--experiment-name")}
-    return _copy(given, common, Job("copy-experiment", options.selection_of(given, (name,)), names), source)
+    selection = options.selection_of(given, (name,))
+    job = jobs.job_of("copy-experiment", selection, options.names_of(given, names), given)
+    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
 
 
 @click.command("copy-experiments", cls=Command)
@@ -210,11 +210,7 @@ def copy_experiments(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    names = choose.renames(given["experiment_rename_file"])
-    job = Job("copy-experiments", options.selection_of(given, choose.names(given["experiments"])), names)
-    return _copy(given, common, job, opening.server(given["src_mlflow_uri"], "SRC", common))
-
-
-def _copy(given: dict[str, Any], common: Common, job: Job, source: Any) -> int:
-    whole = Job(job.command, job.selection, job.names, given["import_source_tags"], given["use_src_user_id"])
-    return jobs.copy(whole, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    selection = options.selection_of(given, choose.names(given["experiments"]))
+    job = jobs.job_of("copy-experiments", selection, options.names_of(given), given)
+    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))

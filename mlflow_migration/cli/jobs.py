@@ -6,26 +6,30 @@ import gc
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.cli import logs
+from mlflow_migration.cli import leftovers, logs
 from mlflow_migration.cli.command import say_error
-from mlflow_migration.cli.options import Common
-from mlflow_migration.engine.ledger import Ledger, state_dir
+from mlflow_migration.cli.options import Common, replaced
+from mlflow_migration.engine import naming
+from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
+from mlflow_migration.objects.needed import with_needed
 from mlflow_migration.pipeline import (
     BundleSink,
     BundleSource,
@@ -36,25 +40,34 @@ from mlflow_migration.pipeline import (
     failures,
     transfer,
 )
-from mlflow_migration.places import Selection, Writing
+from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source, Writing
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
-from mlflow_migration.server.others import others
 
 FIRST_LINES = 5
+LONGEST_OPTIONS = 20
 ALWAYS = 3
 """Columns of the summary that are always shown: kind, asked, done."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One move. `names` renames experiments at a server."""
+    """One move, and how it is written at a server."""
 
     command: str
     selection: Selection
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Names = SAME_NAMES
     lineage: bool = False
     source_user: bool = True
+    on_conflict: str = ""
+    replace: frozenset[str] = frozenset()
+    adding: Adding | None = None
+
+
+def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
+    """A move that writes at a server, as a command's options ask for it."""
+    how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
+    return Job(command, selection, names, *how)
 
 
 def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
@@ -64,14 +77,17 @@ def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
-    options = {key: value for key, value in asdict(job.selection).items() if value}
-    writer = BundleWriter(folder, live.address, options, common.checksum)
+    report.next_command += _with_users(job.selection)
     source = LiveSource(live)
+    selection = with_needed(live, job.selection)
+    asked = replace(job.selection, kinds=selection.kinds)
+    writer = BundleWriter(folder, live.address, _options(asked), common.checksum)
 
     def work(tools: Tools) -> None:
         try:
-            _list_others(live, job, report)
-            transfer(source, BundleSink(writer, common.dry_run), job.selection, tools)
+            _tell_hidden(live, job, report)
+            read = leftovers.of_server(live, job.command, selection, report)
+            transfer(source, BundleSink(writer, common.dry_run), read, tools)
         except MigrationError:
             writer.discard_empty()
             raise
@@ -85,16 +101,18 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     """Bundle → server; the exit code."""
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
-    report.next_command = f"mlflow-migration verify {shlex.quote(input_dir)} {shlex.quote(live.address)}"
+    if job.adding is None:
+        places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
+        report.next_command = f"mlflow-migration verify {places}{_with_users(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
-        for kind, count in bundle.others():
-            reason = "this kind isn't read from folders of mlflow-export-import yet"
-            report.add(Row(kind, "*", f"{count} in the folder", "unsupported", reason))
+        leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
         transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
+        for row in source.lost(job.selection):
+            report.add(row)
 
     return _run(job, common, report, work, {"destination": live})
 
@@ -105,26 +123,110 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
-    report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}"
+    if job.adding is None:
+        report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
-        _list_others(source, job, report)
-        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), job.selection, tools)
+        _tell_hidden(source, job, report)
+        asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
+        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
+
+
+def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callable[[Source], Source]) -> int:
+    """Bundle → another bundle, as `change` shows the first one; the exit code. What is begun and not ended is removed.
+
+    Raises UsageError where the second folder isn't new or empty, or one of them lies in the other.
+    """
+    source, target = folders
+    bundle = bundle_folder(source)
+    inside = {source.resolve(), target.resolve()} & {*source.resolve().parents, *target.resolve().parents}
+    if inside or source.resolve() == target.resolve():
+        raise UsageError(f"one of the two folders lies in the other: {source}, {target}", hint="give a new folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"the folder is not empty: {target}", hint="give a new or empty folder")
+    made = not target.exists()
+    report = _report(job, common, str(source), str(target))
+    report.next_command = f"mlflow-migration verify {shlex.quote(str(target))}"
+
+    def work(tools: Tools) -> None:
+        proven = BundleSource(bundle)
+        changed = change(proven)
+        writer = BundleWriter(target, bundle.origin, _options(_narrowed(bundle.asked_for(), job.selection)))
+        whole = False
+        try:
+            transfer(changed, BundleSink(writer, common.dry_run), job.selection, tools)
+            if not common.dry_run:
+                writer.finish({"counts": report.kinds}, [*failures(report), *bundle.failures()])
+            whole = True
+        finally:
+            if not whole and not common.dry_run:
+                _remove(target, made)
+
+    return _run(job, common, report, work, {})
+
+
+def _options(selection: Selection) -> dict[str, Any]:
+    """What a bundle keeps of what it was asked to hold."""
+    return {key: value for key, value in asdict(selection).items() if value}
+
+
+def _narrowed(asked: Selection, chosen: Selection) -> Selection:
+    """What a part of a bundle holds of what the whole was asked for."""
+    return replace(asked, kinds=tuple(kind for kind in asked.kinds if chosen.takes(kind)))
+
+
+def _remove(folder: Path, made: bool) -> None:
+    """Take away what was begun; a folder that was there before stays, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not made:
+        folder.mkdir(exist_ok=True)
 
 
 def _what(selection: Selection) -> str:
     """The option that has `verify` look at what was copied and nothing else."""
     if not selection.kinds:
-        return ""
-    plain = selection.experiments and not any("," in name for name in selection.experiments)
-    return f" --experiments {shlex.quote(','.join(selection.experiments)) if plain else 'all'}"
+        return _with_users(selection)
+    name, chosen = "experiments", selection.experiments
+    if selection.takes("model_version"):
+        name, chosen = "models", selection.models
+    elif selection.takes("prompt"):
+        name, chosen = "prompts", selection.prompts
+    plain = chosen and not any("," in each for each in chosen)
+    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}"
+
+
+def _how(job: Job) -> str:
+    """The options that have `verify` look for things under the names they were given."""
+    words = {kind: word for word, kind in naming.KINDS.items()}
+    options = []
+    for (kind, old), new in sorted(job.names.new.items()):
+        options += ["--rename", f"{words[kind]}:{old}={new}" if kind in words else f"{old}={new}"]
+    if len(options) > LONGEST_OPTIONS:
+        return " (with the same --rename, --prefix and --on-conflict)"
+    options += ["--prefix", job.names.prefix] if job.names.prefix else []
+    options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
+    return "".join(f" {shlex.quote(option)}" for option in options)
+
+
+def _with_users(selection: Selection) -> str:
+    return " --permissions" if selection.permissions else ""
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
-    writing = Writing(origin, job.names, job.lineage, job.source_user, tools.report.dry_run, checksum)
+    writing = Writing(
+        origin,
+        job.names,
+        job.lineage,
+        job.source_user,
+        tools.report.dry_run,
+        checksum,
+        job.on_conflict,
+        job.replace,
+        job.adding,
+    )
     return LiveSink(live, Lineage(live, tools.ledger, tools.report.dry_run), writing)
 
 
@@ -138,10 +240,11 @@ def _folder(output_dir: str) -> Path:
     return Path(output_dir)
 
 
-def _list_others(live: Server, job: Job, report: Report) -> None:
-    """Rows for the kinds this version can't carry: what stays behind is said, not hidden."""
-    for kind, count in others(live.rest, whole_server=not job.selection.experiments):
-        report.add(Row(kind, "*", f"{count} at the source", "unsupported", "this version doesn't carry this kind yet"))
+def _tell_hidden(live: Server, job: Job, report: Report) -> None:
+    """A row where the server lists only what these credentials may read: what stays behind is said, not hidden."""
+    if job.selection.takes("experiment") and not job.selection.experiments and live.rights.are_limited():
+        reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
+        report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:
@@ -168,10 +271,11 @@ def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None]
 @contextmanager
 def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
     what = {"source": report.source, "destination": report.destination, "selection": asdict(job.selection)}
-    what["names"] = dict(job.names)
+    what["names"] = job.names.as_json()
     with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
         # A rehearsal leaves no trace, not even in the ledger.
-        ledger = Ledger(Path(scratch) if common.dry_run else state_dir(common.state_dir), what)
+        folder = state_dir(common.state_dir)
+        ledger = rehearsal(folder, Path(scratch), what) if common.dry_run else Ledger(folder, what)
         try:
             yield ledger
         finally:

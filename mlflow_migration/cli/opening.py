@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow_migration.cli.options import Common
@@ -12,18 +14,40 @@ from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.rest import Rest
 
+WORKSPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+"""What MLflow takes as a workspace's name (3.17.2)."""
+
 
 def server(text: str | None, role: str, common: Common) -> Server:
     """A connected server. Without an address MLFLOW_TRACKING_URI is taken. Raises UsageError, AccessError."""
     given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
     if not given:
         raise UsageError("no server was given", hint="set MLFLOW_TRACKING_URI, or give its address as an option")
+    given, workspace = _workspace(given, role, common.workspace)
     uri, credentials = config.load(common.config, os.environ).place(given, role, os.environ)
     if config.folder_or_server(uri) != "server":
         raise UsageError(f"not a server's address: {uri}", hint="write it like http://localhost:5000, or @name")
+    if workspace:
+        credentials = replace(credentials, workspace=workspace)
     live = Server(Rest(uri, credentials, common.workers, common.patience))
     live.connect()
     return live
+
+
+def _workspace(text: str, role: str, given: str | None) -> tuple[str, str]:
+    """The address, and the workspace to open there: `--workspace SRC=DST`, or ADDRESS#WORKSPACE, as reports write it.
+
+    Raises UsageError for what no workspace can be called.
+    """
+    address, _, written = text.partition("#") if "://" in text else (text, "", "")
+    if written.startswith("/"):
+        # A page of MLflow's own, as a browser shows its address.
+        written = ""
+    first, separator, second = (given or "").partition("=")
+    chosen = (second if separator and role == "DST" else first) or written
+    if chosen and not WORKSPACE.fullmatch(chosen):
+        raise UsageError(f"not a workspace's name: {chosen!r}", hint="write --workspace SRC=DST, or one name for both")
+    return address if written else text, chosen
 
 
 def source(text: str, role: str, common: Common) -> LiveSource | BundleSource:

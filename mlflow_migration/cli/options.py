@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import click
 
 from mlflow_migration.cli.command import boolean
+from mlflow_migration.engine import naming as renames
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
-from mlflow_migration.objects import KINDS, OF_EXPERIMENTS
-from mlflow_migration.places import Selection
-from mlflow_migration.server.others import SERVER_KINDS
+from mlflow_migration.errors import UsageError
+from mlflow_migration.objects import KINDS, OF_EXPERIMENTS, OF_USERS
+from mlflow_migration.places import POLICIES, Names, Selection
 
 LEGACY = {
     "use-threads": "Accepted for old commands: runs always go in parallel.",
-    "export-permissions": "Accepted for old commands: open-source MLflow has no permissions to export.",
-    "import-permissions": "Accepted for old commands: open-source MLflow takes no permissions.",
+    "export-permissions": "Accepted for old commands: export-all takes permissions, with the users they are for.",
+    "import-permissions": "Accepted for old commands: import-all takes permissions, with the users they are for.",
 }
-PARTS = ("artifact", "assessment", "link", "metadata", "metric", "name", "param", "secret", "tag")
-LOSSES = ("all", *PARTS, *sorted({*KINDS, *SERVER_KINDS} - {"experiment", "run"}))
+PARTS = (
+    "artifact",
+    "assessment",
+    "input",
+    "link",
+    "metadata",
+    "metric",
+    "name",
+    "param",
+    "permission",
+    "secret",
+    "tag",
+)
+LOSSES = ("all", *PARTS, *sorted(set(KINDS) - {"experiment", "run"}))
 """What may be waived: parts of objects, and whole kinds."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +56,7 @@ class Common:
     state_dir: str | None = None
     allow_loss: tuple[str, ...] = ()
     checksum: bool = False
+    workspace: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -60,6 +74,14 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+state_dir = click.option(
+    "--state-dir",
+    metavar="DIR",
+    envvar=STATE_DIR,
+    help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
+)
+
+
 def common(function: F) -> F:
     """Options of every command that speaks to places."""
     return _stack(
@@ -69,6 +91,12 @@ def common(function: F) -> F:
             default=8,
             show_default=True,
             help="Requests at once, at most; fewer where a server is slower with more.",
+        ),
+        click.option(
+            "--workspace",
+            metavar="SRC=DST",
+            help="The workspace at the source and the one at the destination; one name for both. Needs MLflow 3.10 and "
+            "`mlflow server --enable-workspaces`.",
         ),
         click.option(
             "--config",
@@ -104,6 +132,13 @@ def moving(function: F) -> F:
             is_flag=True,
             help="Compare artifacts that are there already by their bytes, not only by their size.",
         ),
+        remaking,
+    )(function)
+
+
+def remaking(function: F) -> F:
+    """Options of commands that write what wasn't there before."""
+    return _stack(
         click.option("-n", "--dry-run", is_flag=True, help="Read for real, write nothing, say what would be done."),
         click.option(
             "--allow-loss",
@@ -112,12 +147,7 @@ def moving(function: F) -> F:
             metavar="KIND",
             help=f"Don't fail when things of this kind can't go. Repeatable. One of: {', '.join(LOSSES)}.",
         ),
-        click.option(
-            "--state-dir",
-            metavar="DIR",
-            envvar=STATE_DIR,
-            help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
-        ),
+        state_dir,
     )(function)
 
 
@@ -162,12 +192,76 @@ def run_choice(function: F) -> F:
     )(function)
 
 
+def naming(function: F) -> F:
+    """Options about what things are called at a destination, and what becomes of those that have the name there."""
+    return _stack(
+        click.option(
+            "--rename",
+            "renamed",
+            multiple=True,
+            metavar="FILE|OLD=NEW",
+            help="Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new), "
+            "YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable.",
+        ),
+        click.option(
+            "--prefix",
+            metavar="TEXT",
+            default="",
+            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.",
+        ),
+        click.option(
+            "--on-conflict",
+            type=click.Choice(POLICIES),
+            default=None,
+            help="What to do where the destination has an experiment, model or prompt of the name that didn't come "
+            "from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one "
+            "[default: add to experiments; models and prompts fail unless they are equal].",
+        ),
+    )(function)
+
+
+def names_of(given: dict[str, Any], experiments: dict[str, str] | None = None) -> Names:
+    """The new names that a command's options ask for; `experiments` are further ones of experiments."""
+    files = {
+        "experiment": given.get("experiment_rename_file"),
+        "registered_model": given.get("model_rename_file"),
+        "prompt": given.get("model_rename_file"),
+    }
+    names = renames.given(given["renamed"], given["prefix"], files)
+    more = {("experiment", old): new for old, new in (experiments or {}).items()}
+    return replace(names, new={**names.new, **more})
+
+
 def writing(function: F) -> F:
     """Options about what is written at a server."""
     return _stack(
+        naming,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)
+
+
+MODEL_RENAME = click.option(
+    "--model-rename-file",
+    metavar="FILE",
+    help="CSV (old,new), YAML or JSON with new names of registered models and prompts.",
+)
+DELETING = {
+    "model": ("registered_model", "Delete a registered model of that name at the destination first, all its versions."),
+    "prompt": ("prompt", "Delete a prompt of that name at the destination first, all its versions."),
+    "evaluation-dataset": ("evaluation_dataset", "Delete evaluation datasets of that name at the destination first."),
+}
+"""What can be deleted before it is imported: the end of the option's name, the kind, its help."""
+
+
+def deleting(*what: str) -> Callable[[F], F]:
+    """Options that delete what has the same name at the destination."""
+    return _stack(*(boolean(f"delete-{each}", False, DELETING[each][1]) for each in what))
+
+
+def replaced(options: dict[str, Any]) -> frozenset[str]:
+    """The kinds whose objects at the destination are to be deleted first."""
+    return frozenset(kind for each, (kind, _) in DELETING.items() if options.get(f"delete_{each.replace('-', '_')}"))
 
 
 def legacy(*names: str) -> Callable[[F], F]:
@@ -181,11 +275,24 @@ def legacy(*names: str) -> Callable[[F], F]:
     return decorate
 
 
+def permissions(name: str) -> Callable[[F], F]:
+    """The option by which a command for whole servers takes users, roles and permissions too."""
+    text = "Take users, roles and permissions of a server with users too; no passwords. For administrators."
+
+    def decorate(function: F) -> F:
+        return boolean(name, False, text)(function)
+
+    return decorate
+
+
 def selection_of(
     options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] = OF_EXPERIMENTS
 ) -> Selection:
     """Take what is asked for out of a command's options."""
     run_ids = options.pop("run_ids", None)
+    with_users = options.pop("permissions", False)
+    if with_users and (experiments or run_ids or (kinds and not set(OF_USERS) <= set(kinds))):
+        raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
     return Selection(
         experiments=experiments,
         kinds=kinds,
@@ -197,4 +304,5 @@ def selection_of(
         nested=options.pop("check_nested_runs", False),
         files=options.pop("files", "copy"),
         max_file=choose.size(options.pop("max_file", None)),
+        permissions=with_users,
     )

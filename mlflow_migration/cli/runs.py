@@ -89,13 +89,8 @@ def import_run(**given: Any) -> int:
         raise UsageError(
             f"the bundle holds {len(records)} experiments", hint=f"import-experiments --input-dir {given['input_dir']}"
         )
-    job = Job(
-        "import-run",
-        options.selection_of(given),
-        {records[0].name: name},
-        given["import_source_tags"],
-        given["use_src_user_id"],
-    )
+    names = options.names_of(given, {records[0].name: name})
+    job = jobs.job_of("import-run", options.selection_of(given), names, given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
 
@@ -122,11 +117,6 @@ def copy_run(**given: Any) -> int:
     name = one_name(given["experiment_name"], "--experiment-name")
     source = opening.server(given["src_mlflow_uri"], "SRC", common)
     experiment = _experiment_of(source, given["run_id"])
-    job = Job(
-        "copy-run",
-        _selection(given, experiment),
-        {experiment["name"]: name},
-        given["import_source_tags"],
-        given["use_src_user_id"],
-    )
+    names = options.names_of(given, {experiment["name"]: name})
+    job = jobs.job_of("copy-run", _selection(given, experiment), names, given)
     return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))

@@ -7,16 +7,22 @@ process of the same one. It is never asked whether an object is at the destinati
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from mlflow_migration.errors import ConflictError, StorageError, UsageError
 from mlflow_migration.records import Json, digest_of
+
+log = logging.getLogger(__name__)
 
 STATE_DIR = "MLFLOW_MIGRATION_STATE_DIR"
 
@@ -45,7 +51,7 @@ class Ledger:
 
         Raises ConflictError while another process works on the same job, StorageError when it can't be written.
         """
-        self.path = folder / f"{digest_of(job)[:24]}.db"
+        self.path = folder / _name(job)
         self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +123,11 @@ class Ledger:
             ),
         )
 
+    def has_ended(self, kind: str, source_id: str) -> bool:
+        """Whether this attempt has been through with an object, however it ended."""
+        sql = "SELECT 1 FROM object WHERE kind = ? AND source_id = ? AND attempt = ? AND state != 'begun'"
+        return bool(self._execute(sql, (kind, source_id, self._attempt)))
+
     def links(self, kind: str) -> Iterator[tuple[str, str, Json]]:
         """What this attempt left for the second pass: source id, destination id, what to do."""
         last = ""
@@ -145,6 +156,66 @@ class Ledger:
                 return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise StorageError("can't write the job's ledger", f"{self.path}: {error}", "free some space") from error
+
+
+UNTAGGED = (
+    "issue",
+    "scorer",
+    "label_schema",
+    "review_queue",
+    "webhook",
+    "gateway_model_definition",
+    "gateway_guardrail",
+    "gateway_budget",
+)
+"""Kinds that MLflow gives no tags: only a ledger knows where one came from."""
+
+
+def rehearsal(folder: Path, scratch: Path, job: Json) -> Ledger:
+    """A ledger in `scratch` that knows what the job's own in `folder` does, and leaves no trace there."""
+    path = folder / _name(job)
+    if path.is_file():
+        try:
+            with closing(_reader(path)) as real, closing(sqlite3.connect(scratch / path.name)) as copy:
+                real.backup(copy)
+        except sqlite3.Error as error:
+            raise StorageError("can't read the job's ledger", f"{path}: {error}") from error
+    return Ledger(scratch, job)
+
+
+def _name(job: Json) -> str:
+    return f"{digest_of(job)[:24]}.db"
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a ledger says came from `source`, a server or the folder of a bundle."""
+
+    kind: str
+    source: str
+    source_id: str
+    destination_id: str
+
+
+def noted(folder: Path, destination: str) -> Iterator[Noted]:
+    """What the jobs of this folder noted of objects without tags at a place, oldest job first."""
+    for path in sorted(folder.glob("*.db"), key=lambda path: path.stat().st_mtime):
+        base = _reader(path)
+        try:
+            ((text,),) = base.execute("SELECT value FROM job WHERE key = 'job'")
+            job = json.loads(text)
+            sql = "SELECT source_id, destination_id FROM object WHERE kind = ? AND destination_id != '' ORDER BY 1"
+            for kind in UNTAGGED if job.get("destination") == destination else ():
+                for source_id, destination_id in base.execute(sql, (kind,)):
+                    yield Noted(kind, str(job["source"]), source_id, destination_id)
+        except (sqlite3.Error, ValueError) as error:
+            log.warning("no ledger, or none that can be read: %s: %s", path, error)
+        finally:
+            base.close()
 
 
 def _lock_file(path: Path) -> int:

@@ -11,17 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from mlflow_migration.calls import Live
 from mlflow_migration.engine.ledger import Ledger
-from mlflow_migration.places import Found, Live
-from mlflow_migration.records import ORIGIN, Json, tags_of
+from mlflow_migration.places import Found
+from mlflow_migration.records import ORIGIN, Json, digest_of, tags_of
 
 EXPERIMENT_ID = ORIGIN + "experiment_id"
 RUN_ID = ORIGIN + "run_id"
-MODEL_ID = ORIGIN + "model_id"
 ROOT_ID = ORIGIN + "root_run_id"
 COMPLETE = ORIGIN + "complete"
-MODEL_NAME = ORIGIN + "model_name"
-
 T = TypeVar("T")
 
 
@@ -37,6 +35,7 @@ class _Index:
     by_root: dict[str, list[Found]] = field(default_factory=dict)
     own: dict[str, Found] = field(default_factory=dict)
     claimed: set[str] = field(default_factory=set)
+    datasets: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 class Lineage:
@@ -120,6 +119,17 @@ class Lineage:
     def has_foreign_runs(self, experiment_id: str) -> bool:
         return self._loaded(experiment_id).foreign > 0
 
+    def is_other_dataset(self, experiment_id: str, dataset: Json) -> bool:
+        """Whether the experiment has a dataset input of the same name and digest that is another one: MLflow keeps
+        the first and takes it for both (tried on 3.17.2)."""
+        if not experiment_id:
+            # A rehearsal's new experiment.
+            return False
+        index = self._loaded(experiment_id)
+        with index.lock:
+            key, content = _dataset(dataset)
+            return index.datasets.setdefault(key, content) != content
+
     def reopen(self, experiment_id: str, will_delete: bool) -> None:
         """Restore a deleted experiment and nothing else: MLflow restores all its runs with it.
 
@@ -157,6 +167,8 @@ class Lineage:
         for head in self._live.search_runs([experiment_id]):
             tags = tags_of(head["data"].get("tags"))
             deleted = head["info"].get("lifecycle_stage") == "deleted"
+            for entry in (head.get("inputs") or {}).get("dataset_inputs", []):
+                index.datasets.setdefault(*_dataset(entry["dataset"]))
             found = Found(head["info"]["run_id"], tags.get(COMPLETE, ""), deleted)
             if RUN_ID in tags:
                 found = self._kept(index.by_origin.get(tags[RUN_ID]), found)
@@ -182,34 +194,7 @@ class Lineage:
         return kept
 
 
-def id_map(live: Live, visit: Callable[[Json], None]) -> None:
-    """Give `visit` a row for each object at a place that came from elsewhere."""
-    experiments = []
-    for head in live.search_experiments():
-        experiments.append(head["experiment_id"])
-        tags = tags_of(head.get("tags"))
-        if EXPERIMENT_ID in tags:
-            visit(_row("experiment", tags, EXPERIMENT_ID, (head["experiment_id"], head["name"])))
-    for head in live.search_runs(experiments):
-        tags = tags_of(head["data"].get("tags"))
-        if RUN_ID in tags:
-            visit(_row("run", tags, RUN_ID, (head["info"]["run_id"], head["info"].get("run_name", ""))))
-    for head in live.models.search(experiments):
-        tags = tags_of(head["info"].get("tags"))
-        if MODEL_ID in tags:
-            visit(_row("logged_model", tags, MODEL_ID, (head["info"]["model_id"], head["info"].get("name", ""))))
-    for kind, prompts in (("registered_model", False), ("prompt", True)):
-        for head in live.registry.search_models(prompts):
-            tags = tags_of(head.get("tags"))
-            if MODEL_NAME in tags:
-                visit(_row(kind, tags, MODEL_NAME, (head["name"], head["name"])))
-
-
-def _row(kind: str, tags: dict[str, str], key: str, here: tuple[str, str]) -> Json:
-    return {
-        "kind": kind,
-        "source": tags.get(ORIGIN + "source", ""),
-        "source_id": tags[key],
-        "destination_id": here[0],
-        "name": here[1],
-    }
+def _dataset(dataset: Json) -> tuple[tuple[str, str], str]:
+    """What MLflow knows a dataset input by, and a digest of all of it."""
+    rest = [dataset.get(key) or "" for key in ("source_type", "source", "schema", "profile")]
+    return (dataset["name"], dataset["digest"]), digest_of(rest)

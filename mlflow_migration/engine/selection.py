@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-
-import yaml
 
 from mlflow_migration.errors import UsageError
 
@@ -24,38 +20,13 @@ def names(text: str) -> tuple[str, ...]:
     if text == "all":
         return ()
     if text.endswith(".txt"):
-        found = [line.strip() for line in _text(Path(text)).splitlines()]
+        found = [line.strip() for line in text_of(Path(text)).splitlines()]
     else:
         found = [part.strip() for part in text.split(",")]
     chosen = tuple(name for name in found if name)
     if not chosen:
         raise UsageError(f"no name in {text!r}", hint="one name a line")
     return chosen
-
-
-def renames(path: str | None) -> Mapping[str, str]:
-    """Old name → new name, from a CSV (`old,new`), YAML or JSON file. Raises UsageError when it isn't one."""
-    if not path:
-        return {}
-    file = Path(path)
-    text = _text(file)
-    if file.suffix.lower() in {".yml", ".yaml", ".json"}:
-        try:
-            pairs = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"not a rename file: {path}", " ".join(str(error).split())) from error
-        if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
-            raise UsageError(f"not a rename file: {path}", hint='it maps old names to new ones: {"old": "new"}')
-        found = {str(old): new for old, new in pairs.items()}
-    else:
-        rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
-        for number, row in enumerate(rows, 1):
-            if len(row) != len(("old", "new")) or not all(row):
-                raise UsageError(f"not a rename file: {path}", f"line {number} is not `old,new`")
-        found = dict(rows)
-    if len(set(found.values())) < len(found):
-        raise UsageError(f"two names become one in {path}", hint="give each its own new name")
-    return found
 
 
 def moment(text: str | None) -> int | None:
@@ -86,7 +57,8 @@ def size(text: str | None) -> int | None:
     return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file holds. Raises UsageError where it can't be read as text."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

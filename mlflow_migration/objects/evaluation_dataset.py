@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from mlflow_migration.calls import Live
+from mlflow_migration.errors import LeftOutError, NotFoundError
 from mlflow_migration.objects import dataset_records as records
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.objects.dataset_records import USER
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import (
     ORIGIN,
     Identity,
@@ -69,10 +71,23 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     chosen = None
     if selection.experiments:
         some = Selection(selection.experiments, deleted=selection.deleted)
-        chosen = [found.id for found in experiment.read(source, some)]
+        chosen = [found.id for found in experiment.readable(source, some)]
     names = {head["experiment_id"]: head["name"] for head in source.search_experiments()}
-    for head in source.evaluation.search_datasets(chosen):
-        yield _record(source, head, names)
+    for head in _named(source.evaluation.search_datasets(chosen), selection, source.address):
+        found = Record(NAME, head["dataset_id"], head["name"], home(head["dataset_id"]), head)
+        yield replace(found, whole=partial(_record, source, head, names))
+
+
+def _named(heads: Iterator[Json], selection: Selection, where: str) -> Iterator[Json]:
+    """Those of the chosen ids, names and globs; raises NotFoundError at the end where one meets none of them."""
+    unmet = set(selection.datasets)
+    for head in heads:
+        unmet -= {pattern for pattern in unmet if experiment.is_named((pattern,), head["dataset_id"], head["name"])}
+        if not selection.datasets or experiment.is_named(selection.datasets, head["dataset_id"], head["name"]):
+            yield head
+    if unmet:
+        names = ", ".join(repr(name) for name in sorted(unmet))
+        raise NotFoundError(f"no such evaluation dataset: {names}", f"at {where}", "check names and ids")
 
 
 def record(source: Live, dataset_id: str, selection: Selection) -> Record | None:
@@ -102,7 +117,9 @@ def choose(found: Iterator[Record], selection: Selection, where: str) -> Iterato
 
 def _selected(record: Record, selection: Selection) -> bool:
     tied = zip(record.head["experiment_ids"], record.head["experiment_names"], strict=True)
-    return not selection.experiments or any(experiment.is_named(selection.experiments, *pair) for pair in tied)
+    named = not selection.datasets or experiment.is_named(selection.datasets, record.id, record.name)
+    by_tie = not selection.experiments or any(experiment.is_named(selection.experiments, *pair) for pair in tied)
+    return named and by_tie
 
 
 def tags_of(head: Json) -> dict[str, str]:
@@ -142,12 +159,20 @@ def rows_summary(record: Record, swaps: dict[str, str]) -> Json | list[Json]:
 
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
-    """Make the dataset whole at the destination; one that is there already is completed or brought up to date."""
+    """Make the dataset whole at the destination; one that is there already is completed or brought up to date.
+
+    Raises LeftOutError where none of its experiments was to be written.
+    """
     there = ids.once(NAME, lambda: _index(sink.evaluation.search_datasets()))
+    if NAME in job.replace:
+        ids.once(f"clear {NAME} {record.name}", lambda: _clear(sink, there, record, job))
     found = there.get(record.id) or there.get(origin(record))
     if found is not None and found["dataset_id"] in {record.id, origin(record)}:
         ids.put(NAME, record.id, found["dataset_id"])
         return Written(found["dataset_id"], "skipped", reason="it is the source itself")
+    experiments = record.head["experiment_ids"]
+    if experiments and all(kind.is_left_out(ids, id_) for id_ in experiments):
+        raise LeftOutError("its experiments are left out", f"source experiments {', '.join(experiments)}")
     digest = digest_of([portable(record), rows_summary(record, {})])
     if found is not None and tags_of(found).get(COMPLETE) == digest:
         ids.put(NAME, record.id, found["dataset_id"])
@@ -157,6 +182,19 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         begun = found is not None and COMPLETE in tags_of(found)
         return Written(found["dataset_id"] if found else "", "updated" if begun else "done", losses=tuple(losses))
     return _Writer(sink, record, ids, job).write(found, digest)
+
+
+def _clear(sink: Live, there: dict[str, Json], record: Record, job: Writing) -> None:
+    """Delete the destination's datasets of the record's name, but for the source itself; once for each name."""
+    name = job.names.of(NAME, record.name)
+    named = {id_: head for id_, head in list(there.items()) if head["name"] == name}
+    if job.source == sink.address:
+        return
+    for dataset_id in {head["dataset_id"] for head in named.values()}:
+        if not job.dry_run:
+            sink.evaluation.delete_dataset(dataset_id)
+    for id_ in named:
+        del there[id_]
 
 
 def _index(heads: Iterator[Json]) -> dict[str, Json]:
@@ -180,7 +218,8 @@ def _tied(record: Record, ids: Ids, job: Writing) -> tuple[list[str], list[Loss]
             found = head["experiment_id"] if head else None
         if found is None:
             reason = f"experiment {name or source_id!r} is not at the destination: bring it there, then type this again"
-            losses.append(Loss("link", f"experiment {source_id}", reason))
+            wanted = not kind.is_left_out(ids, source_id)
+            losses.append(Loss("link", f"experiment {source_id}", reason, wanted))
         else:
             tied.append(found)
     return tied, losses
@@ -230,7 +269,7 @@ class _Writer:
         # MLflow takes who made a dataset from this tag; it may have been changed or removed since.
         made_by = {USER: self.record.head["created_by"]} if self.record.head.get("created_by") else {}
         others = {key: value for key, value in tags.items() if key != USER}
-        body = {"name": self.record.head["name"], "experiment_ids": tied}
+        body = {"name": self.job.names.of(NAME, self.record.head["name"]), "experiment_ids": tied}
         return self.sink.evaluation.create_dataset(body, {**others, **made_by, **marks}, (SOURCE_ID, self.record.id))
 
     def _kept(self) -> dict[str, str]:

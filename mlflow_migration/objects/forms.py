@@ -14,6 +14,10 @@ POINT = len(("step", "timestamp", "value"))
 NUMBER_OF_VERSION = r"^[1-9][0-9]{0,5}$"
 """Each number below a version's has to be made at a destination: a bundle must not ask for billions."""
 
+MCP_NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9]/[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]$"
+MCP_VERSION = r"^[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*$"
+"""MLflow's own rules for MCP servers (`entities/mcp_server.py` of 3.17.2): both become parts of a request's path."""
+
 
 class _Pair(BaseModel):
     key: str
@@ -217,6 +221,144 @@ class Webhook(BaseModel):
     status: str = "ACTIVE"
 
 
+class GatewaySecret(BaseModel):
+    """What is known of a secret of the gateway: never its value."""
+
+    name: str = Field(min_length=1)
+    provider: str
+    settings: dict[str, str]
+
+
+class GatewayModelDefinition(BaseModel):
+    """The head as the REST API shows it; further fields are kept but not looked at."""
+
+    model_definition_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    provider: str = Field(min_length=1)
+    model_name: str = Field(min_length=1)
+    secret_name: str = ""
+    created_by: str = ""
+    last_updated_by: str = ""
+
+
+class _EndpointModel(BaseModel):
+    model_definition_id: str = Field(min_length=1)
+    name: str
+    linkage_type: Literal["PRIMARY", "FALLBACK"]
+    weight: float = 1.0
+    fallback_order: int | None = None
+
+
+class _Fallback(BaseModel):
+    strategy: str | None = None
+    max_attempts: int | None = None
+
+
+class _BoundScorer(BaseModel):
+    experiment_id: str
+    name: str
+    created_by: str
+
+
+class GatewayEndpoint(BaseModel):
+    """The head as the REST API shows it, with its models' names and the scorers bound to it."""
+
+    endpoint_id: str = Field(min_length=1)
+    name: str
+    models: list[_EndpointModel]
+    routing_strategy: str = ""
+    fallback_config: _Fallback = _Fallback()
+    usage_tracking: bool = True
+    experiment_id: str = Field(default="0", min_length=1)
+    tags: list[_Pair] = []
+    scorers: list[_BoundScorer]
+    created_by: str = ""
+    last_updated_by: str = ""
+
+
+class _Duration(BaseModel):
+    unit: str
+    value: int = Field(ge=1)
+
+
+class GatewayBudget(BaseModel):
+    """The head as the REST API shows it, with the name of the endpoint it is for."""
+
+    budget_policy_id: str = Field(min_length=1)
+    budget_unit: str
+    budget_amount: float = Field(allow_inf_nan=False)
+    duration: _Duration
+    target_scope: str
+    target_value: str = ""
+    budget_action: str
+    endpoint_name: str = ""
+    created_by: str = ""
+    last_updated_by: str = ""
+
+
+class _JudgingScorer(BaseModel):
+    experiment_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    version: int = Field(ge=1)
+
+
+class _NamedEndpoint(BaseModel):
+    endpoint_id: str = Field(min_length=1)
+    name: str
+
+
+class _GuardedEndpoint(_NamedEndpoint):
+    execution_order: int | None
+
+
+class GatewayGuardrail(BaseModel):
+    """A guardrail: the scorer's version it asks, and the endpoints it stands at."""
+
+    guardrail_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    stage: str
+    action: str
+    scorer: _JudgingScorer
+    action_endpoint: _NamedEndpoint | None
+    endpoints: list[_GuardedEndpoint]
+
+
+class _McpVersion(BaseModel):
+    version: str = Field(pattern=MCP_VERSION, max_length=128)
+    server_json: dict[str, object]
+    status: Literal["draft", "active", "deprecated"]
+    source: str | None
+    tools: list[dict[str, object]]
+    connect_options: dict[str, dict[str, bool]]
+    tags: dict[str, str]
+
+
+class _McpAlias(BaseModel):
+    alias: str = Field(min_length=1)
+    version: str
+
+
+class _McpEndpoint(BaseModel):
+    id: str = Field(min_length=1)
+    url: str
+    transport_type: str
+    server_version: str | None = None
+    server_alias: str | None = None
+
+
+class McpServer(BaseModel):
+    """An MCP server with its versions, in the order they were made; MLflow itself checks their `server_json`."""
+
+    name: str = Field(pattern=MCP_NAME, max_length=256)
+    display_name: str | None
+    description: str | None
+    icons: list[dict[str, object]] | None
+    tags: dict[str, str]
+    aliases: list[_McpAlias]
+    access_endpoints: list[_McpEndpoint]
+    versions: list[_McpVersion]
+
+
 def validate_run_row(name: str, row: Json) -> None:
     """Check a row from outside. Raises ValueError."""
     points = row.get("points")
@@ -275,6 +417,11 @@ class _Assessment(BaseModel):
     metadata: dict[str, str] = {}
 
 
+class _PromptVersion(BaseModel):
+    name: str = Field(min_length=1)
+    version: str = Field(pattern=NUMBER_OF_VERSION)
+
+
 class Trace(BaseModel):
     """The info as the REST API shows it; further fields are kept but not looked at."""
 
@@ -289,6 +436,7 @@ class Trace(BaseModel):
     tags: dict[str, str] = {}
     assessments: list[_Assessment] = []
     linked_runs: list[str] = []
+    tied_prompts: list[_PromptVersion] = []
 
 
 class _Span(BaseModel):

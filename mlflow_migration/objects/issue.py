@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from mlflow_migration.calls import Live
 from mlflow_migration.objects import experiment, forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written, digest_of
 
 NAME = "issue"
@@ -53,7 +54,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The issues of the selected experiments."""
     if selection.run_ids:
         return
-    for found in experiment.read(source, Selection(selection.experiments, deleted=selection.deleted)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted)):
         yield from map(_record, source.reviews.search_issues(found.id))
 
 

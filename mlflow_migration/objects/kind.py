@@ -5,12 +5,13 @@ A kind without rows, artifacts or ids of its own takes the answers for that from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mlflow_migration.errors import NotFoundError
-from mlflow_migration.places import Abilities, Ids, Live, Selection, Writing
+from mlflow_migration.calls import Live
+from mlflow_migration.errors import LeftOutError, NotFoundError
+from mlflow_migration.places import Abilities, Ids, Selection, Writing
 from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
 
 Known = Callable[[str], "str | None"]
@@ -97,13 +98,43 @@ class Kind(Protocol):
         """The first differences between the rows of two objects."""
 
 
+class WriteTogether(Protocol):
+    """`write` of several objects of a kind: does what they share, and gives for each the rest that is to do.
+
+    Raises what `write` of any of them would; then nothing is lost, and they are written one by one.
+    """
+
+    def __call__(
+        self, sink: Live, records: Sequence[Record], ids: Ids, job: Writing
+    ) -> list[Callable[[], Written]]: ...
+
+
 def experiment_at(ids: Ids, record: Record) -> str:
-    """The destination's experiment of an object; "" in a rehearsal that would make it. Raises NotFoundError."""
+    """The destination's experiment of an object; "" in a rehearsal that would make it.
+
+    Raises NotFoundError, and LeftOutError where the experiment was not to be written.
+    """
     source_id = record.refs["experiment"]
     found = ids.get("experiment", source_id)
+    if found is None and is_left_out(ids, source_id):
+        raise LeftOutError("its experiment is left out", f"source experiment {source_id}")
     if found is None:
         raise NotFoundError("its experiment did not arrive", f"source experiment {source_id}")
     return found
+
+
+def leave_out(ids: Ids, experiment_id: str) -> None:
+    """This job is not to write an experiment nor anything in it."""
+    ids.once(_left_out(experiment_id), lambda: True)
+
+
+def is_left_out(ids: Ids, experiment_id: str) -> bool:
+    """Whether this job is not to write an experiment; asked when all experiments have been written."""
+    return ids.once(_left_out(experiment_id), lambda: False)
+
+
+def _left_out(experiment_id: str) -> str:
+    return f"left out experiment {experiment_id}"
 
 
 def run_at(ids: Ids, source_id: str) -> str | None:
@@ -114,6 +145,16 @@ def run_at(ids: Ids, source_id: str) -> str | None:
 def choose_unless_by_run(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
     """`choose` of a kind that belongs to experiments as a whole: it isn't asked for where single runs are."""
     return (record for record in records if not selection.run_ids)
+
+
+def of_experiments(selection: Selection) -> bool:
+    """Whether only some experiments or runs are asked for: then what belongs to the whole server isn't."""
+    return bool(selection.experiments or selection.run_ids)
+
+
+def choose_unless_of_experiments(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+    """`choose` of a kind that belongs to the whole server."""
+    return iter(()) if of_experiments(selection) else records
 
 
 def no_row(name: str, row: Json) -> None:

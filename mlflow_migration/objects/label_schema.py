@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import experiment, forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Record, Written
 
 NAME = "label_schema"
@@ -53,7 +54,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The schemas of the selected experiments that are active: of a deleted one MLflow gives none."""
     if selection.run_ids:
         return
-    for found in experiment.read(source, Selection(selection.experiments, deleted=False)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=False)):
         yield from map(_record, _heads(source, found.id))
 
 

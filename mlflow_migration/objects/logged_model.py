@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, forms, kind, model_metrics
+from mlflow_migration.objects import experiment, forms, kind, model_metrics, registry
 from mlflow_migration.objects import run as runs
 from mlflow_migration.objects.kind import Known
 from mlflow_migration.objects.model_links import MODEL, MODEL_ID, ids_of, links_of, model_ids_in, tie
-from mlflow_migration.objects.texts import holds_ids, run_ids_in, swap
-from mlflow_migration.places import Ids, Live, Root, Selection, Writing
+from mlflow_migration.objects.texts import holds_ids, name_swaps, run_ids_in, shared_tag, swap
+from mlflow_migration.places import Ids, Root, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,
@@ -67,27 +69,30 @@ def home(experiment_id: str, model_id: str) -> tuple[str, ...]:
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected models, and those that are deleted but that a selected run names."""
     chosen = Selection(selection.experiments, deleted=selection.deleted)
-    ids = [found.id for found in experiment.read(source, chosen)]
-    wanted = None if _takes_all(selection) else set(_named_by(source, selection))
+    ids = [found.id for found in experiment.readable(source, chosen)]
+    wanted = None if _takes_all(selection) else {*_named_by(source, selection), *selection.logged_models}
     seen = set()
     for head in source.models.search(ids):
         seen.add(head["info"]["model_id"])
         if wanted is None or head["info"]["model_id"] in wanted or head["info"].get("source_run_id") in wanted:
-            yield _record(source, head, selection)
+            yield _listed(source, head, selection)
     if selection.deleted and source.models.exist():
         for model_id, named in _named_by(source, selection).items():
             deleted = source.models.get(model_id) if model_id not in seen and named["outputs"] else None
             if deleted is not None and deleted["info"]["experiment_id"] in ids:
-                yield _record(source, {**deleted, DELETED: named}, selection)
+                yield _listed(source, {**deleted, DELETED: named}, selection)
 
 
 def _takes_all(selection: Selection) -> bool:
-    return not (selection.run_ids or selection.filter or selection.since is not None or selection.until is not None)
+    by_run = selection.run_ids or selection.filter or selection.since is not None or selection.until is not None
+    return not (by_run or selection.logged_models)
 
 
 def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
     """By the id of each selected run and of each model it gave out: the run, and its outputs of that model."""
     named: dict[str, Json] = {}
+    if selection.logged_models and not selection.run_ids:
+        return named
     for head in runs.heads(source, selection):
         run_id = head["info"]["run_id"]
         named[run_id] = {"run_id": run_id, "outputs": []}
@@ -101,12 +106,20 @@ def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
 def record(source: Live, model_id: str, selection: Selection) -> Record | None:
     """One model by id, or None."""
     head = source.models.get(model_id)
-    return _record(source, head, selection) if head else None
+    return _with_nan(source, _record(source, head, selection)) if head else None
+
+
+def _listed(source: Live, head: Json, selection: Selection) -> Record:
+    found = _record(source, head, selection)
+    return replace(found, whole=partial(_with_nan, source, found))
+
+
+def _with_nan(source: Live, record: Record) -> Record:
+    return replace(record, head=model_metrics.with_nan(source, record.head), whole=None)
 
 
 def _record(source: Live, head: Json, selection: Selection) -> Record:
     info = head["info"]
-    head = model_metrics.with_nan(source, head)
     refs = {"experiment": info["experiment_id"]}
     if info.get("source_run_id"):
         refs["run"] = info["source_run_id"]
@@ -128,12 +141,13 @@ def root_of(head: Json) -> Root:
 
 
 def choose(records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
-    """The models of a bundle that are asked for; with chosen runs, those that came from one of them."""
+    """The models of a bundle that are asked for; with chosen runs, those too that came from one of them."""
     for found in records:
         if is_deleted(found) and not selection.deleted:
             continue
         named = (found.head.get(DELETED) or {}).get("run_id")
-        if not selection.run_ids or {found.refs.get("run"), named} & set(selection.run_ids):
+        chosen = {*selection.run_ids, *selection.logged_models}
+        if not chosen or {found.id, found.refs.get("run"), named} & chosen:
             yield found
 
 
@@ -148,7 +162,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
         "deleted": is_deleted(record),
         "source_run": swap(info.get("source_run_id", ""), swaps),
         "params": tags_of(data.get("params")),
-        "tags": {key: swap(value, swaps) if holds_ids(key) else value for key, value in tags.items()},
+        "tags": {key: shared_tag(key, value, swaps) for key, value in tags.items()},
         "metrics": model_metrics.portable(data.get("metrics", []), swaps),
     }
 
@@ -170,7 +184,9 @@ def swaps_of(record: Record, known: Known) -> dict[str, str]:
     swaps = {record.id: mine}
     if uri := info.get("artifact_uri"):
         swaps[uri] = f"artifacts of {mine}"
-    texts = [value for key, value in tags_of(info.get("tags")).items() if holds_ids(key)]
+    tags = tags_of(info.get("tags"))
+    texts = [value for key, value in tags.items() if holds_ids(key)]
+    swaps.update(name_swaps(tags, known))
     others = {info.get("source_run_id", ""), *model_metrics.run_ids(record.head)}
     others.update(*(run_ids_in(text) | model_ids_in(text) for text in texts))
     swaps.update({old: new for old in others if old and old != record.id and (new := known(old))})
@@ -212,7 +228,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if record.head["info"].get("status") in FINAL:
         sink.models.finalize(model_id, record.head["info"]["status"])
     todo = {
-        "tags": _own_tags(record, swaps, ids),
+        "tags": registry.rename_in(_own_tags(record, swaps, ids), sink, ids, job),
         "digest": "" if losses else digest,
         "delete": record.head.get(DELETED),
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mlflow_migration.calls import Live
 from mlflow_migration.objects.texts import holds_ids, swap
-from mlflow_migration.places import Ids, Live
+from mlflow_migration.places import Ids
 from mlflow_migration.records import ORIGIN, Json, Loss, tags_of
 
 MODEL = "logged_model"

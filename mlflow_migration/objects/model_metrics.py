@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 
+from mlflow_migration.calls import Live
 from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.points import bad_key
 from mlflow_migration.objects.texts import swap
-from mlflow_migration.places import Ids, Live
+from mlflow_migration.places import Ids
 from mlflow_migration.records import Json, Loss, Record
 
 BATCH = 1000

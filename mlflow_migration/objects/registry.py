@@ -7,14 +7,30 @@ name it had where it was made, which stay the same however often it is copied on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
+from mlflow_migration.calls import Live
+from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms
-from mlflow_migration.objects.kind import Known
-from mlflow_migration.places import Ids, Live, Selection, Writing
-from mlflow_migration.records import LINEAGE, ORIGIN, Identity, Json, Loss, Record, Written, tags_of, without_origin
+from mlflow_migration.objects.experiment import RENAME, free_name
+from mlflow_migration.objects.kind import Known, is_left_out
+from mlflow_migration.objects.refused import IsRefused, Refused, nothing
+from mlflow_migration.objects.texts import NAMES_IN, renamed
+from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Adding, Ids, Selection, Writing
+from mlflow_migration.records import (
+    LINEAGE,
+    ORIGIN,
+    Identity,
+    Json,
+    Loss,
+    Record,
+    Written,
+    digest_of,
+    tags_of,
+    without_origin,
+)
 
 IS_PROMPT = "mlflow.prompt.is_prompt"
 EXPERIMENTS = "_mlflow_experiment_ids"
@@ -28,7 +44,10 @@ OWN_FIELDS = frozenset({"tags", "aliases", "description"})
 """Fields that arrive as such, so that no lineage tag repeats them."""
 TAKEN = "RESOURCE_ALREADY_EXISTS"
 ITSELF = "it is the source itself, or what the source's was made from"
-RENAME = "give it another name with --model-rename-file"
+HOLDS = ORIGIN + "holds."
+"""Followed by a digest of a source model's place and name, which are the value: its versions were added to this one."""
+LEFT_OUT = "left out"
+REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,7 @@ class Family:
 
 MODELS = Family("registered_model", "model_version", "models", prompts=False)
 PROMPTS = Family("prompt", "prompt_version", "prompts", prompts=True)
+FAMILIES = {family.model: family for family in (MODELS, PROMPTS)}
 
 
 def is_prompt(head: Json) -> bool:
@@ -67,9 +87,21 @@ def validate(family: Family, head: Json) -> Identity:
 
 
 def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]:
-    """The selected models with tags and aliases. Raises NotFoundError when one that was named isn't there."""
-    heads = filter(family.takes, source.registry.search_models(family.prompts))
-    return choose(family, (_record(family, head) for head in heads), selection, source.address)
+    """The selected models, and last those the server refuses to give. Raises NotFoundError for a name it hasn't."""
+    refused = Refused(family.model, lambda name: (family.folder, name), source.registry.get_model)
+    records = (_record(family, head) for head in filter(family.takes, source.registry.search_models(family.prompts)))
+    yield from choose(family, records, selection, source.address, refused.note)
+    for name in source.rights.denied(family.model):
+        if named(family.chosen(selection), name) and name not in family.chosen(selection):
+            refused.note(name)
+    yield from refused.records
+
+
+def _with_chosen_aliases(record: Record, ids: frozenset[str]) -> Record:
+    """The model with the aliases of those of its versions that are asked for."""
+    entries = record.head.get("aliases") or ()
+    kept = [entry for entry in entries if version_id(record.id, entry["version"]) in ids]
+    return replace(record, head={**record.head, "aliases": kept})
 
 
 def record(family: Family, source: Live, name: str, selection: Selection) -> Record | None:
@@ -78,14 +110,18 @@ def record(family: Family, source: Live, name: str, selection: Selection) -> Rec
     return _record(family, head) if head and family.takes(head) else None
 
 
-def choose(family: Family, records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:
+def choose(
+    family: Family, records: Iterator[Record], selection: Selection, where: str, is_refused: IsRefused = nothing
+) -> Iterator[Record]:
     """Those that are asked for; raises NotFoundError at the end where a name or glob meets none of them."""
     patterns = family.chosen(selection)
     unmet = set(patterns)
+    ids = frozenset(selection.versions.ids)
     for each in records:
         unmet -= {pattern for pattern in unmet if _matches(pattern, each.name)}
         if named(patterns, each.name):
-            yield each
+            yield _with_chosen_aliases(each, ids) if ids else each
+    unmet = {pattern for pattern in sorted(unmet) if experiment.is_glob(pattern) or not is_refused(pattern)}
     if unmet:
         raise NotFoundError(
             f"no such {family.model}: {', '.join(repr(name) for name in sorted(unmet))}",
@@ -140,17 +176,40 @@ def _listed(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a destination's model stands to the source's: made from it, the one it was made from, or neither."""
+    """How a destination's model stands to the source's: made from it, the one it was made from, one of its own that
+    the source's is added to, or none of these. `source` is the place where the source's was made."""
 
     ours: bool
     itself: bool
+    joined: bool = False
+    source: str = ""
+
+    @property
+    def foreign(self) -> bool:
+        return not (self.ours or self.itself or self.joined)
 
 
 def standing(head: Json, record: Record, sink: Live, job: Writing) -> Standing:
-    here, theirs = tags_of(head.get("tags")), tags_of(record.head.get("tags"))
-    one = (here.get(SOURCE) or sink.address, here.get(SOURCE_NAME) or head["name"])
-    same = one == (theirs.get(SOURCE) or job.source, theirs.get(SOURCE_NAME) or record.id)
-    return Standing(ours=same and SOURCE in here, itself=same and SOURCE not in here)
+    here = tags_of(head.get("tags"))
+    root = root_of(record, job.source)
+    same = root == (here.get(SOURCE) or sink.address, here.get(SOURCE_NAME) or head["name"])
+    joined = not same and (job.on_conflict == UPDATE or hold_of(root) in here)
+    return Standing(ours=same and SOURCE in here, itself=same and SOURCE not in here, joined=joined, source=root[0])
+
+
+def root_of(record: Record, source: str) -> tuple[str, str]:
+    """The place where a model was made in the first place, and its name there."""
+    return tags_of(record.head.get("tags")).get(SOURCE) or source, origin(record)
+
+
+def hold_of(root: tuple[str, str]) -> str:
+    """The tag of a model that another one's versions were added to: tag keys can't hold any name."""
+    return HOLDS + digest_of(list(root))[:32]
+
+
+def is_shared(record: Record) -> bool:
+    """Whether other models' versions were added to this one."""
+    return any(key.startswith(HOLDS) for key in tags_of(record.head.get("tags")))
 
 
 def kept(head: Json) -> dict[str, str]:
@@ -173,19 +232,94 @@ def lineage(head: Json, job: Writing) -> dict[str, str]:
 def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the model, or bring the one of that name up to date; aliases are left for the second pass.
 
-    Raises ConflictError where the name belongs to another model that isn't equal.
+    Raises ConflictError where the name belongs to another model that isn't equal, or whatever the person chose.
     """
-    name = job.model_names.get(record.id, record.id)
+    if job.adding is not None:
+        return _add_to(family, sink, record, ids, (job, job.adding))
+    try:
+        name, head = _find(family, sink, record, ids, job)
+        return _write(family, (sink, name, head), record, ids, job)
+    except (ConflictError, LeftOutError) as error:
+        word = LEFT_OUT if isinstance(error, LeftOutError) else REFUSED
+        ids.once(_refusal(family, record.id), lambda: word)
+        raise
+
+
+def refusal(family: Family, name: str, ids: Ids) -> str:
+    """LEFT_OUT or REFUSED where this job was not to write the model, or could not for another one of its name."""
+    return ids.once(_refusal(family, name), lambda: "")
+
+
+def _refusal(family: Family, name: str) -> str:
+    return f"refusal of {family.model} {name}"
+
+
+def name_at(family: Family, name: str, sink: Live, ids: Ids, job: Writing) -> str:
+    """The name of a source's model at the destination: models are written before whatever names them."""
+
+    def load() -> str:
+        # It isn't part of this job; an earlier one may have given it a name that was free.
+        known = _by_origin(family, sink, ids).get((job.source, name)) if job.on_conflict == NEW_NAME else None
+        return known or job.names.of(family.model, name)
+
+    return ids.once(f"name of {family.model} {name}", load)
+
+
+def rename_in(tags: Mapping[str, str], sink: Live, ids: Ids, job: Writing) -> dict[str, str]:
+    """Tags of another object, with the destination's names in MLflow's lists of versions."""
+
+    def there(family: Family, name: str) -> str:
+        return name_at(family, name, sink, ids, job)
+
+    kinds = {key: FAMILIES[kind] for key, kind in NAMES_IN.items() if key in tags}
+    return {**tags, **{key: renamed(tags[key], partial(there, family)) for key, family in kinds.items()}}
+
+
+def _by_origin(family: Family, sink: Live, ids: Ids) -> dict[tuple[str, str], str]:
+    """The names of the destination's models that came from elsewhere, by place and name there."""
+
+    def load() -> dict[tuple[str, str], str]:
+        found = {}
+        for head in filter(family.takes, sink.registry.search_models(family.prompts)):
+            tags = tags_of(head.get("tags"))
+            if SOURCE in tags and SOURCE_NAME in tags:
+                found[tags[SOURCE], tags[SOURCE_NAME]] = str(head["name"])
+        return found
+
+    return ids.once(f"{family.model}s by origin", load)
+
+
+def _find(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> tuple[str, Json | None]:
+    """The name the model is to have at the destination, and what has it there already."""
+    name = job.names.of(family.model, record.id)
+    head = sink.registry.get_model(name)
+    if head is not None and family.model in job.replace and family.takes(head):
+        head = _cleared(sink, head, record, job)
+    foreign = head is not None and (not family.takes(head) or standing(head, record, sink, job).foreign)
+    if head is not None and foreign and job.on_conflict == FAIL:
+        raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", RENAME)
+    if head is not None and foreign and job.on_conflict == SKIP:
+        raise LeftOutError(f"another model or prompt has the name {name!r}", f"at {sink.address}")
+    if job.on_conflict == NEW_NAME and (head is None or foreign):
+        known = _by_origin(family, sink, ids).get(root_of(record, job.source))
+        if known:
+            name, head = known, sink.registry.get_model(known)
+        elif head is not None:
+            name, head = free_name(name, lambda text: sink.registry.get_model(text) is None), None
+    return ids.once(f"name of {family.model} {record.id}", lambda: name), head
+
+
+def _write(family: Family, there: tuple[Live, str, Json | None], record: Record, ids: Ids, job: Writing) -> Written:
+    sink, name, head = there
     tags, losses = _tags(record, ids, job)
     theirs = tags_of(record.head.get("tags"))
     marks = {SOURCE: theirs.get(SOURCE) or job.source, SOURCE_NAME: origin(record), **kept(record.head)}
     marks.update(lineage(record.head, job))
-    head = sink.registry.get_model(name)
     if head is None and not job.dry_run:
         head = _create(sink, name, record.head.get("description") or "", {**tags, **marks})
-        ids.once(fresh(name), lambda: head is None)
+    ids.once(fresh(name), lambda: head is None)
     if head is None:
-        ids.once(standing_of(name), lambda: Standing(ours=True, itself=False))
+        ids.once(standing_of(name), lambda: Standing(ours=True, itself=False, source=marks[SOURCE]))
         return Written(
             "" if job.dry_run else name, "done", losses=losses, link=_todo(family, name, record, aliases(record.head))
         )
@@ -195,8 +329,45 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
     return written
 
 
+def _cleared(sink: Live, head: Json, record: Record, job: Writing) -> Json | None:
+    """None once the destination's model is deleted with its versions; the model where it is the source itself."""
+    if standing(head, record, sink, job).itself:
+        return head
+    if not job.dry_run:
+        sink.registry.delete_model(head["name"])
+    return None
+
+
+def _add_to(family: Family, sink: Live, record: Record, ids: Ids, how: tuple[Writing, Adding]) -> Written:
+    """See to it that there is a model to add versions to, under the record's name; it stays the destination's own."""
+    job, adding = how
+    record = replace(record, name=job.names.of(family.model, record.id))
+    head = sink.registry.get_model(record.name)
+    if head is not None and not family.takes(head):
+        raise ConflictError(f"a prompt or model of another kind has the name {record.name!r}", f"at {sink.address}")
+    if head is None and not adding.create:
+        raise NotFoundError(f"no such {family.model}: {record.name!r}", f"--create-model makes it at {sink.address}")
+    tags, losses = _tags(record, ids, job) if adding.metadata else ({}, ())
+    description = (record.head.get("description") or "") if adding.metadata else (head or {}).get("description") or ""
+    here = tags_of(head.get("tags")) if head else {}
+    differing = {key: value for key, value in tags.items() if here.get(key) != value}
+    described = head is not None and description != (head.get("description") or "")
+    if not job.dry_run and head is None:
+        _create(sink, record.name, description, tags)
+    elif not job.dry_run:
+        if described:
+            sink.registry.update_model(record.name, description)
+        for key, value in differing.items():
+            sink.registry.set_model_tag(record.name, key, value)
+    ids.once(standing_of(record.name), lambda: Standing(ours=False, itself=False))
+    wanted = aliases(record.head) if adding.aliases else {}
+    state = "done" if head is None else "updated" if described or differing else "same"
+    todo = _todo(family, record.name, record, wanted)
+    return Written("" if job.dry_run and head is None else record.name, state, losses=losses, link=todo)
+
+
 def fresh(name: str) -> str:
-    """The key of `Ids.once` under which stands that this job made a model: none of its numbers has been used."""
+    """The key of `Ids.once` under which stands that this job made a model, or would: no number of it has been used."""
     return f"fresh model {name}"
 
 
@@ -234,6 +405,8 @@ def _update(
     stands = standing(head, record, sink, job)
     if stands.itself and family.takes(head):
         return Written(record.name, "skipped", reason=ITSELF)
+    if stands.joined and family.takes(head):
+        return _join(family, sink, record, wanted, there)
     changed = description != (head.get("description") or "")
     missing = {alias: n for alias, n in aliases(record.head).items() if aliases(head).get(alias) != n}
     if not stands.ours:
@@ -250,6 +423,40 @@ def _update(
     return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, missing))
 
 
+def _join(
+    family: Family,
+    sink: Live,
+    record: Record,
+    wanted: tuple[dict[str, str], dict[str, str], tuple[Loss, ...]],
+    there: tuple[Json, Writing],
+) -> Written:
+    """Add to a model that is not the source's: what it lacks is added, and nothing overwritten or claimed."""
+    (tags, marks, losses), (head, job) = wanted, there
+    here, pointing = tags_of(head.get("tags")), aliases(head)
+    description, other = record.head.get("description") or "", head.get("description") or ""
+    root = (marks[SOURCE], marks[SOURCE_NAME])
+    adding = {key: value for key, value in {**tags, hold_of(root): " ".join(root)}.items() if key not in here}
+    if EXPERIMENTS in here and (more := set(_listed(tags.get(EXPERIMENTS, ""))) - set(_listed(here[EXPERIMENTS]))):
+        adding[EXPERIMENTS] = f",{','.join([*_listed(here[EXPERIMENTS]), *sorted(more)])},"
+    kept = [key for key, value in tags.items() if key in here and here[key] != value and key != EXPERIMENTS]
+    kept += ["description"] if description and other and description != other else []
+    reason = f"{record.name!r} at the destination has another value, which is kept"
+    losses += tuple(Loss("tag", key, reason) for key in kept)
+    wanting = {alias: n for alias, n in aliases(record.head).items() if alias not in pointing}
+    losses += tuple(
+        Loss("link", f"alias {alias}", f"at the destination it points to version {pointing[alias]}, which is kept")
+        for alias, n in aliases(record.head).items()
+        if pointing.get(alias, n) != n
+    )
+    if not job.dry_run:
+        if description and not other:
+            sink.registry.update_model(record.name, description)
+        for key, value in adding.items():
+            sink.registry.set_model_tag(record.name, key, value)
+    state = "updated" if adding or wanting or (description and not other) else "same"
+    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, wanting))
+
+
 def _todo(family: Family, name: str, record: Record, missing: dict[str, str]) -> Json | None:
     return {"name": name, "kind": family.version, "source": record.id, "aliases": missing} if missing else None
 
@@ -257,12 +464,16 @@ def _todo(family: Family, name: str, record: Record, missing: dict[str, str]) ->
 def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
     """Point the aliases at the versions, which arrived after the model."""
     losses = []
+    here = aliases(sink.registry.get_model(todo["name"]) or {})
     for alias, version in todo["aliases"].items():
-        if not ids.get(todo["kind"], version_id(todo["source"], version)):
+        there = ids.get(todo["kind"], version_id(todo["source"], version))
+        if not there:
             losses.append(Loss("link", f"alias {alias}", f"version {version} is not at the destination"))
             continue
+        number = there.rpartition("/")[2]
         try:
-            sink.registry.set_alias(todo["name"], alias, version)
+            if here.get(alias) != number:
+                sink.registry.set_alias(todo["name"], alias, number)
         except ServerError as error:
             losses.append(Loss("link", f"alias {alias}", error.why))
     return losses
@@ -283,6 +494,7 @@ def _tags(record: Record, ids: Ids, job: Writing) -> tuple[dict[str, str], tuple
         if there:
             found.append(there)
         else:
-            losses.append(Loss("link", EXPERIMENTS, f"experiment {id_} is not at the destination"))
+            wanted = not is_left_out(ids, id_)
+            losses.append(Loss("link", EXPERIMENTS, f"experiment {id_} is not at the destination", wanted))
     tags[EXPERIMENTS] = f",{','.join(found)}," if found else ""
     return tags, tuple(losses)

@@ -8,11 +8,13 @@ gives no queues.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
 
 NAME = "review_queue"
@@ -51,19 +53,23 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The queues of the selected experiments, with their items."""
     if selection.run_ids:
         return
-    for found in experiment.read(source, Selection(selection.experiments, deleted=False)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=False)):
         for head in source.reviews.list_review_queues(found.id):
-            yield _record(source, head)
+            listed = _record(head, [])
+            yield replace(listed, whole=partial(_whole, source, head))
 
 
 def record(source: Live, queue_id: str, selection: Selection) -> Record | None:
     """One queue by id, or None."""
     head = source.reviews.get_review_queue(queue_id)
-    return _record(source, head) if head else None
+    return _whole(source, head) if head else None
 
 
-def _record(source: Live, head: Json) -> Record:
-    items = sorted(source.reviews.list_queue_items(head["queue_id"]), key=_age)
+def _whole(source: Live, head: Json) -> Record:
+    return _record(head, sorted(source.reviews.list_queue_items(head["queue_id"]), key=_age))
+
+
+def _record(head: Json, items: list[Json]) -> Record:
     refs = {experiment.NAME: head["experiment_id"]}
     where = home(head["experiment_id"], head["queue_id"])
     return Record(NAME, head["queue_id"], head["name"], where, {**head, "items": items}, refs)
@@ -105,9 +111,9 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     there = sink.reviews.get_review_queue_by_name(experiment_id, record.name) if experiment_id else None
     if there is not None and there["queue_id"] == record.id:
         return Written(record.id, "skipped", reason="it is the source itself")
-    if job.dry_run:
-        return Written(there["queue_id"] if there else "", "same" if there else "done")
-    writer = _Writer(sink, record, ids)
+    if job.dry_run and there is None:
+        return Written("", "done")
+    writer = _Writer(sink, record, ids, job.dry_run)
     head = writer.create(experiment_id) if there is None else writer.update(there)
     ids.put(NAME, record.id, head["queue_id"])
     writer.own(head)
@@ -121,6 +127,7 @@ class _Writer:
     sink: Live
     record: Record
     ids: Ids
+    dry_run: bool
     losses: list[Loss] = field(default_factory=list)
     changed: bool = False
 
@@ -135,7 +142,10 @@ class _Writer:
         found = []
         for source_id in self.record.head.get("schema_ids", []):
             there = self.ids.get("label_schema", source_id)
-            if there is None:
+            if there is None and self.dry_run:
+                # In a rehearsal a schema that would be made has no id.
+                found.append(f"new {source_id}")
+            elif there is None:
                 self.losses.append(Loss("link", f"label schema {source_id}", "it did not arrive at the destination"))
             else:
                 found.append(there)
@@ -171,7 +181,8 @@ class _Writer:
     def _try(self, what: str, queue_id: str, changes: Json) -> None:
         # Once a queue has items MLflow changes its questions no more, and an owner is changed by a manager only.
         try:
-            self.sink.reviews.update_review_queue(queue_id, changes)
+            if not self.dry_run:
+                self.sink.reviews.update_review_queue(queue_id, changes)
             self.changed = True
         except ServerError as error:
             self.losses.append(Loss("link", what, error.why))
@@ -186,13 +197,15 @@ class _Writer:
         for item in self.record.head["items"]:
             present = there.get(item["item_id"])
             if present and present["status"] == PENDING and item["status"] != PENDING:
-                self.sink.reviews.set_queue_item_status(queue_id, item)
+                if not self.dry_run:
+                    self.sink.reviews.set_queue_item_status(queue_id, item)
                 self.changed = True
 
     def _added(self, queue_id: str, item_ids: list[str]) -> list[str]:
         """The items that could be added: all at once, or one by one where a trace is missing."""
         try:
-            self.sink.reviews.add_queue_items(queue_id, item_ids)
+            if not self.dry_run:
+                self.sink.reviews.add_queue_items(queue_id, item_ids)
         except ServerError as error:
             if len(item_ids) > 1:
                 return [added for item_id in item_ids for added in self._added(queue_id, [item_id])]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, forms, kind
+from mlflow_migration.objects import experiment, forms, kind, registry
 from mlflow_migration.objects import points as series
 from mlflow_migration.objects.model_links import ids_of, links_of, model_ids_in, swapped, tie
 from mlflow_migration.objects.model_links import localized as localized_models
 from mlflow_migration.objects.points import Outgoing, metrics_of
 from mlflow_migration.objects.run_update import Filling, update_run
-from mlflow_migration.objects.texts import Texts, holds_ids, localized, run_ids_in, swap
-from mlflow_migration.places import Found, Ids, Live, Root, Selection, Writing
+from mlflow_migration.objects.texts import Texts, holds_ids, localized, name_swaps, run_ids_in, shared_tag
+from mlflow_migration.places import Found, Ids, Root, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,
@@ -64,8 +65,13 @@ def validate(head: Json) -> Identity:
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected runs with their lazy histories and artifacts, oldest first."""
-    for head, rows in source.with_histories(source.models.with_inputs(heads(source, selection))):
-        yield _record(source, head, rows, selection)
+    for head, rows in source.with_histories(heads(source, selection)):
+        found = _record(source, head, rows, selection)
+        yield replace(found, whole=partial(_with_models, source, found)) if source.models.exist() else found
+
+
+def _with_models(source: Live, record: Record) -> Record:
+    return replace(record, head=source.models.with_inputs(record.head), whole=None)
 
 
 def record(source: Live, run_id: str, selection: Selection) -> Record | None:
@@ -93,7 +99,9 @@ def _record(source: Live, head: Json, rows: Rows, selection: Selection) -> Recor
 
 def heads(source: Live, selection: Selection) -> Iterator[Json]:
     """The selected runs as searches show them: without the models they took in."""
-    ids = [found.id for found in experiment.read(source, Selection(selection.experiments, deleted=selection.deleted))]
+    ids = [
+        found.id for found in experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted))
+    ]
     if selection.run_ids:
         heads = _by_ids(source, selection.run_ids, set(ids))
     else:
@@ -189,7 +197,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
         "end_time": info.get("end_time") or None,
         "lifecycle_stage": info.get("lifecycle_stage", "active"),
         "params": tags_of(data.get("params")),
-        "tags": {key: swap(value, swaps) if holds_ids(key) else value for key, value in tags.items()},
+        "tags": {key: shared_tag(key, value, swaps) for key, value in tags.items()},
         "inputs": sorted(
             ({"dataset": entry["dataset"], "tags": tags_of(entry.get("tags"))} for entry in inputs),
             key=lambda entry: (entry["dataset"]["name"], entry["dataset"]["digest"]),
@@ -209,9 +217,11 @@ def swaps_of(record: Record, known: Callable[[str], str | None]) -> dict[str, st
     swaps = {record.id: mine}
     if uri := record.head["info"].get("artifact_uri"):
         swaps[uri] = f"artifacts of {mine}"
-    for key, value in tags_of(record.head["data"].get("tags")).items():
+    tags = tags_of(record.head["data"].get("tags"))
+    for key, value in tags.items():
         if holds_ids(key):
             swaps.update({old: new for old in run_ids_in(value) if old != record.id and (new := known(old))})
+    swaps.update(name_swaps(tags, known))
     swaps.update({old: new for old in ids_of(record.head) if (new := known(old))})
     return swaps
 
@@ -230,16 +240,28 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         ids.put(NAME, record.id, found.id)
         return Written(found.id, "skipped", reason="it is the source itself")
     files = list(record.files())
+    others = tuple(_other_datasets(record, ids, experiment_id))
     if found is not None and found.digest:
         same = _same(sink, record, files, found, job.checksum)
         if same is not None:
             ids.put(NAME, record.id, found.id)
-            return same
+            return replace(same, losses=same.losses + others)
     if job.dry_run:
-        return _rehearsed(sink, record, files, found)
+        rehearsed = _rehearsed(sink, record, files, found)
+        return replace(rehearsed, losses=rehearsed.losses + others)
     if ids.is_deleted(experiment_id):
         ids.reopen(experiment_id, will_delete=True)
-    return _Writer(_Target(sink, ids, job), record, files).write(experiment_id, found)
+    written = _Writer(_Target(sink, ids, job), record, files).write(experiment_id, found)
+    return replace(written, losses=written.losses + others)
+
+
+def _other_datasets(record: Record, ids: Ids, experiment_id: str) -> Iterator[Loss]:
+    """The dataset inputs whose name and digest another one has in an experiment that runs of others are in."""
+    for entry in (record.head.get("inputs") or {}).get("dataset_inputs", []):
+        dataset = entry["dataset"]
+        if ids.is_other_dataset(experiment_id, dataset):
+            name = f"{dataset['name']} {dataset['digest']}"
+            yield Loss("input", name, "the experiment has another dataset of this name and digest, which is kept")
 
 
 def _same(sink: Live, record: Record, files: list[File], found: Found, checksum: bool) -> Written | None:
@@ -322,7 +344,8 @@ class _Writer:
         self.sink, self.ids, self.job = target.sink, target.ids, target.job
         self.record, self.files = record, files
         self.losses = _static_losses(record)
-        self.texts = Texts(record, self.ids)
+        tags = without_origin(tags_of(record.head["data"].get("tags")))
+        self.texts = Texts(record, registry.rename_in(tags, self.sink, self.ids, self.job), self.ids)
         self.bytes = 0
 
     def write(self, experiment_id: str, found: Found | None) -> Written:

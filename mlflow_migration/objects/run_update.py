@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from mlflow_migration.calls import Live
 from mlflow_migration.objects.points import Outgoing, bad_key, metrics_of, missing
 from mlflow_migration.objects.texts import Texts
-from mlflow_migration.places import Live
 from mlflow_migration.records import Json, Loss, Record, pairs_of, tags_of
 
 BATCH_ENTITIES = 1000

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from mlflow_migration.errors import ConflictError, ServerError
+from mlflow_migration.calls import Live
+from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
 
 NAME = "scorer"
-NEEDS: tuple[str, ...] = ("experiment",)
+NEEDS: tuple[str, ...] = ("experiment", "gateway_endpoint")
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = ()
 COVERAGE = kind.Coverage(
@@ -60,17 +62,24 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     if selection.run_ids:
         return
     chosen = Selection(selection.experiments, deleted=False)
-    ids = [found.id for found in experiment.read(source, chosen)]
+    ids = [found.id for found in experiment.readable(source, chosen)]
     for latest in source.evaluation.list_scorers(ids):
-        found = _record(source, str(latest["experiment_id"]), latest["scorer_name"])
-        if found is not None:
-            yield found
+        experiment_id, name = str(latest["experiment_id"]), latest["scorer_name"]
+        listed = Record(NAME, id_of(experiment_id, name), name, home(experiment_id, name), latest)
+        yield replace(listed, refs={experiment.NAME: experiment_id}, whole=partial(_whole, source, experiment_id, name))
 
 
 def record(source: Live, record_id: str, selection: Selection) -> Record | None:
     """One scorer by id, or None."""
     experiment_id, _, name = record_id.partition(f"/{FOLDER}/")
     return _record(source, experiment_id, name)
+
+
+def _whole(source: Live, experiment_id: str, name: str) -> Record:
+    found = _record(source, experiment_id, name)
+    if found is None:
+        raise NotFoundError("the scorer vanished while it was read", id_of(experiment_id, name), "run it again")
+    return found
 
 
 def _record(source: Live, experiment_id: str, name: str) -> Record | None:

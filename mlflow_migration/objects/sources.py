@@ -7,14 +7,16 @@ and `_validate_source_model` in server/handlers.py), so an address is turned int
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import model_links
+from mlflow_migration.objects import model_links, registry
 from mlflow_migration.objects.kind import Known, run_at
-from mlflow_migration.places import Ids, Live, Writing
+from mlflow_migration.objects.registry import MODELS
+from mlflow_migration.places import Ids, Writing
 from mlflow_migration.records import ORIGIN, Json, Loss, Record, tags_of
 
 RUN = "run"
@@ -81,26 +83,38 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
     address = address_of(head)
     run = run_at(ids, run_id) if run_id else ""
     losses: tuple[Loss, ...] = ()
-    if run is None:
+    if run is None and job.source == sink.address:
+        run = run_id
+    elif run is None:
         # The id stays as the source has it: it tells where the version comes from though it leads nowhere here.
         run = run_id
         losses = (Loss("link", "run_id", f"run {run_id} is not at the destination"),)
     if address.kind == RUN:
-        return Target(_of_run(sink, source, address, ids), run or run_at(ids, address.id) or "", losses=losses)
+        return Target(_of_run(sink, source, address, (ids, job)), run or run_at(ids, address.id) or "", losses=losses)
     if address.kind == LOGGED_MODEL:
-        there = model_links.locate(sink, address.id, ids)
-        if not there and urlsplit(source).scheme not in NEEDING_AN_OWNER:
-            return Target(source, run, losses=losses)
-        if not there:
-            raise NotFoundError("what it was made of is not at the destination", f"logged model {address.id}", BRING)
-        root = f"models:/{there}"
-        if address.folder:
-            root = ids.once(f"artifacts of {there}", partial(_model_uri, sink, there))
-        return Target(root + address.rest, run, there, losses)
+        return _of_model(sink, Target(source, run, losses=losses), address, (ids, job))
     if address.kind == VERSION:
-        name = job.model_names.get(address.id, address.id)
-        return Target(f"models:/{name}/{source.rpartition('/')[2]}", run, losses=losses)
+        return Target(_of_version(sink, record, address, ids, job), run, losses=losses)
     return Target(source, run, losses=losses)
+
+
+def _of_version(sink: Live, record: Record, address: Address, ids: Ids, job: Writing) -> str:
+    """The destination's version. Raises NotFoundError where another model has its name and the number means another."""
+    number = address.root.rpartition("/")[2]
+    if job.adding is not None:
+        # Under the number it got here; on one and the same server the version itself is there as well.
+        there_id = ids.get(record.kind, f"{address.id}/{number}")
+        if there_id is None and job.source != sink.address:
+            raise NotFoundError("what it was made of is not at the destination", address.root, BRING)
+        return f"models:/{there_id or f'{address.id}/{number}'}"
+    name = registry.name_at(MODELS, address.id, sink, ids, job)
+    stands = ids.once(registry.standing_of(name), registry.unknown)
+    joined = stands is not None and stands.joined
+    there = sink.registry.get_version(name, number) if joined else None
+    mark = tags_of(there.get("tags")).get(registry.SOURCE_VERSION) if there else None
+    if registry.refusal(MODELS, address.id, ids) or (joined and mark != registry.version_id(address.id, number)):
+        raise NotFoundError("what it was made of is not at the destination", f"model version {address.root}", BRING)
+    return f"models:/{name}/{number}"
 
 
 def _model_uri(sink: Live, model_id: str) -> str:
@@ -108,9 +122,27 @@ def _model_uri(sink: Live, model_id: str) -> str:
     return str(head["info"].get("artifact_uri", "")) if head else ""
 
 
-def _of_run(sink: Live, source: str, address: Address, ids: Ids) -> str:
+def _of_model(sink: Live, target: Target, address: Address, at: tuple[Ids, Writing]) -> Target:
+    ids, job = at
+    there = model_links.locate(sink, address.id, ids)
+    if not there and job.source == sink.address:
+        return replace(target, model_id=address.id)
+    if not there and urlsplit(target.source).scheme not in NEEDING_AN_OWNER:
+        return target
+    if not there:
+        raise NotFoundError("what it was made of is not at the destination", f"logged model {address.id}", BRING)
+    root = f"models:/{there}"
+    if address.folder:
+        root = ids.once(f"artifacts of {there}", partial(_model_uri, sink, there))
+    return replace(target, source=root + address.rest, model_id=there)
+
+
+def _of_run(sink: Live, source: str, address: Address, at: tuple[Ids, Writing]) -> str:
+    ids, job = at
     there = run_at(ids, address.id)
     if there is None:
+        if job.source == sink.address:
+            return source
         if urlsplit(source).scheme not in NEEDING_AN_OWNER:
             return source
         raise NotFoundError("what it was made of is not at the destination", f"run {address.id}", BRING)
@@ -125,11 +157,12 @@ def _artifact_uri(sink: Live, run_id: str, ids: Ids) -> str:
     return ids.once(f"artifacts of {run_id}", load)
 
 
-def marks(record: Record, job: Writing) -> dict[str, str]:
+def marks(sink: Live, record: Record, ids: Ids, job: Writing) -> dict[str, str]:
     """The origin tags of a version whose source names a model that has another name here."""
     address = address_of(record.head)
     there = tags_of(record.head.get("tags")).get(SOURCE_MODEL)
-    if there or (address.kind == VERSION and address.id in job.model_names):
+    renamed = address.kind == VERSION and registry.name_at(MODELS, address.id, sink, ids, job) != address.id
+    if there or renamed:
         return {SOURCE_MODEL: there or address.id}
     return {}
 

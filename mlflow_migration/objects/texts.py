@@ -6,20 +6,24 @@ They are replaced as text, so that nothing else of a value or file changes. Tags
 from __future__ import annotations
 
 import io
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO
 
 from mlflow_migration.places import Ids
-from mlflow_migration.records import File, Json, Record, tags_of, without_origin
+from mlflow_migration.records import File, Json, Record
 
 PARENTS = ("mlflow.parentRunId", "mlflow.rootRunId")
 """Tags whose whole value is another run's id."""
 WRITTEN_BY_PEOPLE = frozenset({"mlflow.note.content", "mlflow.runName", "mlflow.user"})
 LARGEST_MODEL_FILE = 4 * 1024 * 1024
 """An MLmodel file is a few kB of YAML; anything larger is not one, and passes as it is."""
+NAMES_IN = {"mlflow.linkedPrompts": "prompt", "mlflow.modelVersions": "registered_model"}
+"""MLflow's own tags that hold a list of versions, `[{"name": …, "version": …}]`, and the kind of what they name."""
+_NAME = re.compile(r'("name"\s*:\s*)("(?:[^"\\]|\\.)*")')
 _RUN_ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
 
 
@@ -31,6 +35,47 @@ def holds_ids(key: str) -> bool:
 def run_ids_in(text: str) -> set[str]:
     """Everything in a text that looks like a run's id."""
     return set(_RUN_ID.findall(text))
+
+
+def shared_name(kind: str, name: str) -> str:
+    """A model's or prompt's name where the ids of all kinds meet; no text of a server holds the first character."""
+    return f"\0{kind} {name}"
+
+
+def renamed(text: str, new: Callable[[str], str]) -> str:
+    """A list of versions with other names in it; nothing else of the text changes."""
+
+    def one(match: re.Match[str]) -> str:
+        try:
+            old = str(json.loads(match[2]))
+        except ValueError:
+            return match[0]
+        return match[0] if new(old) == old else match[1] + json.dumps(new(old))
+
+    return _NAME.sub(one, text)
+
+
+def name_swaps(tags: Mapping[str, str], known: Callable[[str], str | None]) -> dict[str, str]:
+    """What turns the names in lists of versions into those that both ends share, for `shared_tag`."""
+    found: dict[str, str] = {}
+    for key in tags.keys() & NAMES_IN.keys():
+        for match in _NAME.finditer(tags[key]):
+            try:
+                shared = shared_name(NAMES_IN[key], str(json.loads(match[2])))
+            except ValueError:
+                continue
+            if there := known(shared):
+                found[shared] = there
+    return found
+
+
+def shared_tag(key: str, value: str, swaps: Mapping[str, str] | None) -> str:
+    """A tag's value with the ids and names that both ends share."""
+    if not swaps or not holds_ids(key):
+        return value
+    if key in NAMES_IN:
+        value = renamed(value, lambda name: swaps.get(shared_name(NAMES_IN[key], name), name))
+    return swap(value, swaps)
 
 
 def swap(text: str, swaps: Mapping[str, str] | None) -> str:
@@ -67,14 +112,14 @@ class Texts:
     name runs that are not at the destination yet.
     """
 
-    def __init__(self, record: Record, ids: Ids) -> None:
+    def __init__(self, record: Record, tags: Mapping[str, str], ids: Ids) -> None:
         info = record.head["info"]
         self._own = [text for text in (info.get("artifact_uri", ""), record.id) if text]
         self._swaps: dict[str, str] = {}
         self.early: dict[str, str] = {}
         self.late: dict[str, str] = {}
         self.links: dict[str, str] = {}
-        for key, value in without_origin(tags_of(record.head["data"].get("tags"))).items():
+        for key, value in tags.items():
             if not holds_ids(key):
                 self.early[key] = value
             elif any(own in value for own in self._own):

@@ -6,16 +6,19 @@ while spans that come after it would overwrite its times (found on 3.17.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, run, spans, trace_head
+from mlflow_migration.objects.texts import name_swaps
 from mlflow_migration.objects.trace_head import RUNS, SOURCE_RUN, cut_values, experiment_of, ids_in, unsettable
-from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.objects.trace_ties import PromptTies
+from mlflow_migration.objects.trace_writer import COMPLETE, SOURCE, Ties, Writer, log_together
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import (
     File,
     Files,
@@ -29,7 +32,7 @@ from mlflow_migration.records import (
 )
 
 NAME = "trace"
-NEEDS: tuple[str, ...] = ("experiment", "run")
+NEEDS: tuple[str, ...] = ("experiment", "run", "gateway_endpoint")
 PARENTS: tuple[str, ...] = ("experiment",)
 ROWS: tuple[str, ...] = (spans.NAME,)
 COVERAGE = kind.Coverage(
@@ -47,8 +50,8 @@ differing_rows = spans.differing
 comparable = kind.same_file
 origin = kind.own_id
 link = kind.no_link
-
-
+AT_ONCE = 100
+"""Experiments of one search."""
 CHOICE = "a server holds a trace's id once: delete the one that is there, or copy to another server"
 
 
@@ -64,7 +67,7 @@ def _home(experiment_id: str, trace_id: str) -> tuple[str, ...]:
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The traces of the selected experiments, oldest first; of the selected runs only where runs are named."""
-    chosen = experiment.read(source, Selection(selection.experiments, deleted=selection.deleted))
+    chosen = experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted))
     ids = [found.id for found in chosen]
     # Most experiments hold no traces: then no run is asked for those linked to it.
     if next(source.traces.search(ids, limit=1), None) is None:
@@ -73,19 +76,37 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     if selection.run_ids or selection.filter:
         runs = frozenset(found.id for found in run.read(source, selection))
     links = _links(source, ids)
-    heads = (_with_links(info, links.get(info["trace_id"], [])) for info in source.traces.search(ids))
+    infos = _named(source, selection, ids) if selection.traces else _with_ties(source, ids)
+    heads = (_with_links(info, links.get(info["trace_id"], [])) for info in infos)
     for head, rows, files in source.traces.with_spans(head for head in heads if _selected(head, selection, runs)):
         yield _record(head, rows, partial(selection.files_of, files))
 
 
+def _named(source: Live, selection: Selection, experiment_ids: list[str]) -> Iterator[Json]:
+    """The traces asked for by id. Raises NotFoundError for one that isn't in the chosen experiments."""
+    found: list[Json] = []
+    for trace_id in dict.fromkeys(selection.traces):
+        info = source.traces.get(trace_id)
+        if info is None or experiment_of(info) not in experiment_ids:
+            raise NotFoundError(f"no such trace: {trace_id!r}", f"at {source.address}", "check the id and the server")
+        found.append(info)
+    yield from PromptTies(source, sorted({experiment_of(info) for info in found})).attach_to(found)
+
+
+def _with_ties(source: Live, experiment_ids: list[str]) -> Iterator[Json]:
+    """All infos, with their ties to prompts. Ties are found by the order of a listing, which is that of one search."""
+    for begin in range(0, len(experiment_ids), AT_ONCE):
+        part = experiment_ids[begin : begin + AT_ONCE]
+        yield from PromptTies(source, part).attach(source.traces.search(part))
+
+
 def _links(source: Live, experiment_ids: list[str]) -> dict[str, list[str]]:
-    """The runs each trace is linked to. Only a search by run tells, so that it takes one request for each run."""
+    """The runs each trace is linked to. Only a search by one run tells, so that it takes a request for each run."""
     links: dict[str, list[str]] = {}
-    for head in source.search_runs(experiment_ids):
-        run_id = head["info"]["run_id"]
-        for info in source.traces.search(experiment_ids, f"attributes.run_id = '{run_id}'"):
-            if info.get("trace_metadata", {}).get(SOURCE_RUN) != run_id:
-                links.setdefault(info["trace_id"], []).append(run_id)
+    runs = (head["info"]["run_id"] for head in source.search_runs(experiment_ids))
+    for run_id, info in source.traces.of_runs(experiment_ids, runs):
+        if info.get("trace_metadata", {}).get(SOURCE_RUN) != run_id:
+            links.setdefault(info["trace_id"], []).append(run_id)
     return links
 
 
@@ -125,7 +146,8 @@ def choose(records: Iterator[Record], selection: Selection, where: str) -> Itera
 def _selected(head: Json, selection: Selection, runs: frozenset[str] | None) -> bool:
     start = _milliseconds(head)
     return (
-        (runs is None or not runs.isdisjoint({head.get("trace_metadata", {}).get(SOURCE_RUN), *head.get(RUNS, ())}))
+        (not selection.traces or head["trace_id"] in selection.traces)
+        and (runs is None or not runs.isdisjoint({head.get("trace_metadata", {}).get(SOURCE_RUN), *head.get(RUNS, ())}))
         and (selection.since is None or start >= selection.since)
         and (selection.until is None or start <= selection.until)
     )
@@ -143,7 +165,8 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
 
 def swaps_of(record: Record, known: Callable[[str], str | None]) -> dict[str, str]:
     """What turns the ids of runs into those that both ends share."""
-    return {run_id: there for run_id in sorted(ids_in(record.head)) if (there := known(run_id))}
+    found = {run_id: there for run_id in sorted(ids_in(record.head)) if (there := known(run_id))}
+    return {**found, **name_swaps(record.head.get("tags", {}), known)}
 
 
 def content_digest(record: Record, files: list[File]) -> str:
@@ -161,13 +184,59 @@ class _There:
     digest: str
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A trace that is to be made or brought up to date."""
+
+    writer: Writer
+    experiment_id: str
+    files: list[File]
+    digest: str
+    state: str
+    losses: tuple[Loss, ...]
+    update: bool
+
+    def write(self) -> Written:
+        size = self.writer.write(self.experiment_id, self.files, self.digest, self.update)
+        losses = (*self.losses, *self.writer.losses)
+        return Written(self.writer.record.id, self.state, self.digest, losses=losses, bytes=size)
+
+
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the trace whole at the destination; one that came from the same place is completed or brought up to date.
 
     A server holds each id once: raises ConflictError where another trace has it.
     """
+    (rest,) = write_together(sink, [record], ids, job)
+    return rest()
+
+
+def write_together(sink: Live, records: Sequence[Record], ids: Ids, job: Writing) -> list[Callable[[], Written]]:
+    """`write` of several traces: the spans of new ones have gone, many in a request; for each the rest that is to do.
+
+    Raises what `write` of any of them would, or when the request that they share is refused.
+    """
+    there = sink.traces.get_many([record.id for record in records]) if _any_there(sink, ids) else None
+    planned = [_planned(sink, record, ids, job, there) for record in records]
+    new = [each for each in planned if isinstance(each, _Planned) and not each.update]
+    for experiment_id in dict.fromkeys(each.experiment_id for each in new):
+        log_together(sink, experiment_id, [each.writer for each in new if each.experiment_id == experiment_id])
+    return [partial(_same, each) if isinstance(each, Written) else each.write for each in planned]
+
+
+def _same(written: Written) -> Written:
+    return written
+
+
+def _planned(
+    sink: Live, record: Record, ids: Ids, job: Writing, infos: Mapping[str, Json] | None
+) -> _Planned | Written:
+    """What is to be done, or what has become of it where nothing is."""
     experiment_id = kind.experiment_at(ids, record)
-    there = _there(sink, record, ids, experiment_id)
+    if job.source != sink.address and job.source.partition("#")[0] == sink.address.partition("#")[0]:
+        reason = "a server holds a trace's id once, and another workspace of this one has it"
+        return Written(record.id, "skipped", reason=reason, losses=(Loss(NAME, record.id, reason),))
+    there = _there(sink, record, ids, experiment_id, infos)
     if there is not None and there.experiment_id != experiment_id:
         if job.source not in {there.source, sink.address}:
             raise ConflictError("another trace of this id is there", f"in experiment {there.experiment_id}", CHOICE)
@@ -177,34 +246,39 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         itself = job.source == sink.address
         return Written(record.id, "skipped", reason="it is the source itself") if itself else _foreign(sink, record)
     files = list(record.files())
-    ties = Ties(sink, record.head, ids)
-    losses = [*cut_values(record.head), *unsettable(record.head), *_lost_files(sink, files), *ties.losses]
+    ties = Ties(sink, record.head, ids, job)
+    losses = (*cut_values(record.head), *unsettable(record.head), *_lost_files(sink, files), *ties.losses)
     digest = digest_of([content_digest(record, files), ties.missing])
     if there is not None and there.digest == digest:
-        return Written(record.id, "same", digest, losses=tuple(losses))
+        return Written(record.id, "same", digest, losses=losses)
     if there is not None and there.source != job.source:
         raise ConflictError("another trace of this id is there already", f"it came from {there.source}", CHOICE)
     state = "updated" if there is not None and there.digest else "done"
     if job.dry_run:
         size = sum(file.size for file in files if not file.problem)
-        return Written(record.id, state, losses=tuple(losses), bytes=size)
+        return Written(record.id, state, losses=losses, bytes=size)
     if ids.is_deleted(experiment_id):
         ids.reopen(experiment_id, will_delete=True)
     writer = Writer(sink, job.source, record, ties)
-    size = writer.write(experiment_id, files, digest, there is not None)
-    return Written(record.id, state, digest, losses=(*losses, *writer.losses), bytes=size)
+    return _Planned(writer, experiment_id, files, digest, state, losses, there is not None)
 
 
-def _there(sink: Live, record: Record, ids: Ids, experiment_id: str) -> _There | None:
-    """The destination's trace of this id, in whatever experiment."""
+def _any_there(sink: Live, ids: Ids) -> bool:
+    """Whether the destination held any trace when this job began; if not, none is asked for."""
 
-    def any_at_all() -> bool:
+    def look() -> bool:
         experiments = [head["experiment_id"] for head in sink.search_experiments()]
         return next(sink.traces.search(experiments, limit=1), None) is not None
 
-    # A server that held no trace when this job began is not asked for each one.
-    if not experiment_id or not ids.once("trace: any", any_at_all):
+    return ids.once("trace: any", look)
+
+
+def _there(sink: Live, record: Record, ids: Ids, experiment_id: str, infos: Mapping[str, Json] | None) -> _There | None:
+    """The destination's trace of this id, in whatever experiment; `infos` are those of a group, where it gives them."""
+    if not experiment_id or not _any_there(sink, ids):
         return None
+    if infos is not None:
+        return _as_there(infos[record.id]) if record.id in infos else None
     listed = ids.once(f"traces of {experiment_id}", lambda: _listed(sink, experiment_id))
     if record.id in listed:
         return listed[record.id]
@@ -224,7 +298,8 @@ def _as_there(info: Json) -> _There:
 def _foreign(sink: Live, record: Record) -> Written:
     """A trace that didn't come by this tool: nothing is to do where it is the same one."""
     twin = _whole(sink, record.id)
-    if {**portable(record), RUNS: []} == portable(twin) and spans.ordered(record) == spans.ordered(twin):
+    same = trace_head.portable(trace_head.untied(record.head)) == portable(twin)
+    if same and spans.ordered(record) == spans.ordered(twin):
         return Written(record.id, "same")
     raise ConflictError("another trace of this id is there already", "it didn't come from this source", CHOICE)
 

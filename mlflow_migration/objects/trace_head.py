@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mlflow_migration.objects.texts import run_ids_in, swap
+from mlflow_migration.objects.texts import run_ids_in, shared_tag, swap
 from mlflow_migration.records import Json, Loss, without_origin
 
 RUNS = "linked_runs"
 """In a head, beside the info: the runs a trace was linked to besides the one that made it."""
+TIES = "tied_prompts"
+"""In a head, beside the info: the prompt versions a trace is tied to, where its tag tells others."""
 SOURCE_RUN = "mlflow.sourceRun"
 MODEL = "mlflow.modelId"
+ENDPOINT = "mlflow.gateway.endpointId"
 JUDGED_IN = "mlflow.assessment.sourceRunId"
 LOCATION = "mlflow.artifactLocation"
 SPANS_LOCATION = "mlflow.trace.spansLocation"
@@ -39,11 +42,18 @@ def portable(head: Json, swaps: dict[str, str] | None = None) -> Json:
     for key in (SOURCE_RUN, MODEL):
         if key in metadata:
             metadata[key] = swap(metadata[key], swaps)
+    if ENDPOINT in metadata:
+        # Endpoints are not always among what is compared, and their ids differ.
+        metadata[ENDPOINT] = "an endpoint of the gateway"
     found: Json = {key: head.get(key) for key in INFO}
     found |= {key: head.get(key, "") for key in TEXTS}
     found["metadata"] = metadata
-    found["tags"] = own_tags(head)
+    found["tags"] = {
+        key: shared_tag(key, value, swaps) if key == PROMPTS else value for key, value in own_tags(head).items()
+    }
     found["assessments"] = {each["assessment_id"]: _assessment(each, swaps) for each in head.get("assessments", ())}
+    if TIES in head:
+        found[TIES] = {f"{each['name']}/{each['version']}": "tied" for each in head[TIES]}
     found[RUNS] = sorted(swap(run_id, swaps) for run_id in head.get(RUNS, ()))
     return found
 
@@ -84,8 +94,21 @@ def ids_in(head: Json) -> set[str]:
     return {str(id_) for id_ in found if id_}
 
 
+def untied(head: Json) -> Json:
+    """A head as MLflow shows it, without what only searches tell."""
+    return {key: value for key, value in head.items() if key not in {RUNS, TIES}}
+
+
 def prompts(head: Json) -> list[Json]:
-    """The prompt versions in MLflow's tag; none where a person wrote something else into it."""
+    """The prompt versions it is tied to: those of MLflow's tag, where nothing else is known."""
+    if TIES in head:
+        ties: list[Json] = head[TIES]
+        return ties
+    return _prompts_in_tag(head)
+
+
+def _prompts_in_tag(head: Json) -> list[Json]:
+    """None where a person wrote something else into it."""
     try:
         found: Any = json.loads(head.get("tags", {}).get(PROMPTS, "[]"))
     except ValueError:

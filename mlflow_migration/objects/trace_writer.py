@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, ServerError
-from mlflow_migration.objects import model_links, spans
+from mlflow_migration.objects import gateway_endpoint, model_links, registry, spans
 from mlflow_migration.objects.kind import run_at
+from mlflow_migration.objects.registry import PROMPTS as PROMPTS_OF
 from mlflow_migration.objects.trace_head import (
+    ENDPOINT,
     FINALIZED,
     JUDGED_IN,
     LOCATION,
@@ -24,14 +28,18 @@ from mlflow_migration.objects.trace_head import (
     judging_run,
     own_tags,
     prompts,
+    untied,
 )
-from mlflow_migration.places import Ids, Live, Root
+from mlflow_migration.places import Ids, Root, Writing
 from mlflow_migration.records import ORIGIN, File, Json, Loss, Record
 
 SOURCE = ORIGIN + "source"
 COMPLETE = ORIGIN + "complete"
 WROTE = ORIGIN + "wrote"
 """The tags and assessments that came from the source: what else a trace has was added at the destination."""
+
+BATCH_BYTES = 4_000_000
+"""Spans of one request, as JSON; one trace may have more."""
 
 
 class Ties:
@@ -41,7 +49,7 @@ class Ties:
     it is there, ties it.
     """
 
-    def __init__(self, sink: Live, head: Json, ids: Ids) -> None:
+    def __init__(self, sink: Live, head: Json, ids: Ids, job: Writing) -> None:
         self._sink = sink
         self._ids: dict[str, str] = {}
         self.missing: list[str] = []
@@ -49,6 +57,7 @@ class Ties:
         metadata = head.get("trace_metadata", {})
         self._look(ids, "run", metadata.get(SOURCE_RUN), SOURCE_RUN)
         self._look(ids, "logged_model", metadata.get(MODEL), MODEL)
+        self._look(ids, gateway_endpoint.NAME, metadata.get(ENDPOINT), ENDPOINT)
         for run_id in head.get(RUNS, ()):
             self._look(ids, "run", run_id, "run")
         for each in head.get("assessments", ()):
@@ -58,6 +67,23 @@ class Ties:
                 self._ids[judge] = found
             if "issue" in each:
                 self._look(ids, "issue", each["assessment_name"], each["assessment_id"])
+        self.tags = registry.rename_in(own_tags(head), sink, ids, job)
+        self.prompts: list[Json] = []
+        for version in prompts(head):
+            self._look_for_prompt(version, ids, job)
+
+    def _look_for_prompt(self, version: Json, ids: Ids, job: Writing) -> None:
+        """The prompt version to tie the trace to, unless the destination's one of that name is another prompt."""
+        name = registry.name_at(PROMPTS_OF, version["name"], self._sink, ids, job)
+        refused = registry.refusal(PROMPTS_OF, version["name"], ids)
+        stands = ids.once(registry.standing_of(name), registry.unknown)
+        source_id = registry.version_id(version["name"], version["version"])
+        if not refused and not (stands and stands.joined and not ids.get(PROMPTS_OF.version, source_id)):
+            self.prompts.append({**version, "name": name})
+            return
+        reason = f"prompt version {source_id} is not at the destination, where another prompt has its name"
+        self.losses.append(Loss("link", PROMPTS, reason, wanted=refused != registry.LEFT_OUT))
+        self.missing.append(f"prompt version {source_id}")
 
     def there(self, source_id: str) -> str:
         """The id at the destination, or the source's own for what isn't there."""
@@ -70,6 +96,8 @@ class Ties:
             found = run_at(ids, source_id)
         elif kind_name == model_links.MODEL:
             found = model_links.locate(self._sink, source_id, ids)
+        elif kind_name == gateway_endpoint.NAME:
+            found = gateway_endpoint.located(self._sink, source_id, ids)
         else:
             found = ids.get(kind_name, source_id)
         if found:
@@ -87,7 +115,8 @@ class Writer:
     def __init__(self, sink: Live, source: str, record: Record, ties: Ties) -> None:
         self.sink, self.record, self.ties = sink, record, ties
         self.losses: list[Loss] = []
-        self._marks = {SOURCE: source}
+        self.spans_gone = False
+        self.marks = {SOURCE: source}
 
     def write(self, experiment_id: str, files: list[File], digest: str, update: bool) -> int:
         """How many bytes of artifacts went. With `update` the trace is there already, whole or not."""
@@ -97,8 +126,9 @@ class Writer:
         # What overrides another one makes it invalid, which only a request of its own does.
         late = sorted((each for each in assessments if each.get("overrides")), key=created)
         wanted["assessments"] = [each for each in assessments if not each.get("overrides")]
-        self._log_spans(experiment_id)
-        alone = not (late or files or self.record.head.get(RUNS) or prompts(self.record.head))
+        if not self.spans_gone:
+            log_together(self.sink, experiment_id, [self])
+        alone = not (late or files or self.record.head.get(RUNS) or self.ties.prompts)
         if alone:
             # Nothing is left to be done after this request, so that it may say that the trace is whole.
             wanted["tags"][COMPLETE] = digest
@@ -132,28 +162,27 @@ class Writer:
                 self.sink.traces.delete_assessment(self.record.id, each["assessment_id"])
         return changed
 
-    def _log_spans(self, experiment_id: str) -> None:
+    def spans(self) -> list[Json]:
+        """The spans; raises ConflictError where MLflow would put any of them into another trace."""
         rows = list(self.record.rows[spans.NAME]()) if spans.NAME in self.record.rows else []
-        if not rows:
-            return
-        hex_ids = {spans.trace_id_of(row) for row in rows}
-        if hex_ids != {self.record.id}:
-            raise ConflictError("its spans are of another trace", ", ".join(sorted(hex_ids - {self.record.id})))
-        self.sink.traces.log_spans(experiment_id, rows, self._marks)
+        others = {spans.trace_id_of(row) for row in rows} - {self.record.id}
+        if others:
+            raise ConflictError("its spans are of another trace", ", ".join(sorted(others)))
+        return rows
 
     def _info(self, experiment_id: str) -> Json:
         """The info as it is to stand at the destination."""
-        head = {key: value for key, value in self.record.head.items() if key != RUNS}
+        head = untied(self.record.head)
         head["trace_location"] = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
-        tags = own_tags(head)
+        tags = dict(self.ties.tags)
         if tags.get(SPANS_LOCATION) in STORED:
             tags.pop(SPANS_LOCATION)
         wrote = [f"tag {key}" for key in tags]
         wrote += [f"assessment {each['assessment_id']}" for each in head.get("assessments", ())]
         text = json.dumps(wrote, separators=(",", ":"))
-        head["tags"] = {**tags, **self._marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
+        head["tags"] = {**tags, **self.marks, WROTE: text if len(text) < SHOWN_TAG else "[]"}
         head["trace_metadata"] = dict(head.get("trace_metadata", {}))
-        for key in (SOURCE_RUN, MODEL):
+        for key in (SOURCE_RUN, MODEL, ENDPOINT):
             if key in head["trace_metadata"]:
                 head["trace_metadata"][key] = self.ties.there(head["trace_metadata"][key])
         head["assessments"] = [self._localized(each) for each in head.get("assessments", ())]
@@ -197,14 +226,31 @@ class Writer:
         for run_id in self.record.head.get(RUNS, ()):
             if run_id not in self.ties.missing:
                 self.sink.traces.link_to_run(self.record.id, self.ties.there(run_id))
-        versions = prompts(self.record.head)
-        if versions:
+        if self.ties.prompts:
             try:
-                self.sink.traces.link_prompts(self.record.id, versions)
+                self.sink.traces.link_prompts(self.record.id, self.ties.prompts)
             except ServerError as error:
                 if error.code != "ENDPOINT_NOT_FOUND":
                     raise
                 self.losses.append(Loss("link", PROMPTS, "this server can't tie traces to prompts: it is before 3.10"))
+
+
+def log_together(sink: Live, experiment_id: str, writers: Sequence[Writer]) -> None:
+    """Send the spans of several traces from one place to one experiment, as many in a request as fit."""
+    batch: list[Json] = []
+    size = 0
+    for writer in writers:
+        rows = writer.spans()
+        more = sum(len(json.dumps(row)) for row in rows)
+        if batch and size + more > BATCH_BYTES:
+            sink.traces.log_spans(experiment_id, batch, writer.marks)
+            batch, size = [], 0
+        batch += rows
+        size += more
+    if batch:
+        sink.traces.log_spans(experiment_id, batch, writers[0].marks)
+    for writer in writers:
+        writer.spans_gone = True
 
 
 def _wrote(there: Json) -> set[str] | None:

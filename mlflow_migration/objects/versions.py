@@ -12,16 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
-from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
-from mlflow_migration.objects import forms, registry, sources
+from mlflow_migration.calls import Live
+from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
+from mlflow_migration.objects import experiment, forms, registry, sources
 from mlflow_migration.objects.kind import Known, run_at
 from mlflow_migration.objects.registry import SOURCE_VERSION, Family, Standing, version_id
 from mlflow_migration.objects.texts import run_ids_in, swap
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Versions, Writing
 from mlflow_migration.records import ORIGIN, Identity, Json, Loss, Record, Written, pairs_of, tags_of, without_origin
 
 PLACEHOLDER = ORIGIN + "placeholder"
 """On a version that only takes up a number until it is deleted."""
+ADDED_FROM = ORIGIN + "added_from"
+"""On a version that was added to a model of the destination's own: place, name and number of the one it came from."""
 NO_STAGE = "None"
 RUN_TAGS = frozenset({"mlflow.prompt.associatedRunIds", "mlflow.prompt.run_ids"})
 """Tags that hold runs' ids. Others belong to people, as a prompt's text does."""
@@ -70,7 +73,8 @@ def choose(family: Family, records: Iterator[Record], selection: Selection, wher
     Raises ConflictError where versions are made of each other in a circle, which no server gives.
     """
     patterns = family.chosen(selection)
-    chosen = {each.id: each for each in records if registry.named(patterns, each.head["name"])}
+    named = [each for each in records if registry.named(patterns, each.head["name"])]
+    chosen = {each.id: each for each in _chosen(named, selection.versions, where)}
     before: dict[str, tuple[str, ...]] = {}
     last: dict[str, str] = {}
     for each in sorted(chosen.values(), key=lambda each: int(each.head["version"])):
@@ -89,6 +93,29 @@ def choose(family: Family, records: Iterator[Record], selection: Selection, wher
         yield Queued(**fields, after=before[id_])
 
 
+def _chosen(records: list[Record], wanted: Versions, where: str) -> list[Record]:
+    """Those of the models' versions that are asked for. Raises NotFoundError where a number meets none of them."""
+    ids, stages = frozenset(wanted.ids), frozenset(stage.lower() for stage in wanted.stages)
+    if ids:
+        return [each for each in records if each.id in ids]
+    found = [each for each in records if not wanted.numbers or str(each.head["version"]) in wanted.numbers]
+    unmet = set(wanted.numbers) - {str(each.head["version"]) for each in found}
+    if unmet:
+        raise NotFoundError(f"no such version: {', '.join(sorted(unmet))}", f"at {where}", "check the numbers")
+    if stages:
+        found = [each for each in found if _stage_of(each).lower() in stages]
+    if wanted.latest:
+        last: dict[tuple[str, str], Record] = {}
+        for each in sorted(found, key=lambda each: int(each.head["version"])):
+            last[each.head["name"], _stage_of(each)] = each
+        found = list(last.values())
+    return found
+
+
+def _stage_of(record: Record) -> str:
+    return record.head.get("current_stage") or NO_STAGE
+
+
 def _record(family: Family, head: Json) -> Record:
     # A model's aliases stand with the model, where a search shows them too.
     kept = {key: value for key, value in head.items() if key != "aliases"}
@@ -103,7 +130,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     tags = without_origin(tags_of(head.get("tags")))
     return {
         "description": head.get("description") or "",
-        "stage": head.get("current_stage") or NO_STAGE,
+        "stage": _stage_of(record),
         "source": swap(head.get("source") or "", swaps),
         "run_id": swap(head.get("run_id") or "", swaps),
         "run_link": head.get("run_link") or "",
@@ -162,17 +189,21 @@ def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
 
 def _write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     source_name = record.head["name"]
-    name = job.model_names.get(source_name, source_name)
+    name = registry.name_at(family, source_name, sink, ids, job)
+    if registry.refusal(family, source_name, ids) == registry.LEFT_OUT:
+        raise LeftOutError(f"its {family.model} is left out", f"another one has the name {name!r} at {sink.address}")
     stands = ids.once(registry.standing_of(name), registry.unknown)
     if stands is None:
         raise NotFoundError(f"its {family.model} did not arrive", f"{name!r} at {sink.address}")
     shelf = ids.once(f"shelf of {name}", lambda: _shelf(family, sink, name, stands, (ids, job)))
+    if job.adding is not None:
+        return _add(sink, record, shelf, ids, job)
     number = int(record.head["version"])
     there = shelf.versions.get(number)
     if there is not None:
         return _update(sink, record, there, shelf, (ids, job))
-    if not (shelf.stands.ours or shelf.stands.itself):
-        raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", registry.RENAME)
+    if shelf.stands.foreign:
+        raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", experiment.RENAME)
     if job.dry_run:
         if shelf.past(number):
             raise _past(shelf, number)
@@ -180,19 +211,36 @@ def _write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -
     return _Maker(sink, record, shelf).make(ids, job)
 
 
+def _add(sink: Live, record: Record, shelf: Shelf, ids: Ids, job: Writing) -> Written:
+    """Make the version under the next number, once: what came from it is known by a tag."""
+    for there in shelf.versions.values():
+        if tags_of(there.get("tags")).get(ADDED_FROM) == _added_from(record, job):
+            return Written(version_id(shelf.name, str(there["version"])), "same")
+    if job.dry_run:
+        return Written("", "done", losses=_static_losses(record))
+    staged = job.adding is not None and job.adding.aliases
+    return _Maker(sink, record, shelf, staged).add(ids, job)
+
+
+def _added_from(record: Record, job: Writing) -> str:
+    return f"{job.source} {record.id}"
+
+
 def _past(shelf: Shelf, number: int) -> ConflictError:
     return ConflictError(
         f"version {number} of {shelf.name!r} can't be made any more",
         "the destination has given away higher numbers, and MLflow never goes back",
-        f"delete {shelf.name!r} at the destination and type the command again, or {registry.RENAME}",
+        f"delete {shelf.name!r} at the destination and type the command again, or {experiment.RENAME}",
     )
 
 
 def _shelf(family: Family, sink: Live, name: str, stands: Standing, at: tuple[Ids, Writing]) -> Shelf:
     ids, job = at
-    shelf = Shelf(name, stands, highest=0 if ids.once(registry.fresh(name), lambda: False) else None)
+    if ids.once(registry.fresh(name), lambda: False):
+        return Shelf(name, stands, highest=0)
+    shelf = Shelf(name, stands)
     for version in sink.registry.search_versions(family.prompts, name):
-        if stands.ours and _is_left_over(version):
+        if (stands.ours or stands.joined) and _is_left_over(version, stands):
             if not job.dry_run:
                 sink.registry.delete_version(name, version["version"])
         else:
@@ -200,11 +248,20 @@ def _shelf(family: Family, sink: Live, name: str, stands: Standing, at: tuple[Id
     return shelf
 
 
-def _is_left_over(head: Json) -> bool:
+def _is_left_over(head: Json, stands: Standing) -> bool:
     """Whether a job that was cut off left it: it takes up a number that the source lacks."""
     tags = tags_of(head.get("tags"))
     mark = tags.get(SOURCE_VERSION)
-    return PLACEHOLDER in tags or (mark is not None and mark.rpartition("/")[2] != str(head["version"]))
+    ours = stands.ours or tags.get(registry.SOURCE) == stands.source
+    return PLACEHOLDER in tags or (ours and mark is not None and mark.rpartition("/")[2] != str(head["version"]))
+
+
+def _is_ours(record: Record, there: Json, stands: Standing) -> bool:
+    """Whether a destination's version came from this one. One without a place of its own has its model's."""
+    here = tags_of(there.get("tags"))
+    if here.get(SOURCE_VERSION) != origin(record):
+        return False
+    return here[registry.SOURCE] == stands.source if registry.SOURCE in here else stands.ours
 
 
 def _static_losses(record: Record) -> tuple[Loss, ...]:
@@ -225,16 +282,19 @@ def _update(sink: Live, record: Record, there: Json, shelf: Shelf, at: tuple[Ids
     tags, losses = _tags(record, ids)
     head = record.head
     changed = (head.get("description") or "") != (there.get("description") or "")
-    stage = head.get("current_stage") or NO_STAGE
+    stage = _stage_of(record)
     moved = stage != (there.get("current_stage") or NO_STAGE)
     fixed = [*expected.losses, *_unlike(expected, head, there), *_static_losses(record)]
-    if not shelf.stands.ours or here.get(SOURCE_VERSION) != origin(record):
+    if not _is_ours(record, there, shelf.stands):
         if changed or moved or fixed or tags != without_origin(here):
             raise ConflictError(
-                f"another version has the number {head['version']} of {shelf.name!r}", f"at {sink.address}"
+                f"another version has the number {head['version']} of {shelf.name!r}",
+                f"at {sink.address}",
+                experiment.RENAME,
             )
         return Written(id_, "same", losses=tuple(losses))
-    differing = {key: value for key, value in {**tags, **_marks(record, job)}.items() if here.get(key) != value}
+    wanted = {**tags, **_marks(sink, record, ids, job), **_place(shelf)}
+    differing = {key: value for key, value in wanted.items() if here.get(key) != value}
     if not job.dry_run:
         if changed:
             sink.registry.update_version(shelf.name, head["version"], head.get("description") or "")
@@ -271,9 +331,14 @@ def _stage(sink: Live, name: str, version: str, stage: str) -> list[Loss]:
     return []
 
 
-def _marks(record: Record, job: Writing) -> dict[str, str]:
+def _marks(sink: Live, record: Record, ids: Ids, job: Writing) -> dict[str, str]:
     kept = {**registry.kept(record.head), **registry.lineage(record.head, job)}
-    return {SOURCE_VERSION: origin(record), **kept, **sources.marks(record, job)}
+    return {SOURCE_VERSION: origin(record), **kept, **sources.marks(sink, record, ids, job)}
+
+
+def _place(shelf: Shelf) -> dict[str, str]:
+    """Where a version came from, on one that is added to another model: the model tells it of its own."""
+    return {registry.SOURCE: shelf.stands.source} if shelf.stands.joined else {}
 
 
 def _tags(record: Record, ids: Ids) -> tuple[dict[str, str], list[Loss]]:
@@ -294,11 +359,12 @@ class _Maker:
     sink: Live
     record: Record
     shelf: Shelf
+    staged: bool = True
 
     def make(self, ids: Ids, job: Writing) -> Written:
         target = sources.resolve(self.sink, self.record, ids, job)
         tags, losses = _tags(self.record, ids)
-        body = self._body(target, {**tags, **_marks(self.record, job)})
+        body = self._body(target, {**tags, **_marks(self.sink, self.record, ids, job), **_place(self.shelf)})
         number = int(self.record.head["version"])
         if self.shelf.past(number):
             raise _past(self.shelf, number)
@@ -316,9 +382,17 @@ class _Maker:
             return self._whole(twin, (*_static_losses(self.record), *target.losses, *losses))
         raise _past(self.shelf, number)
 
+    def add(self, ids: Ids, job: Writing) -> Written:
+        """Make it under whatever number comes next."""
+        target = sources.resolve(self.sink, self.record, ids, job)
+        tags, losses = _tags(self.record, ids)
+        marks = {**registry.lineage(self.record.head, job), ADDED_FROM: _added_from(self.record, job)}
+        made = self._create(self._body(target, {**tags, **marks}))
+        return self._whole(made, (*_static_losses(self.record), *target.losses, *losses))
+
     def _whole(self, made: Json, losses: tuple[Loss, ...]) -> Written:
         self.shelf.versions[int(made["version"])] = made
-        stage = self.record.head.get("current_stage") or NO_STAGE
+        stage = _stage_of(self.record) if self.staged else NO_STAGE
         if stage != NO_STAGE:
             losses = (*losses, *_stage(self.sink, self.shelf.name, made["version"], stage))
         return Written(version_id(self.shelf.name, made["version"]), "done", losses=losses)
@@ -347,5 +421,5 @@ class _Maker:
 
     def _create(self, body: Json) -> Json:
         tags = tags_of(body["tags"])
-        key = PLACEHOLDER if PLACEHOLDER in tags else SOURCE_VERSION
+        key = next(key for key in (PLACEHOLDER, ADDED_FROM, SOURCE_VERSION) if key in tags)
         return self.sink.registry.create_version(body, (key, tags[key]))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import forms, kind
-from mlflow_migration.places import Ids, Live, Selection, Writing
+from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written, digest_of
 
 NAME = "webhook"

@@ -12,6 +12,8 @@ import requests
 
 from mlflow_migration.errors import UsageError
 
+DEFAULT_WORKSPACE = "default"
+"""What a request without a workspace means, at servers without workspaces too."""
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 
 
@@ -42,6 +44,7 @@ class Endpoint:
     auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | tuple[str, str] | None
     verify: bool | str
     cert: str | None
+    workspace: str = ""
 
 
 def printable(uri: str) -> str:
@@ -80,6 +83,7 @@ def resolve(uri: str, given: Credentials) -> Endpoint:
         auth=_auth(creds) if given.username is None and given.token is None else None,
         verify=verify,
         cert=given.client_cert or creds.client_cert_path,
+        workspace=_workspace(given),
     )
 
 
@@ -111,10 +115,9 @@ def _mlflow_credentials(uri: str) -> Any:
 
 def _headers(uri: str, given: Credentials) -> dict[str, str]:
     from mlflow.tracking.request_header.registry import resolve_request_headers
-    from mlflow.utils.workspace_context import get_request_workspace
 
     headers = {str(key): str(value) for key, value in resolve_request_headers().items()}
-    if workspace := given.workspace or get_request_workspace():
+    if workspace := _workspace(given):
         headers[WORKSPACE_HEADER] = workspace
     if given.username is not None or given.token is not None:
         username, password, token = given.username, given.password, given.token
@@ -126,6 +129,12 @@ def _headers(uri: str, given: Credentials) -> dict[str, str]:
     elif token:
         headers["Authorization"] = f"Bearer {token}"
     return headers
+
+
+def _workspace(given: Credentials) -> str:
+    from mlflow.utils.workspace_context import get_request_workspace
+
+    return given.workspace or get_request_workspace() or ""
 
 
 def _auth(creds: Any) -> Any:

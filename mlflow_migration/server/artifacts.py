@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +28,7 @@ PROXY_LIST = "/api/2.0/mlflow-artifacts/artifacts"
 GET = "/get-artifact"
 MODELS = "/api/2.0/mlflow/logged-models/"
 MODEL_FILES = "/ajax-api/2.0/mlflow/logged-models/"
+VERSION_FILES = "/model-versions/get-artifact"
 UPLOAD = "/ajax-api/2.0/mlflow/upload-artifact"
 UPLOAD_MOST = 10 * 1024 * 1024
 """The most bytes `upload-artifact` takes (MLflow's handler refuses more)."""
@@ -136,21 +138,28 @@ def unholdable(path: str) -> str:
 
 def list_files(rest: Rest, root: Root) -> Iterator[File]:
     """Every artifact of a run, depth first, one request per folder. Empty folders don't exist in MLflow."""
-    folders = [""]
+    return (file for file in walk(rest, root) if file.problem or not file.path.endswith("/"))
+
+
+def walk(rest: Rest, root: Root, folder: str = "", levels: int = sys.maxsize) -> Iterator[File]:
+    """Files, and folders as paths that end in "/", so many levels down from a folder; one request per folder."""
+    folders = [(folder, levels)]
     while folders:
-        folder = folders.pop()
+        folder, left = folders.pop()
         entries = _listed(rest, root, folder)
         if entries is None:
             yield File(f"{folder}/", 0, problem="MLflow can't list a folder of this name")
             continue
         for path, entry in sorted(entries.items()):
+            is_folder = bool(entry.get("is_dir"))
             problem = unholdable(path)
-            if problem:
-                yield File(path + ("/" if entry.get("is_dir") else ""), int(entry.get("file_size", 0)), problem=problem)
-            elif entry.get("is_dir"):
-                folders.append(path)
+            size = int(entry.get("file_size", 0))
+            if problem or is_folder:
+                yield File(path + ("/" if is_folder else ""), size, problem=problem)
             else:
-                yield File(path, int(entry.get("file_size", 0)), partial(_reader, rest, root, path))
+                yield File(path, size, partial(open_file, rest, root, path))
+            if is_folder and not problem and left > 1:
+                folders.append((path, left - 1))
 
 
 def list_folder(rest: Rest, uri: str) -> list[str]:
@@ -181,7 +190,8 @@ def _listed(rest: Rest, root: Root, folder: str) -> dict[str, Json] | None:
 
 
 @contextmanager
-def _reader(rest: Rest, root: Root, path: str) -> Iterator[BinaryIO]:
+def open_file(rest: Rest, root: Root, path: str) -> Iterator[BinaryIO]:
+    """The bytes of one artifact. Raises ServerError where there is none."""
     if is_proxied(root.uri):
         open_at = partial(rest.open, PROXY + _proxied(root.uri, path), None)
     else:
@@ -194,6 +204,9 @@ def _mediated(root: Root, path: str) -> tuple[str, dict[str, str]]:
     """Route and query that give an artifact the server reads from wherever it lies."""
     if root.kind == "logged_model":
         return f"{MODEL_FILES}{root.id}/artifacts/files", {"artifact_file_path": path}
+    if root.kind == "model_version":
+        name, _, version = root.id.rpartition("/")
+        return VERSION_FILES, {"name": name, "version": version, "path": path}
     return GET, {"run_id": root.id, "path": path}
 
 

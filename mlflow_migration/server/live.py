@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from http import HTTPStatus
+from typing import BinaryIO
 
 import tenacity
 
@@ -14,13 +16,18 @@ from mlflow_migration.records import File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
+from mlflow_migration.server.gateway import Gateway
 from mlflow_migration.server.histories import Histories, page_history
 from mlflow_migration.server.logged_models import LoggedModels
+from mlflow_migration.server.mcp_servers import McpServers
 from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Look, Rest
 from mlflow_migration.server.reviews import Reviews
+from mlflow_migration.server.rights import Rights
 from mlflow_migration.server.traces import Traces
+from mlflow_migration.server.users import Users
 from mlflow_migration.server.webhooks import Webhooks
+from mlflow_migration.server.workspaces import Workspaces
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
@@ -48,18 +55,45 @@ class Server:
         self.evaluation = Evaluation(rest, features)
         self.reviews = Reviews(rest, features)
         self.webhooks = Webhooks(rest, features)
+        self.gateway = Gateway(rest, features)
+        self.mcp = McpServers(rest, features)
+        self.workspaces = Workspaces(rest)
+        self.users = Users(rest)
         self.abilities = Abilities()
         self.registry = Registry(rest)
+        self.rights = Rights(rest)
 
     def connect(self) -> None:
-        """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow."""
+        """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it
+        hasn't the workspace that is asked for."""
         with self.rest.hurried():
+            if self.rest.workspace:
+                self._check_workspace()
             self._post("experiments/search", {"max_results": 1, "view_type": "ALL"})
             try:
                 version = self.rest.text("/version").strip()
             except ServerError:
                 version = ""
         self.abilities = Abilities(version=version if re.fullmatch(r"\d+\.\d+[\w.+-]*", version) else "")
+
+    def _check_workspace(self) -> None:
+        # Asked first: a server before 3.10 doesn't look at the header, and would answer from where all things are.
+        try:
+            has_any = self.rest.call("GET", pages.V3 + "server-info").get("workspaces_enabled")
+        except ServerError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            has_any = False
+        if not has_any:
+            raise UsageError(
+                f"the server has no workspaces: {self.address}",
+                "it is before MLflow 3.10, or wasn't started with --enable-workspaces",
+                "leave --workspace and MLFLOW_WORKSPACE out, or ask who runs the server",
+            )
+        try:
+            self.rest.call("GET", f"{pages.V3}workspaces/{self.rest.workspace}")
+        except ServerError as error:
+            raise UsageError(f"no such workspace: {self.rest.workspace!r}", error.why, "check --workspace") from error
 
     def close(self) -> None:
         self.rest.close()
@@ -166,6 +200,12 @@ class Server:
 
     def files(self, root: Root) -> Iterator[File]:
         return artifacts.list_files(self.rest, root)
+
+    def walk(self, root: Root, folder: str, levels: int) -> Iterator[File]:
+        return artifacts.walk(self.rest, root, folder, levels)
+
+    def open_file(self, root: Root, path: str) -> AbstractContextManager[BinaryIO]:
+        return artifacts.open_file(self.rest, root, path)
 
     def put_file(self, root: Root, path: str, file: File) -> None:
         artifacts.put_file(self.rest, root, path, file)

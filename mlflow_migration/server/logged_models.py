@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 
 from mlflow_migration.records import Json, pairs_of
 from mlflow_migration.server import pages
@@ -13,9 +11,6 @@ from mlflow_migration.server.rest import Rest
 MODELS = pages.V2 + "logged-models"
 PER_PAGE = 100
 EXPERIMENTS_PER_SEARCH = 100
-READERS = 8
-TOGETHER = 64
-"""Runs whose model inputs are asked for side by side."""
 
 
 class LoggedModels:
@@ -70,19 +65,9 @@ class LoggedModels:
         """Link models as outputs of a run, each `{model_id, step}`. The server refuses one that is there already."""
         self._rest.call("POST", pages.V2 + "runs/outputs", {"run_id": run_id, "models": list(outputs)})
 
-    def with_inputs(self, runs: Iterable[Json]) -> Iterator[Json]:
-        """The runs with the model inputs that `runs/search` leaves out; one request each, none without any models."""
-        if not self.exist():
-            yield from runs
-            return
-        waiting = iter(runs)
-        with ThreadPoolExecutor(READERS, thread_name_prefix="models") as pool:
-            while group := list(islice(waiting, TOGETHER)):
-                yield from pool.map(self._with_inputs, group)
-
-    def _with_inputs(self, run: Json) -> Json:
-        query = {"run_id": run["info"]["run_id"]}
-        whole = pages.get_or_none(self._rest, pages.V2 + "runs/get", query, "run")
+    def with_inputs(self, run: Json) -> Json:
+        """A run with the models it took in, which `runs/search` leaves out."""
+        whole = pages.get_or_none(self._rest, pages.V2 + "runs/get", {"run_id": run["info"]["run_id"]}, "run")
         return whole or run
 
     def exist(self) -> bool:

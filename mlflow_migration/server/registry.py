@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from mlflow_migration.errors import ServerError
+from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.records import Json, pairs_of, tags_of
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import Look, Rest
@@ -51,6 +51,10 @@ class Registry:
     def update_model(self, name: str, description: str) -> None:
         self._send("PATCH", "registered-models/update", {"name": name, "description": description})
 
+    def delete_model(self, name: str) -> None:
+        """Delete a model with all its versions; the numbers of a new one of that name begin at 1 again."""
+        pages.unless_gone(self._rest, pages.V2 + "registered-models/delete", {"name": name}, "DELETE")
+
     def set_model_tag(self, name: str, key: str, value: str) -> None:
         self._send("POST", "registered-models/set-tag", {"name": name, "key": key, "value": value})
 
@@ -75,6 +79,21 @@ class Registry:
     def get_version(self, name: str, version: str) -> Json | None:
         query = {"name": name, "version": version}
         return pages.get_or_none(self._rest, pages.V2 + "model-versions/get", query, "model_version")
+
+    def filter_versions(self, filter_: str) -> Iterator[Json]:
+        """The versions of models that a search text finds; "" for all. Raises UsageError for one the server refuses."""
+        query = {"max_results": VERSIONS_PER_PAGE, **({"filter": filter_} if filter_ else {})}
+        try:
+            yield from self._search("model-versions/search", query, "model_versions", LACKING)
+        except ServerError as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise
+            raise UsageError(f"not a filter: {filter_}", error.why, "write it like: name LIKE 'wine%'") from error
+
+    def download_uri(self, name: str, version: str) -> str:
+        """Where the files of a version lie."""
+        query = {"name": name, "version": version}
+        return str(self._rest.call("GET", pages.V2 + "model-versions/get-download-uri", query=query)["artifact_uri"])
 
     def create_version(self, body: Json, origin: tuple[str, str]) -> Json:
         """The new version's head. `origin` is the tag by which one made by a lost answer is found again."""

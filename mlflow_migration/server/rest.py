@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
-from mlflow_migration.server.address import Credentials, printable, resolve
+from mlflow_migration.server.address import DEFAULT_WORKSPACE, Credentials, printable, resolve
 from mlflow_migration.server.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class _Request:
 
     def writes(self) -> bool:
         """Whether it changes something: MLflow's searches are sent by POST too."""
-        return self.method != "GET" and not self.path.endswith("/search")
+        return self.method != "GET" and not self.path.endswith(("/search", "/batchGetInfos"))
 
 
 class _TransientError(Exception):
@@ -119,6 +119,10 @@ class Rest:
         self._reading = Pace(most=workers, begin=workers, seeks=False)
         self._writing = Pace(most=workers, begin=FIRST_WRITERS, seeks=True)
         self._endpoint = resolve(uri, credentials)
+        self.workspace = self._endpoint.workspace if self._endpoint.workspace != DEFAULT_WORKSPACE else ""
+        if self.workspace:
+            # Names are unique within a workspace only, so that it is part of where a thing came from.
+            self.address += f"#{self.workspace}"
         self._session = self._open_session(workers)
         self._headers: dict[str, str] = {}
         self._headers_until = 0.0
@@ -155,6 +159,18 @@ class Rest:
 
         answer: Json = self._repeat(once, look)
         return answer
+
+    def once(self, method: str, path: str, body: Json | None = None, *, query: Any = None) -> Json:
+        """As `call`, but sent only once: for what isn't known to be harmless when it arrives twice."""
+        data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            with self._send(_Request(method, path, query, data, headers)) as response:
+                return self._json(response)
+        except _TransientError as error:
+            if error.status == 0:
+                raise self._unreachable(str(error)) from error
+            raise ServerError(f"{self.address} answered {error.status}", str(error), error.status, "") from error
 
     def upload(self, method: str, path: str, body: Callable[[], Any], size: int) -> None:
         """Send a body of `size` bytes. `body()` opens it anew for each try, as a context manager."""

@@ -12,9 +12,11 @@ import math
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -31,7 +33,10 @@ EXPERIMENTS = 100
 INFOS = 500
 """Most traces of a page of a search (MLflow refuses more)."""
 BATCH_TRACES = 50
-BATCH_BYTES = 20_000_000
+BATCH_BYTES = 4_000_000
+RUNS_AT_ONCE = 8
+RUNS_AHEAD = 200
+"""Runs whose traces are searched side by side, as far as the server's pace lets them, and in one go."""
 NO_ROUTE = "ENDPOINT_NOT_FOUND"
 LOCATION = "mlflow.artifactLocation"
 SPANS_LOCATION = "mlflow.trace.spansLocation"
@@ -50,6 +55,7 @@ class Traces:
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
         self._batches = True
+        self._many = True
         self._old = False
         self._folders: dict[str, set[str]] = {}
         self._hidden: dict[str, set[str]] = {}
@@ -84,6 +90,25 @@ class Traces:
                 raise
             self._old = True
 
+    def tied_to(self, experiment_ids: Sequence[str], prompt_version: str) -> Iterator[tuple[str, str]]:
+        """(request time, id) of the traces that are tied to a prompt version, in the order of `search`.
+
+        Raises ServerError (400) before 3.10, and for a name that no filter can hold.
+        """
+        quoted = next((quote + prompt_version + quote for quote in ("'", '"') if quote not in prompt_version), "''")
+        body: Json = {"locations": [location(id_) for id_ in experiment_ids], "max_results": INFOS}
+        body.update({"order_by": ["timestamp_ms ASC"], "filter": f"prompt = {quoted}"})
+        while True:
+            answer = self._rest.call("POST", V3_TRACES + "/search", body)
+            # Many of these searches may be open at once: of each only this little is kept.
+            found = [(info.get("request_time", ""), info["trace_id"]) for info in answer.get("traces", [])]
+            token = answer.get("next_page_token")
+            del answer
+            yield from found
+            if not token:
+                return
+            body["page_token"] = token
+
     def get(self, trace_id: str) -> Json | None:
         if not self._old:
             try:
@@ -95,6 +120,35 @@ class Traces:
             else:
                 return None if found is None else found["trace_info"]
         return traces_v2.get(self._rest, trace_id)
+
+    def get_many(self, trace_ids: Sequence[str]) -> Mapping[str, Json] | None:
+        """The infos of those that are there, by id, in one request. None where the server can't give several at once:
+        MLflow 3.17 can, 3.10 can't."""
+        if not self._many:
+            return None
+        try:
+            answer = self._rest.call("POST", V3_TRACES + "/batchGetInfos", {"trace_ids": list(trace_ids)})
+        except ServerError as error:
+            if error.status not in pages.LACKING:
+                raise
+            self._many = False
+            return None
+        return {info["trace_id"]: info for info in answer.get("trace_infos", [])}
+
+    def of_runs(self, experiment_ids: Sequence[str], run_ids: Iterable[str]) -> Iterator[tuple[str, Json]]:
+        """(run, info) of every trace that each run made or is linked to, several runs at a time.
+
+        MLflow takes one run in a search: it refuses `run_id IN (…)` (3.17.2).
+        """
+
+        def search(run_id: str) -> list[tuple[str, Json]]:
+            return [(run_id, info) for info in self.search(experiment_ids, f"attributes.run_id = '{run_id}'")]
+
+        runs = iter(run_ids)
+        with ThreadPoolExecutor(RUNS_AT_ONCE, thread_name_prefix="links") as pool:
+            while some := list(islice(runs, RUNS_AHEAD)):
+                for found in pool.map(search, some):
+                    yield from found
 
     def with_spans(self, infos: Iterable[Json]) -> Iterator[tuple[Json, Rows, Files]]:
         """Each info with its lazy spans and artifacts, in the order given."""
@@ -147,14 +201,14 @@ class Traces:
         """Tie a trace to prompt versions, `{"name": …, "version": …}`. Raises ServerError before 3.10."""
         self._rest.call("POST", pages.V2 + "traces/link-prompts", {"trace_id": trace_id, "prompt_versions": versions})
 
-    def spans(self, infos: Sequence[Json]) -> dict[str, list[Json]]:
-        """The spans of traces that are stored in the server's database or archive, by trace id."""
-        found: dict[str, list[Json]] = {}
+    def stored_spans(self, infos: Sequence[Json]) -> dict[str, list[Json]]:
+        """The spans of traces that are stored in the server's database or archive, by trace id.
+
+        A batch leaves out traces in progress, of which not all spans have come yet; one trace that can't be read fails
+        it as a whole. Those it doesn't give are to be asked for one by one.
+        """
         stored = [info["trace_id"] for info in infos if is_stored(info)]
-        if stored and self._batches:
-            found = self._batch(stored)
-        # A batch leaves out traces in progress, of which not all spans have come yet.
-        return found | {trace_id: self._single(trace_id) for trace_id in stored if trace_id not in found}
+        return self._batch(stored) if stored and self._batches else {}
 
     def _batch(self, ids: list[str]) -> dict[str, list[Json]]:
         query = [("trace_ids", trace_id) for trace_id in ids]
@@ -171,7 +225,7 @@ class Traces:
             return {}
         return {each["trace_info"]["trace_id"]: each.get("spans", []) for each in answer.get("traces", [])}
 
-    def _single(self, trace_id: str) -> list[Json]:
+    def single_spans(self, trace_id: str) -> list[Json]:
         if self._batches:
             query = {"trace_id": trace_id, "allow_partial": "true"}
             trace = pages.get_or_none(self._rest, V3_TRACES + "/get", query, "trace") or {}
@@ -256,10 +310,15 @@ class _Batch:
         self._spans: dict[str, list[Json]] | None = None
 
     def rows(self, info: Json) -> Iterator[Json]:
+        if not is_stored(info):
+            return iter(())
         with self._lock:
             if self._spans is None:
-                self._spans = self._traces.spans(self._infos)
-        return iter(self._spans.get(info["trace_id"], ()))
+                self._spans = self._traces.stored_spans(self._infos)
+        trace_id = info["trace_id"]
+        if trace_id not in self._spans:
+            self._spans[trace_id] = self._traces.single_spans(trace_id)
+        return iter(self._spans[trace_id])
 
 
 def _in_memory(path: str, data: bytes) -> File:

@@ -67,7 +67,7 @@ def place(request: pytest.FixtureRequest, source: Server, destination: Server, t
         writer = BundleWriter(tmp_path / "bundle", origin.address, {})
         sinks: dict[str, Sink] = {
             "bundle": BundleSink(writer, dry_run=False),
-            "server": LiveSink(there, Lineage(there, ledger), Writing(origin.address, {})),
+            "server": LiveSink(there, Lineage(there, ledger), Writing(origin.address)),
         }
         tools = Tools(ledger, report, Progress(quiet=True), threading.Event(), workers=4)
         transfer(LiveSource(origin), sinks[request.param], selection, tools)

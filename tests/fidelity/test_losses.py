@@ -196,20 +196,6 @@ def test_names_a_proxy_cannot_carry_survive_between_plain_folders_or_are_named(
     assert not any("sp ace" in text for text in lost)
 
 
-def test_a_kind_not_carried_yet_is_named_and_fails_unless_waived(journey: Journey) -> None:
-    servers.execute(
-        journey.source,
-        "INSERT INTO mcp_servers (workspace, name, created_at, last_updated_at)"
-        " VALUES ('default', 'io.example/a', 1, 1)",
-    )
-    code, report = journey.copy()
-    assert code == 1
-    (told,) = [row for row in report["rows"] if row["state"] == "unsupported"]
-    assert told["kind"] == "mcp_server"
-    assert journey.copy("--allow-loss", "mcp_server")[0] == 0
-    assert journey.copy("--allow-loss", "all")[0] == 0
-
-
 def test_a_parent_that_the_source_no_longer_has_is_kept_as_it_is_and_named(journey: Journey) -> None:
     purged = "f" * 32
     servers.execute(journey.source, "UPDATE tags SET value = ? WHERE key = 'mlflow.parentRunId'", purged)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_migration.engine.id_map import id_map
 from mlflow_migration.engine.ledger import Ledger
-from mlflow_migration.engine.lineage import Lineage, id_map
+from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.pipeline import LiveSink, LiveSource, Tools, transfer
-from mlflow_migration.places import Selection, Writing
+from mlflow_migration.places import Names, Selection, Writing
 from mlflow_migration.report import Report
 from tests import databases, rest, servers
 from tests.conftest import Tool
@@ -73,7 +74,9 @@ class Library:
         left, right = live(source), live(destination)
         report = Report("copy", left.address, right.address, self.dry_run)
         ledger = Ledger(self.folder, {"to": right.address, "names": dict(self.names)})
-        writing = Writing(left.address, {}, dry_run=self.dry_run, model_names=self.names)
+        writing = Writing(
+            left.address, Names({("", old): new for old, new in self.names.items()}), dry_run=self.dry_run
+        )
         sink = LiveSink(right, Lineage(right, ledger, self.dry_run), writing)
         tools = Tools(ledger, report, Progress(quiet=True), threading.Event(), workers=4)
         try:
@@ -222,10 +225,11 @@ def test_models_are_renamed_and_found_again_by_their_origin(ends: Ends, tmp_path
     assert found == {"new wine", QUOTES, "a copy", "hello", "chat"}
     rows: list[Json] = []
     there = live(ends.destination)
-    id_map(there, rows.append)
+    id_map(there, (), rows.append)
     there.close()
     moved = {(row["kind"], row["source_id"], row["destination_id"]) for row in rows}
     assert moved >= {("registered_model", WINE, "new wine"), ("prompt", "greet", "hello")}
+    assert ("model_version", f"{WINE}/5", "new wine/5") in moved
     ((source,),) = servers.select(ends.destination, "SELECT source FROM model_versions WHERE name = 'a copy'")
     wine = servers.select(ends.destination, "SELECT source FROM model_versions WHERE name = 'new wine' AND version = 5")
     assert source in {"models:/new wine/5", wine[0][0]}

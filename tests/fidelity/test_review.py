@@ -109,6 +109,7 @@ def test_schemas_and_queues_are_copied_and_a_second_copy_adds_nothing(
     after = databases.dump(destination)
     counts = run_tool(*copy).expect(0).json["kinds"]
     assert (counts["label_schema"]["same"], counts["review_queue"]["same"]) == (8, 3)
+    assert run_tool(*copy, "--dry-run").expect(0).json["kinds"]["review_queue"]["same"] == 3
     assert databases.dump(destination) == after
     verified = run_tool("verify", empty_source.url, destination.url, "--json").json["kinds"]
     assert (verified["label_schema"]["equal"], verified["review_queue"]["equal"]) == (8, 3)
@@ -120,8 +121,12 @@ def test_schemas_and_queues_are_copied_and_a_second_copy_adds_nothing(
     call(empty_source, "POST", "review-queues/update", json=users)
     done = {"queue_id": ids["queue"], "item_id": TRACES[2], "status": "COMPLETE", "completed_by": "dora"}
     call(empty_source, "POST", "review-queues/items/set-status", json=done)
+    nothing = databases.dump(destination)
+    would = run_tool(*copy, "--dry-run").expect(0).json["kinds"]
+    assert databases.dump(destination) == nothing
     counts = run_tool(*copy).expect(0).json["kinds"]
     assert (counts["label_schema"]["updated"], counts["review_queue"]["updated"]) == (1, 1)
+    assert (would["label_schema"], would["review_queue"]) == (counts["label_schema"], counts["review_queue"])
     assert schemas(destination) == schemas(empty_source)
     assert queues(destination) == queues(empty_source)
 

@@ -1,12 +1,17 @@
 """Traces with all that belongs to them, by the rows of both databases."""
 
+import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mlflow_migration.objects import trace
+from mlflow_migration.places import Selection
 from tests import databases, servers, traces
 from tests.conftest import ServerFactory, Tool
+from tests.contract.test_places import live
 from tests.fidelity.test_copy import between
 from tests.rest import Api
 from tests.servers import Options, Server
@@ -177,3 +182,40 @@ def test_a_half_made_trace_is_completed(empty_source: Server, destination: Serve
     assert "mlflow_migration.source" in str(traces.tags(destination, ids["whole"]))
     run_tool("copy-experiments", *between(empty_source, destination), "--experiments", "all").expect(0)
     assert traces.compare(empty_source, destination) == []
+
+
+def test_ties_to_prompts_are_those_of_the_source_whatever_its_tags_say(
+    empty_source: Server, destination: Server, run_tool: Tool, api: Api
+) -> None:
+    experiment = api.post("experiments/create", name="ties")["experiment_id"]
+    prompt = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    api.post("registered-models/create", name="it's a prompt", tags=prompt)
+    for _ in range(2):
+        api.post("model-versions/create", name="it's a prompt", source="dummy-source", tags=prompt)
+    said = {"mlflow.linkedPrompts": json.dumps([{"name": "it's a prompt", "version": "1"}])}
+    # Of one moment or not, told by a tag or not, tied or not, or tied to another version than the tag tells.
+    cases = [(at, tags, ties) for at in (1, 2, 2, 2) for tags in ({}, said) for ties in ("", "1", "2", "12")]
+    for number, (at, tags, ties) in enumerate(cases):
+        trace_id = f"tr-{zlib.crc32(str(number).encode()):032x}"
+        traces.start(api, experiment, trace_id, request_time=f"2023-11-14T22:13:20.00{at}Z", tags=tags)
+        if ties:
+            versions = [{"name": "it's a prompt", "version": version} for version in ties]
+            api.post("traces/link-prompts", trace_id=trace_id, prompt_versions=versions)
+    copy = ("copy-all", *between(empty_source, destination), "--json")
+    run_tool(*copy).expect(0)
+    assert traces.compare(empty_source, destination) == []
+    before = databases.dump(destination)
+    run_tool(*copy).expect(0)
+    assert databases.dump(destination) == before
+    run_tool("verify", empty_source.url, destination.url).expect(0)
+    bundle = run_tool.home / "bundle"
+    run_tool("export-all", "--tracking-uri", empty_source.url, "--output-dir", bundle).expect(0)
+    run_tool("verify", bundle, destination.url).expect(0)
+    # Traces that are asked for by their ids are found tied to the same.
+    there = live(empty_source)
+    listed = {record.id: record.head.get("tied_prompts") for record in trace.read(there, Selection())}
+    some = tuple(sorted(listed)[1::2])
+    named = {record.id: record.head.get("tied_prompts") for record in trace.read(there, Selection(traces=some))}
+    there.close()
+    assert named == {trace_id: listed[trace_id] for trace_id in some}
+    assert [] in named.values()

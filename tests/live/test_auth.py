@@ -9,6 +9,7 @@ import pytest
 
 from tests import databases, rest, seeding, servers
 from tests.conftest import Tool
+from tests.genai import V3
 from tests.rest import Api
 from tests.seeding import T0, Seed
 from tests.servers import Options, Server, Snapshot
@@ -225,3 +226,48 @@ def test_a_credentials_file_that_cannot_be_read_is_no_traceback_and_no_leak(ends
     assert outcome.code in (2, 3), str(outcome)
     assert "Traceback" not in outcome.stderr
     assert "secret" not in outcome.stdout + outcome.stderr
+
+
+def test_an_experiment_that_may_not_be_read_is_told_and_arrives_once_it_may(
+    ends: Ends, run_tool: Tool, tmp_path: Path
+) -> None:
+    before = servers.photograph(ends.left.server, tmp_path / "before")
+    admin = Api(ends.left.server.url, ("admin-left", "Admin-left-pass-12345"))
+    shut = admin.post("experiments/create", name="shut")["experiment_id"]
+    admin.post("runs/create", experiment_id=shut, start_time=1, run_name="hidden")
+    denial = {"username": ends.left.user, "resource_type": "experiment", "resource_id": shut, "permission": "DENY"}
+    admin.call("POST", f"{V3}users/permissions/grant", json=denial)
+    admin.post("registered-models/create", name="hidden model")
+    of_model = {**denial, "resource_type": "registered_model", "resource_id": "hidden model"}
+    admin.call("POST", f"{V3}users/permissions/grant", json=of_model)
+    env = both_by_environment(ends)
+    places = ("--src-mlflow-uri", ends.left.server.url, "--dst-mlflow-uri", ends.right.server.url, "--json")
+    try:
+        named = ("copy-experiments", *places, "--experiments", "with é,shut")
+        report = run_tool(*named, env=env).expect(1).json
+        (failed,) = [row for row in report["rows"] if row["state"] == "failed"]
+        assert (failed["kind"], failed["name"]) == ("experiment", "shut")
+        assert "may not be read" in failed["reason"]
+        assert databases.compare(ends.left.server, ends.right.server, ONLY) == []
+        # Of all of it, the server's lists leave out what is denied without a word; webhooks are an administrator's,
+        # and the destination's "Default" may not be written.
+        report = run_tool("copy-all", *places, env=env).expect(1).json
+        told = {(row["kind"], row["name"], row["state"]) for row in report["rows"]}
+        hidden = ("experiment", "those hidden from these credentials", "skipped")
+        refused = {("experiment", shut), ("experiment", "Default"), ("registered_model", "hidden model")}
+        unlisted = {each for each in told if each[1:] == ("those that can't be listed", "failed")}
+        assert "webhook" in {kind for kind, _, _ in unlisted}
+        assert hidden in told
+        assert {each for each in told - unlisted if each[2] == "failed"} == {(*each, "failed") for each in refused}
+        compared = run_tool("verify", ends.left.server.url, ends.right.server.url, "--json", env=env).expect(1).json
+        found = {(each["kind"], each["id"]) for each in compared["differences"]}
+        assert found >= {("experiment", shut), ("registered_model", "hidden model")}
+        for each in (denial, of_model):
+            admin.call("POST", f"{V3}users/permissions/revoke", json=each)
+        assert run_tool(*named, env=env).expect(0).json["kinds"]["run"]["done"] == 1
+        assert databases.compare(ends.left.server, ends.right.server, {**ONLY, "shut": "shut"}) == []
+        again = run_tool(*named, env=env).expect(0).json["kinds"]
+        assert all(counts["asked"] == counts["same"] for counts in again.values())
+    finally:
+        admin.close()
+        servers.reset(ends.left.server, before)

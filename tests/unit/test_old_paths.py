@@ -9,7 +9,7 @@ from tests.conftest import Tool
 @pytest.mark.parametrize("path", sorted(COMMANDS))
 def test_an_old_module_path_is_its_command(run_tool: Tool, path: str) -> None:
     outcome = run_tool.module(f"mlflow_migration.{path}", "--help").expect(0)
-    assert path.rpartition(".")[2].replace("_", "-") in outcome.stdout
+    assert COMMANDS[path].partition(":")[2].replace("_", "-") in outcome.stdout
     assert "Examples:" in outcome.stdout
 
 

@@ -1,0 +1,127 @@
+"""Commands that make a bundle from a bundle: a part of it, or all of it with changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlflow_migration.cli import jobs, options
+from mlflow_migration.cli.command import Command
+from mlflow_migration.cli.experiments import INPUT, RENAME
+from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.options import Common
+from mlflow_migration.engine import naming
+from mlflow_migration.engine import selection as choose
+from mlflow_migration.errors import UsageError
+from mlflow_migration.objects import KINDS
+from mlflow_migration.objects.filtered import Choice, Filtered, kinds_of
+from mlflow_migration.objects.rewritten import Changes, Rewritten
+from mlflow_migration.places import Selection
+
+NEW = click.option("--output-dir", required=True, metavar="DIR", help="The new bundle's folder: new or empty.")
+NAMES = "names or globs with commas, a .txt file, or all"
+
+
+@click.command("filter-export", cls=Command)
+@INPUT
+@NEW
+@click.option("--experiments", metavar="NAMES", help="These experiments with all in them: ids too, " + NAMES + ".")
+@click.option(
+    "--models", metavar="NAMES", help="These registered models, with the runs their versions were made of: " + NAMES
+)
+@click.option("--prompts", metavar="NAMES", help="These prompts: " + NAMES + ".")
+@click.option(
+    "--kinds",
+    metavar="KINDS",
+    help="Only these kinds, and those they belong to, with commas; `kinds` lists them. Alone: everything of them.",
+)
+@options.remaking
+@options.common
+def filter_export(**given: Any) -> int:
+    """Make a new bundle of chosen objects of a bundle, which stays as it is.
+
+    What is named is taken, and what the versions of named models and prompts were made of, so that they can be
+    imported: runs with their parents and logged models, and the heads of their experiments. Folders of
+    mlflow-export-import are taken too. A command that fails leaves nothing behind.
+
+    \b
+    Examples:
+      filter-export --input-dir backup --output-dir wine --models wine
+      filter-export --input-dir backup --output-dir part --experiments 'fraud-*,churn' --prompts all
+      filter-export --input-dir backup --output-dir runs --kinds run --experiments churn
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    kinds = _kinds(given["kinds"])
+    experiments, models, prompts = (_names(given[name]) for name in ("experiments", "models", "prompts"))
+    if experiments is models is prompts is None:
+        if not kinds:
+            raise UsageError("nothing is chosen", hint="give --experiments, --models, --prompts or --kinds")
+        experiments = models = prompts = ()
+    choice = Choice(experiments, models, prompts, kinds)
+    job = Job("filter-export", Selection(kinds=kinds_of(choice)))
+    return jobs.remake(job, common, _folders(given), lambda source: Filtered(source, choice))
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else choose.names(text)
+
+
+def _kinds(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    unknown = [kind for kind in found if kind not in KINDS]
+    if unknown or not found:
+        raise UsageError(f"no such kind: {', '.join(unknown) or text!r}", hint=f"one of {', '.join(KINDS)}")
+    return found
+
+
+@click.command("rewrite-export", cls=Command)
+@INPUT
+@NEW
+@RENAME
+@click.option("--model-rename-file", metavar="FILE", help="The same for registered models and prompts.")
+@click.option("--drop-tags", metavar="GLOBS", help="Leave out tags with such keys, of all objects: globs with commas.")
+@click.option("--drop-params", metavar="GLOBS", help="Leave out params with such keys.")
+@click.option(
+    "--drop-artifacts", metavar="GLOBS", help="Leave out artifacts of such a name or path: globs with commas."
+)
+@options.remaking
+@options.common
+def rewrite_export(**given: Any) -> int:
+    """Make a new bundle of a bundle, with other names or without some tags, params or artifacts; the first one stays.
+
+    A model's new name is also put where its versions are named. The tags that make up a prompt always stay. Folders
+    of mlflow-export-import are taken too. A command that fails leaves nothing behind.
+
+    \b
+    Examples:
+      rewrite-export --input-dir backup --output-dir renamed --experiment-rename-file names.csv
+      rewrite-export --input-dir backup --output-dir clean --drop-tags 'mlflow.user,team.*' --drop-artifacts '*.tmp'
+    """
+    common = Common.take(given)
+    jobs.configure(common)
+    changes = Changes(
+        naming.renames(given["experiment_rename_file"]),
+        naming.renames(given["model_rename_file"]),
+        _globs(given["drop_tags"]),
+        _globs(given["drop_params"]),
+        _globs(given["drop_artifacts"]),
+    )
+    if changes == Changes():
+        raise UsageError("nothing is to be changed", hint="rewrite-export --help lists what can be")
+    job = Job("rewrite-export", Selection())
+    return jobs.remake(job, common, _folders(given), lambda source: Rewritten(source, changes))
+
+
+def _globs(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _folders(given: dict[str, Any]) -> tuple[Path, Path]:
+    if not given["output_dir"].strip():
+        raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
+    return jobs.existing(given["input_dir"]), Path(given["output_dir"])

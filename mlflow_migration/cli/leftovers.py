@@ -1,0 +1,53 @@
+"""What a job for a whole server leaves where it is, said in rows of its report: who may do what, other workspaces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlflow_migration.errors import ConflictError, ForbiddenError, ServerError
+from mlflow_migration.objects import OF_USERS, user, workspace
+from mlflow_migration.pipeline import BundleSource
+from mlflow_migration.places import Selection
+from mlflow_migration.report import Report, Row
+from mlflow_migration.server.live import Server
+
+OPTIONS = {"export-all": "--export-permissions", "import-all": "--import-permissions"}
+USERS = "users, roles and permissions"
+
+
+def of_server(live: Server, command: str, selection: Selection, report: Report) -> Selection:
+    """What is asked for and can be read; rows for the rest."""
+    if selection.kinds or selection.experiments or selection.run_ids:
+        return selection
+    _say_workspaces(live, report)
+    try:
+        there = live.users.exist()
+    except (ForbiddenError, ConflictError, ServerError) as error:
+        if not selection.permissions:
+            there = True
+        else:
+            report.add(Row(user.NAME, "*", f"{USERS} of the source", "unsupported", str(error)))
+            return replace(selection, permissions=False)
+    if there and not selection.permissions:
+        report.add(_left(command))
+    return selection
+
+
+def of_bundle(source: BundleSource, command: str, selection: Selection, report: Report) -> None:
+    """A row where a bundle holds users that aren't asked for."""
+    if not selection.kinds and not selection.permissions and any(source.counts.get(kind) for kind in OF_USERS):
+        report.add(_left(command))
+
+
+def _left(command: str) -> Row:
+    reason = f"{OPTIONS.get(command, '--permissions')} takes them"
+    return Row(user.NAME, "*", f"{USERS} of the source", "skipped", reason)
+
+
+def _say_workspaces(live: Server, report: Report) -> None:
+    if not live.workspaces.at_default() or not live.workspaces.exist():
+        return
+    others = [head["name"] for head in live.workspaces.list_workspaces() if head["name"] != workspace.DEFAULT]
+    if others:
+        reason = f"each goes by a job of its own with --workspace NAME: {', '.join(others)}"
+        report.add(Row(workspace.NAME, "*", "what the other workspaces hold", "unsupported", reason))
