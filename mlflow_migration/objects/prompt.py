@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mlflow_migration.objects import kind, registry
+from mlflow_migration.objects import kind, registry, registry_writer
 from mlflow_migration.objects.registry import PROMPTS
 
 NAME = PROMPTS.model
@@ -23,8 +23,8 @@ validate = partial(registry.validate, PROMPTS)
 read = partial(registry.read, PROMPTS)
 record = partial(registry.record, PROMPTS)
 choose = partial(registry.choose, PROMPTS)
-write = partial(registry.write, PROMPTS)
-link = registry.link
+write = partial(registry_writer.write, PROMPTS)
+link = registry_writer.link
 portable = registry.portable
 origin = registry.origin
 swaps_of = registry.swaps_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mlflow_migration.objects import kind, registry
+from mlflow_migration.objects import kind, registry, registry_writer
 from mlflow_migration.objects.registry import MODELS
 
 NAME = MODELS.model
@@ -23,8 +23,8 @@ validate = partial(registry.validate, MODELS)
 read = partial(registry.read, MODELS)
 record = partial(registry.record, MODELS)
 choose = partial(registry.choose, MODELS)
-write = partial(registry.write, MODELS)
-link = registry.link
+write = partial(registry_writer.write, MODELS)
+link = registry_writer.link
 portable = registry.portable
 origin = registry.origin
 swaps_of = registry.swaps_of

@@ -12,21 +12,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mlflow_migration.calls import Live
-from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
+from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms
-from mlflow_migration.objects.experiment import RENAME, free_name
-from mlflow_migration.objects.kind import Known, is_left_out
+from mlflow_migration.objects.kind import Known
 from mlflow_migration.objects.refused import IsRefused, Refused, nothing
 from mlflow_migration.objects.texts import NAMES_IN, renamed
-from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Adding, Ids, Selection, Writing
+from mlflow_migration.places import NEW_NAME, UPDATE, Ids, Selection, Writing
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,
     Identity,
     Json,
-    Loss,
     Record,
-    Written,
     digest_of,
     tags_of,
     without_origin,
@@ -149,14 +146,14 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends: the name may be another one after a rename."""
     tags = without_origin(tags_of(record.head.get("tags")))
     if EXPERIMENTS in tags:
-        shared = [experiment.shared_id(id_) for id_ in _listed(tags[EXPERIMENTS])]
+        shared = [experiment.shared_id(id_) for id_ in experiment_ids_in(tags[EXPERIMENTS])]
         tags[EXPERIMENTS] = ",".join(sorted((swaps or {}).get(id_, id_) for id_ in shared))
     return {"description": record.head.get("description") or "", "tags": tags, "aliases": aliases(record.head)}
 
 
 def swaps_of(record: Record, known: Known) -> dict[str, str]:
     """What turns the experiments' ids into those that both ends share."""
-    listed = _listed(tags_of(record.head.get("tags")).get(EXPERIMENTS, ""))
+    listed = experiment_ids_in(tags_of(record.head.get("tags")).get(EXPERIMENTS, ""))
     return {id_: known(id_) or id_ for id_ in map(experiment.shared_id, listed)}
 
 
@@ -170,7 +167,8 @@ def aliases(head: Json) -> dict[str, str]:
     return {entry["alias"]: str(entry["version"]) for entry in head.get("aliases") or ()}
 
 
-def _listed(text: str) -> list[str]:
+def experiment_ids_in(text: str) -> list[str]:
+    """The ids in a prompt's list of experiments."""
     return [id_ for id_ in text.split(",") if id_]
 
 
@@ -229,28 +227,13 @@ def lineage(head: Json, job: Writing) -> dict[str, str]:
     return {f"{LINEAGE}field.{key}": str(value) for key, value in head.items() if key not in OWN_FIELDS}
 
 
-def write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
-    """Make the model, or bring the one of that name up to date; aliases are left for the second pass.
-
-    Raises ConflictError where the name belongs to another model that isn't equal, or whatever the person chose.
-    """
-    if job.adding is not None:
-        return _add_to(family, sink, record, ids, (job, job.adding))
-    try:
-        name, head = _find(family, sink, record, ids, job)
-        return _write(family, (sink, name, head), record, ids, job)
-    except (ConflictError, LeftOutError) as error:
-        word = LEFT_OUT if isinstance(error, LeftOutError) else REFUSED
-        ids.once(_refusal(family, record.id), lambda: word)
-        raise
-
-
 def refusal(family: Family, name: str, ids: Ids) -> str:
     """LEFT_OUT or REFUSED where this job was not to write the model, or could not for another one of its name."""
-    return ids.once(_refusal(family, name), lambda: "")
+    return ids.once(refusal_key(family, name), lambda: "")
 
 
-def _refusal(family: Family, name: str) -> str:
+def refusal_key(family: Family, name: str) -> str:
+    """The key of `Ids.once` under which stands why this job doesn't write a model."""
     return f"refusal of {family.model} {name}"
 
 
@@ -259,10 +242,15 @@ def name_at(family: Family, name: str, sink: Live, ids: Ids, job: Writing) -> st
 
     def load() -> str:
         # It isn't part of this job; an earlier one may have given it a name that was free.
-        known = _by_origin(family, sink, ids).get((job.source, name)) if job.on_conflict == NEW_NAME else None
+        known = by_origin(family, sink, ids).get((job.source, name)) if job.on_conflict == NEW_NAME else None
         return known or job.names.of(family.model, name)
 
-    return ids.once(f"name of {family.model} {name}", load)
+    return ids.once(name_key(family, name), load)
+
+
+def name_key(family: Family, name: str) -> str:
+    """The key of `Ids.once` under which stands what a source's model is called at the destination."""
+    return f"name of {family.model} {name}"
 
 
 def rename_in(tags: Mapping[str, str], sink: Live, ids: Ids, job: Writing) -> dict[str, str]:
@@ -275,7 +263,7 @@ def rename_in(tags: Mapping[str, str], sink: Live, ids: Ids, job: Writing) -> di
     return {**tags, **{key: renamed(tags[key], partial(there, family)) for key, family in kinds.items()}}
 
 
-def _by_origin(family: Family, sink: Live, ids: Ids) -> dict[tuple[str, str], str]:
+def by_origin(family: Family, sink: Live, ids: Ids) -> dict[tuple[str, str], str]:
     """The names of the destination's models that came from elsewhere, by place and name there."""
 
     def load() -> dict[tuple[str, str], str]:
@@ -287,83 +275,6 @@ def _by_origin(family: Family, sink: Live, ids: Ids) -> dict[tuple[str, str], st
         return found
 
     return ids.once(f"{family.model}s by origin", load)
-
-
-def _find(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -> tuple[str, Json | None]:
-    """The name the model is to have at the destination, and what has it there already."""
-    name = job.names.of(family.model, record.id)
-    head = sink.registry.get_model(name)
-    if head is not None and family.model in job.replace and family.takes(head):
-        head = _cleared(sink, head, record, job)
-    foreign = head is not None and (not family.takes(head) or standing(head, record, sink, job).foreign)
-    if head is not None and foreign and job.on_conflict == FAIL:
-        raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", RENAME)
-    if head is not None and foreign and job.on_conflict == SKIP:
-        raise LeftOutError(f"another model or prompt has the name {name!r}", f"at {sink.address}")
-    if job.on_conflict == NEW_NAME and (head is None or foreign):
-        known = _by_origin(family, sink, ids).get(root_of(record, job.source))
-        if known:
-            name, head = known, sink.registry.get_model(known)
-        elif head is not None:
-            name, head = free_name(name, lambda text: sink.registry.get_model(text) is None), None
-    return ids.once(f"name of {family.model} {record.id}", lambda: name), head
-
-
-def _write(family: Family, there: tuple[Live, str, Json | None], record: Record, ids: Ids, job: Writing) -> Written:
-    sink, name, head = there
-    tags, losses = _tags(record, ids, job)
-    theirs = tags_of(record.head.get("tags"))
-    marks = {SOURCE: theirs.get(SOURCE) or job.source, SOURCE_NAME: origin(record), **kept(record.head)}
-    marks.update(lineage(record.head, job))
-    if head is None and not job.dry_run:
-        head = _create(sink, name, record.head.get("description") or "", {**tags, **marks})
-    ids.once(fresh(name), lambda: head is None)
-    if head is None:
-        ids.once(standing_of(name), lambda: Standing(ours=True, itself=False, source=marks[SOURCE]))
-        return Written(
-            "" if job.dry_run else name, "done", losses=losses, link=_todo(family, name, record, aliases(record.head))
-        )
-    found = head
-    written = _update(family, sink, replace(record, name=name), (tags, marks, losses), (head, job))
-    ids.once(standing_of(name), lambda: standing(found, record, sink, job))
-    return written
-
-
-def _cleared(sink: Live, head: Json, record: Record, job: Writing) -> Json | None:
-    """None once the destination's model is deleted with its versions; the model where it is the source itself."""
-    if standing(head, record, sink, job).itself:
-        return head
-    if not job.dry_run:
-        sink.registry.delete_model(head["name"])
-    return None
-
-
-def _add_to(family: Family, sink: Live, record: Record, ids: Ids, how: tuple[Writing, Adding]) -> Written:
-    """See to it that there is a model to add versions to, under the record's name; it stays the destination's own."""
-    job, adding = how
-    record = replace(record, name=job.names.of(family.model, record.id))
-    head = sink.registry.get_model(record.name)
-    if head is not None and not family.takes(head):
-        raise ConflictError(f"a prompt or model of another kind has the name {record.name!r}", f"at {sink.address}")
-    if head is None and not adding.create:
-        raise NotFoundError(f"no such {family.model}: {record.name!r}", f"--create-model makes it at {sink.address}")
-    tags, losses = _tags(record, ids, job) if adding.metadata else ({}, ())
-    description = (record.head.get("description") or "") if adding.metadata else (head or {}).get("description") or ""
-    here = tags_of(head.get("tags")) if head else {}
-    differing = {key: value for key, value in tags.items() if here.get(key) != value}
-    described = head is not None and description != (head.get("description") or "")
-    if not job.dry_run and head is None:
-        _create(sink, record.name, description, tags)
-    elif not job.dry_run:
-        if described:
-            sink.registry.update_model(record.name, description)
-        for key, value in differing.items():
-            sink.registry.set_model_tag(record.name, key, value)
-    ids.once(standing_of(record.name), lambda: Standing(ours=False, itself=False))
-    wanted = aliases(record.head) if adding.aliases else {}
-    state = "done" if head is None else "updated" if described or differing else "same"
-    todo = _todo(family, record.name, record, wanted)
-    return Written("" if job.dry_run and head is None else record.name, state, losses=losses, link=todo)
 
 
 def fresh(name: str) -> str:
@@ -381,120 +292,5 @@ def unknown() -> Standing | None:
     return None
 
 
-def _create(sink: Live, name: str, description: str, tags: dict[str, str]) -> Json | None:
-    """None when it was made; the destination's model when another writer was faster."""
-    try:
-        sink.registry.create_model(name, description, tags)
-    except ServerError as error:
-        found = sink.registry.get_model(name) if error.code == TAKEN else None
-        if found is None:
-            raise
-        return found
-    return None
-
-
-def _update(
-    family: Family,
-    sink: Live,
-    record: Record,
-    wanted: tuple[dict[str, str], dict[str, str], tuple[Loss, ...]],
-    there: tuple[Json, Writing],
-) -> Written:
-    (tags, marks, losses), (head, job) = wanted, there
-    here, description = tags_of(head.get("tags")), record.head.get("description") or ""
-    stands = standing(head, record, sink, job)
-    if stands.itself and family.takes(head):
-        return Written(record.name, "skipped", reason=ITSELF)
-    if stands.joined and family.takes(head):
-        return _join(family, sink, record, wanted, there)
-    changed = description != (head.get("description") or "")
-    missing = {alias: n for alias, n in aliases(record.head).items() if aliases(head).get(alias) != n}
-    if not stands.ours:
-        if changed or missing or tags != without_origin(here) or not family.takes(head):
-            raise ConflictError(f"another model or prompt has the name {record.name!r}", f"at {sink.address}", RENAME)
-        return Written(record.name, "same", losses=losses)
-    differing = {key: value for key, value in {**tags, **marks}.items() if here.get(key) != value}
-    if not job.dry_run:
-        if changed:
-            sink.registry.update_model(record.name, description)
-        for key, value in differing.items():
-            sink.registry.set_model_tag(record.name, key, value)
-    state = "updated" if changed or differing or missing else "same"
-    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, missing))
-
-
-def _join(
-    family: Family,
-    sink: Live,
-    record: Record,
-    wanted: tuple[dict[str, str], dict[str, str], tuple[Loss, ...]],
-    there: tuple[Json, Writing],
-) -> Written:
-    """Add to a model that is not the source's: what it lacks is added, and nothing overwritten or claimed."""
-    (tags, marks, losses), (head, job) = wanted, there
-    here, pointing = tags_of(head.get("tags")), aliases(head)
-    description, other = record.head.get("description") or "", head.get("description") or ""
-    root = (marks[SOURCE], marks[SOURCE_NAME])
-    adding = {key: value for key, value in {**tags, hold_of(root): " ".join(root)}.items() if key not in here}
-    if EXPERIMENTS in here and (more := set(_listed(tags.get(EXPERIMENTS, ""))) - set(_listed(here[EXPERIMENTS]))):
-        adding[EXPERIMENTS] = f",{','.join([*_listed(here[EXPERIMENTS]), *sorted(more)])},"
-    kept = [key for key, value in tags.items() if key in here and here[key] != value and key != EXPERIMENTS]
-    kept += ["description"] if description and other and description != other else []
-    reason = f"{record.name!r} at the destination has another value, which is kept"
-    losses += tuple(Loss("tag", key, reason) for key in kept)
-    wanting = {alias: n for alias, n in aliases(record.head).items() if alias not in pointing}
-    losses += tuple(
-        Loss("link", f"alias {alias}", f"at the destination it points to version {pointing[alias]}, which is kept")
-        for alias, n in aliases(record.head).items()
-        if pointing.get(alias, n) != n
-    )
-    if not job.dry_run:
-        if description and not other:
-            sink.registry.update_model(record.name, description)
-        for key, value in adding.items():
-            sink.registry.set_model_tag(record.name, key, value)
-    state = "updated" if adding or wanting or (description and not other) else "same"
-    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, wanting))
-
-
-def _todo(family: Family, name: str, record: Record, missing: dict[str, str]) -> Json | None:
-    return {"name": name, "kind": family.version, "source": record.id, "aliases": missing} if missing else None
-
-
-def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
-    """Point the aliases at the versions, which arrived after the model."""
-    losses = []
-    here = aliases(sink.registry.get_model(todo["name"]) or {})
-    for alias, version in todo["aliases"].items():
-        there = ids.get(todo["kind"], version_id(todo["source"], version))
-        if not there:
-            losses.append(Loss("link", f"alias {alias}", f"version {version} is not at the destination"))
-            continue
-        number = there.rpartition("/")[2]
-        try:
-            if here.get(alias) != number:
-                sink.registry.set_alias(todo["name"], alias, number)
-        except ServerError as error:
-            losses.append(Loss("link", f"alias {alias}", error.why))
-    return losses
-
-
 def version_id(name: str, version: str) -> str:
     return f"{name}/{version}"
-
-
-def _tags(record: Record, ids: Ids, job: Writing) -> tuple[dict[str, str], tuple[Loss, ...]]:
-    """The tags as they are to stand at the destination, and the links that can't be tied there."""
-    tags = without_origin(tags_of(record.head.get("tags")))
-    if EXPERIMENTS not in tags or job.dry_run:
-        return tags, ()
-    found, losses = [], []
-    for id_ in _listed(tags[EXPERIMENTS]):
-        there = ids.get(experiment.NAME, id_) or (ids.find_experiment(job.source, id_) or {}).get("experiment_id")
-        if there:
-            found.append(there)
-        else:
-            wanted = not is_left_out(ids, id_)
-            losses.append(Loss("link", EXPERIMENTS, f"experiment {id_} is not at the destination", wanted))
-    tags[EXPERIMENTS] = f",{','.join(found)}," if found else ""
-    return tags, tuple(losses)
