@@ -105,14 +105,19 @@ class LiveSink:
         naming.check(self._job.names, source.records, selection)
 
     def put(self, record: Record) -> Written:
-        kind = KINDS[record.kind]
-        if reason := kind.COVERAGE.refusal(self.live.abilities):
-            return Written("", "unsupported", reason=reason)
-        return kind.write(self.live, record, self._lineage, self._job)
+        refused = self._refused(record)
+        return refused or KINDS[record.kind].write(self.live, record, self._lineage, self._job)
 
     def begin(self, records: list[Record]) -> list[Callable[[], Written]]:
         """Write what several objects of a kind in TOGETHER share; for each the rest of its writing."""
+        if refused := self._refused(records[0]):
+            return [lambda: refused for _ in records]
         return TOGETHER[records[0].kind](self.live, records, self._lineage, self._job)
+
+    def _refused(self, record: Record) -> Written | None:
+        """How an object ends whose kind this place is too old for."""
+        reason = KINDS[record.kind].COVERAGE.refusal(self.live.abilities)
+        return Written("", "unsupported", reason=reason) if reason else None
 
     def link(self, kind: str, item: tuple[str, str, Json]) -> list[Row]:
         """The second pass for one object: what it refers to is there by now."""
