@@ -17,7 +17,7 @@ from typing import Protocol
 import pytest
 
 from mlflow_migration.cli.main import main
-from tests import seeding, servers
+from tests import forked, seeding, servers
 from tests.rest import Json
 from tests.seeding import Corpus
 from tests.servers import Options, Server, Snapshot
@@ -54,7 +54,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Tool:
-    """`python -m mlflow_migration` with a home and a state folder of its own."""
+    """The tool with a home and a state folder of its own, each command in a process of its own."""
 
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
@@ -68,12 +68,15 @@ class Tool:
 
     def __call__(self, *args: str | Path, env: Mapping[str, str] | None = None, timeout: float = 240) -> Outcome:
         """Run one command to its end."""
-        return self.module("mlflow_migration", *args, env=env, timeout=timeout)
+        self.home.mkdir(parents=True, exist_ok=True)
+        words = [*map(str, args)]
+        done = forked.run(words, self.home, self.environment | dict(env or {}), timeout)
+        return Outcome(("-m", "mlflow_migration", *words), done.returncode, done.stdout, done.stderr)
 
     def module(
         self, name: str, *args: str | Path, env: Mapping[str, str] | None = None, timeout: float = 240
     ) -> Outcome:
-        """Run `python -m name` to its end."""
+        """Run `python -m name` to its end, by a new interpreter."""
         self.home.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", name, *map(str, args)]
         done = subprocess.run(
