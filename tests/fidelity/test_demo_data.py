@@ -33,15 +33,6 @@ def demo(shared_folder: Path, template: Path, server_pool: ServerPool) -> Server
     return server
 
 
-def what_differs(source: Server, destination: Server) -> list[str]:
-    """Differences, but for ties to prompts that the source names in a trace's tag and has not made: those are made."""
-    found = tables.differences(source, destination)
-    made = [text for text in found if text.startswith("entity_associations surplus") and "'prompt_version'" in text]
-    query = "SELECT request_id FROM trace_tags WHERE key = 'mlflow.linkedPrompts'"
-    named = {row[0] for row in servers.select(source, query)}
-    return [text for text in found if text not in made or not any(trace_id in text for trace_id in named)]
-
-
 def test_the_demo_data_arrives_through_a_bundle_row_by_row(
     demo: Server, destination: Server, run_tool: Tool, tmp_path: Path
 ) -> None:
@@ -52,7 +43,7 @@ def test_the_demo_data_arrives_through_a_bundle_row_by_row(
     ).expect(0)
     assert databases.dump(demo) == before
     run_tool("import-all", "--tracking-uri", destination.url, "--input-dir", tmp_path / "b").expect(0)
-    assert what_differs(demo, destination) == []
+    assert tables.differences(demo, destination) == []
     run_tool("verify", demo.url, tmp_path / "b").expect(0)
     there = databases.dump(destination)
     run_tool("import-all", "--tracking-uri", destination.url, "--input-dir", tmp_path / "b").expect(0)
@@ -62,7 +53,7 @@ def test_the_demo_data_arrives_through_a_bundle_row_by_row(
 def test_the_demo_data_arrives_by_copy_row_by_row(demo: Server, destination: Server, run_tool: Tool) -> None:
     copy = ("copy-all", "--src-mlflow-uri", demo.url, "--dst-mlflow-uri", destination.url)
     run_tool(*copy).expect(0)
-    assert what_differs(demo, destination) == []
+    assert tables.differences(demo, destination) == []
     there = databases.dump(destination)
     run_tool(*copy).expect(0)
     assert databases.dump(destination) == there
