@@ -352,8 +352,10 @@ def _summary(report: Report) -> None:
     objects = sum(counts["asked"] for counts in report.kinds.values())
     rate = objects / report.seconds if report.seconds else 0.0
     requests = " + ".join(f"{count:,}" for count in report.requests.values())
+    # From bundle to bundle nobody is asked.
+    asked = f", {requests} requests" if requests else ""
     click.echo(
-        f"{objects:,} objects, {total / 1e6:,.1f} MB in {report.seconds:,.1f} s ({rate:,.1f}/s, {requests} requests)",
+        f"{objects:,} objects, {total / 1e6:,.1f} MB in {report.seconds:,.1f} s ({rate:,.1f}/s{asked})",
         err=True,
     )
     if report.exit_code and not report.dry_run:
