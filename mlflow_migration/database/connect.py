@@ -162,9 +162,7 @@ def _check_schema(engine: sa.Engine, address: str, create: bool) -> None:
     raise UsageError(
         f"the tables of {address} are of {'an older' if known else 'a newer'} MLflow",
         f"they are at {found}; those of the installed MLflow {VERSION} are at {head}",
-        f"back it up, then: mlflow db upgrade {address}"
-        if known
-        else "install that MLflow: pip install -U mlflow",
+        f"back it up, then: mlflow db upgrade {address}" if known else "install that MLflow: pip install -U mlflow",
     )
 
 
