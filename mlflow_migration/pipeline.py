@@ -76,6 +76,12 @@ class BundleSource:
             chosen.add(record.id)
             yield self._limited(record, selection)
 
+    def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
+        """What of a kind belongs to one experiment and is asked for."""
+        assert isinstance(self.bundle, Bundle)
+        for record in KINDS[kind].choose(self.bundle.records_below(kind, one.home), selection, self.address):
+            yield self._limited(record, selection)
+
     def lost(self, selection: Selection) -> Iterator[Row]:
         """What a folder of mlflow-export-import lost at its export, of what is asked for, once the records are read."""
         for each in self.bundle.lost() if isinstance(self.bundle, LegacyBundle) else ():
@@ -172,8 +178,8 @@ def _move(records: Iterator[Record], sink: Sink, kind: str, tools: Tools) -> Mig
     """Move what is listed; the error at which the listing broke, if it did."""
     listing = Listing(records, kind)
     for record, outcome in _moved(kind, listing, sink, tools):
-        _account(record, outcome, tools)
-    _check_stop(tools)
+        account(record, outcome, tools)
+    check_stop(tools)
     return listing.error
 
 
@@ -223,7 +229,8 @@ def _put_group(sink: LiveSink, records: list[Record]) -> list[Outcome]:
     return [(record, guarded(rest, record.kind, record.id)) for record, rest in zip(records, begun, strict=True)]
 
 
-def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
+def account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
+    """Tell the report, the ledger and the progress how an object ended."""
     if isinstance(outcome, MigrationError):
         state = "skipped" if isinstance(outcome, LeftOutError) else "failed"
         tools.report.add(Row(record.kind, record.id, record.name, state, str(outcome)))
@@ -249,7 +256,7 @@ def _link(sink: LiveSink, tools: Tools) -> None:
         for rows in parallel.each(tools.ledger.links(kind), partial(_tie, sink, kind), tools.workers, tools.stop):
             for row in rows:
                 tools.report.add(row)
-        _check_stop(tools)
+        check_stop(tools)
 
 
 def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
@@ -259,7 +266,8 @@ def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
     return outcome
 
 
-def _check_stop(tools: Tools) -> None:
+def check_stop(tools: Tools) -> None:
+    """Raise InterruptedJobError after Ctrl-C."""
     if tools.stop.is_set():
         raise InterruptedJobError(
             "interrupted", "what was begun has been ended", "type the same command again: it goes on where it stopped"

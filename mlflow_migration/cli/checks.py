@@ -255,9 +255,9 @@ def plan(**given: Any) -> int:
     if kinds == ["server", "bundle"]:
         return jobs.export(job, common, opening.server(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:
-        return jobs.import_(job, common, ends[0], opening.server(places[1], "DST", common))
+        return jobs.import_(job, common, ends[0], opening.destination(places[1], common))
     source = opening.server(places[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(places[1], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(places[1], common))
 
 
 @click.command("id-map", cls=Command)

@@ -66,6 +66,7 @@ def export_all(**given: Any) -> int:
 @options.MODEL_RENAME
 @options.deleting("model", "prompt", "evaluation-dataset")
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.permissions("import-permissions")
@@ -84,7 +85,7 @@ def import_all(**given: Any) -> int:
     bundle_folder(jobs.existing(given["input_dir"]))
     given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 @click.command("copy-all", cls=Command)
@@ -96,6 +97,7 @@ def import_all(**given: Any) -> int:
 @options.deleting("model", "prompt", "evaluation-dataset")
 @options.run_choice
 @options.writing
+@options.artifact_roots("copy")
 @options.artifacts
 @options.permissions("permissions")
 @options.moving
@@ -119,7 +121,7 @@ def _copied(job: Job, common: Common, given: dict[str, Any]) -> int:
     if pair is not None:
         return jobs.copy_tables(job, common, *pair)
     source = opening.server(ends[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(ends[1], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(ends[1], common))
 
 
 def _job(command: str, given: dict[str, Any]) -> Job:

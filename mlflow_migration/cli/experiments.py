@@ -95,6 +95,7 @@ def export_experiments(**given: Any) -> int:
 @INPUT
 @TRACKING
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions")
@@ -131,6 +132,7 @@ def import_experiment(**given: Any) -> int:
 )
 @RENAME
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions", "use-threads")
@@ -152,7 +154,7 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
     chosen = choose.names(given.get("experiments", "all"))
     job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
     bundle_folder(jobs.existing(given["input_dir"]))
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 @click.command("copy-experiment", cls=Command)
@@ -163,6 +165,7 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
 @RUN_IDS
 @options.run_choice
 @options.writing
+@options.artifact_roots("copy")
 @options.artifacts
 @options.moving
 @options.common
@@ -184,7 +187,7 @@ def copy_experiment(**given: Any) -> int:
         names = {head["name"] if head else name: one_name(given["experiment_name"], "--experiment-name")}
     selection = options.selection_of(given, (name,))
     job = jobs.job_of("copy-experiment", selection, options.names_of(given, names), given)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))
 
 
 @click.command("copy-experiments", cls=Command)
@@ -197,6 +200,7 @@ def copy_experiment(**given: Any) -> int:
 @RUN_IDS
 @options.run_choice
 @options.writing
+@options.artifact_roots("copy")
 @options.artifacts
 @options.moving
 @options.common
@@ -213,4 +217,4 @@ def copy_experiments(**given: Any) -> int:
     selection = options.selection_of(given, choose.names(given["experiments"]))
     job = jobs.job_of("copy-experiments", selection, options.names_of(given), given)
     source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))

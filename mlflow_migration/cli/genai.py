@@ -75,6 +75,7 @@ def export_prompts(**given: Any) -> int:
 @TRACKING
 @options.deleting("prompt")
 @options.writing
+@options.artifact_roots("import")
 @options.moving
 @options.common
 def import_prompt(**given: Any) -> int:
@@ -96,6 +97,7 @@ def import_prompt(**given: Any) -> int:
 @options.deleting("prompt")
 @options.MODEL_RENAME
 @options.writing
+@options.artifact_roots("import")
 @options.moving
 @options.legacy("use-threads")
 @options.common
@@ -161,6 +163,7 @@ def export_traces(**given: Any) -> int:
 @EXPERIMENT
 @TRACKING
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.common
@@ -178,6 +181,7 @@ def import_trace(**given: Any) -> int:
 @INPUT
 @TRACKING
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.common
@@ -242,6 +246,7 @@ def export_logged_models(**given: Any) -> int:
 @TRACKING
 @boolean("mlmodel-fix", True, "Accepted for old commands: ids in MLmodel files are always put right.")
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.common
@@ -260,6 +265,7 @@ def import_logged_model(**given: Any) -> int:
 @INPUT
 @TRACKING
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.common
@@ -327,6 +333,7 @@ def export_evaluation_datasets(**given: Any) -> int:
 @TRACKING
 @options.deleting("evaluation-dataset")
 @options.writing
+@options.artifact_roots("import")
 @options.moving
 @options.common
 def import_evaluation_dataset(**given: Any) -> int:
@@ -347,6 +354,7 @@ def import_evaluation_dataset(**given: Any) -> int:
 @TRACKING
 @options.deleting("evaluation-dataset")
 @options.writing
+@options.artifact_roots("import")
 @options.moving
 @options.legacy("use-threads")
 @options.common
@@ -372,7 +380,7 @@ def _import(command: str, selection: Selection, given: dict[str, Any], names: Na
     jobs.configure(common)
     bundle_folder(jobs.existing(given["input_dir"]))
     job = jobs.job_of(command, selection, names or options.names_of(given), given)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 def _into(given: dict[str, Any]) -> Names:

@@ -148,6 +148,7 @@ def export_model_version(**given: Any) -> int:
 @options.deleting("model")
 @click.option("--await-creation-for", type=int, metavar="SECONDS", help="Accepted for old commands: always awaited.")
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions")
@@ -172,6 +173,7 @@ def import_model(**given: Any) -> int:
 @RENAME
 @options.MODEL_RENAME
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions", "use-threads")
@@ -198,6 +200,7 @@ def import_models(**given: Any) -> int:
 @boolean("import-stages-and-aliases", False, "Give the new version the stage and aliases of the exported one.")
 @boolean("import-metadata", False, "Give the model the description and tags of the exported one.")
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions")
@@ -227,6 +230,7 @@ def import_model_version(**given: Any) -> int:
 @RENAME
 @options.MODEL_RENAME
 @options.writing
+@options.artifact_roots("copy")
 @options.artifacts
 @options.moving
 @options.common
@@ -243,7 +247,7 @@ def copy_models(**given: Any) -> int:
     selection = _selection(given, choose.names(given["models"]), _versions(given))
     job = jobs.job_of("copy-models", selection, options.names_of(given), given)
     source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))
 
 
 @click.command("copy-model-version", cls=Command)
@@ -286,7 +290,7 @@ def copy_model_version(**given: Any) -> int:
     names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
     adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])
     job = Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding)
-    return jobs.copy(job, common, source, opening.server(given["dst_registry_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_registry_uri"], common))
 
 
 def _only_model(given: dict[str, Any]) -> str:
@@ -312,4 +316,4 @@ def _import(command: str, given: dict[str, Any], common: Common, names: Names, a
     """Import what a bundle holds of models."""
     bundle_folder(jobs.existing(given["input_dir"]))
     job = replace(jobs.job_of(command, options.selection_of(given, kinds=OF_MODELS), names, given), adding=adding)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))

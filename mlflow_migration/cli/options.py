@@ -58,6 +58,8 @@ class Common:
     checksum: bool = False
     workspace: str | None = None
     online: bool = False
+    artifact_root: str | None = None
+    dst_artifact_root: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -246,6 +248,20 @@ def writing(function: F) -> F:
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)
+
+
+ARTIFACT_ROOTS = {
+    "import": ("--artifact-root", "the database's"),
+    "copy": ("--dst-artifact-root", "the destination database's"),
+}
+
+
+def artifact_roots(way: str) -> Callable[[F], F]:
+    """The option that says where a database's artifacts go, by the "way" they come: "import" or "copy"."""
+    name, whose = ARTIFACT_ROOTS[way]
+    text = f"Where {whose} artifacts go: a folder, or an address like s3://bucket/path [default: where its experiment "
+    text += "Default keeps them]. Where a server gives them out (mlflow-artifacts:), the place behind that server."
+    return click.option(name, metavar="ROOT", help=text)
 
 
 MODEL_RENAME = click.option(

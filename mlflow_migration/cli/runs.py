@@ -67,6 +67,7 @@ def export_run(**given: Any) -> int:
 @INPUT
 @TRACKING
 @options.writing
+@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @boolean("mlmodel-fix", True, "Accepted for old commands: ids in MLmodel files are always put right.")
@@ -91,7 +92,7 @@ def import_run(**given: Any) -> int:
         )
     names = options.names_of(given, {records[0].name: name})
     job = jobs.job_of("import-run", options.selection_of(given), names, given)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 @click.command("copy-run", cls=Command)
@@ -101,6 +102,7 @@ def import_run(**given: Any) -> int:
 @DST
 @NESTED
 @options.writing
+@options.artifact_roots("copy")
 @options.artifacts
 @options.moving
 @options.common
@@ -119,4 +121,4 @@ def copy_run(**given: Any) -> int:
     experiment = _experiment_of(source, given["run_id"])
     names = options.names_of(given, {experiment["name"]: name})
     job = jobs.job_of("copy-run", _selection(given, experiment), names, given)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))

@@ -174,7 +174,9 @@ def choose_model(writer: Writer, job: Writing, workspace: str, record: Record) -
     if job.on_conflict == UPDATE:
         return Chosen(0, name, joins=True)
     marks = {SOURCE: job.source, MODEL_NAME: record.id}
-    for known in writer.select("registered_model_tags", ("name",), workspace=workspace, key=MODEL_NAME, value=record.id):
+    for known in writer.select(
+        "registered_model_tags", ("name",), workspace=workspace, key=MODEL_NAME, value=record.id
+    ):
         found = _model(writer, workspace, known["name"])
         if found is not None and found["tags"].get(SOURCE) == job.source:
             return Chosen(0, known["name"], marks=marks)

@@ -99,8 +99,7 @@ def endpoint(record: Record, to: Settled, scorer_ids: dict[tuple[int, str], str]
             "display_name": Guess(None),
         }
         for each in head.get("scorers", ())
-        if each["experiment_id"] in to.experiments
-        and (to.place(each["experiment_id"]).id, each["name"]) in scorer_ids
+        if each["experiment_id"] in to.experiments and (to.place(each["experiment_id"]).id, each["name"]) in scorer_ids
     ]
     rows = {
         "endpoints": [row],

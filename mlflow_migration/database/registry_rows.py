@@ -41,9 +41,7 @@ def model(record: Record, to: Settled, marks: Json) -> Made:
         ids = [id_ for id_ in tags[EXPERIMENTS].split(",") if id_]
         found = [str(to.experiments[id_].id) if id_ in to.experiments else id_ for id_ in ids]
         tags[EXPERIMENTS] = f",{','.join(found)},"
-    aliases = [
-        {**owner, "alias": each["alias"], "version": int(each["version"])} for each in head.get("aliases") or ()
-    ]
+    aliases = [{**owner, "alias": each["alias"], "version": int(each["version"])} for each in head.get("aliases") or ()]
     rows = {
         "registered_models": [row],
         "registered_model_tags": pairs({**to.own_tags(tags), **marks}, owner),

@@ -38,9 +38,7 @@ RUN = (
         name="models",
     ),
 )
-METRICS = Part(
-    "metrics", ("run_uuid", "key", "timestamp"), ("run_uuid", "key", "timestamp", "step", "value", "is_nan")
-)
+METRICS = Part("metrics", ("run_uuid", "key", "timestamp"), ("run_uuid", "key", "timestamp", "step", "value", "is_nan"))
 LATEST_COLUMNS = ("key", "value", "timestamp", "step")
 MODEL = (
     Part("logged_models", ("model_id",), ("model_id",)),
@@ -252,5 +250,3 @@ def _model_metric(metric: Json, owner: Values) -> Values:
         "dataset_name": name,
         "dataset_digest": digest,
     }
-
-

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_migration.database import conflicts, gateway_rows, registry_rows, review_rows, run_rows, trace_rows
 from mlflow_migration.database.artifacts import Put, Roots, Storing
-from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected
+from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected, reason
 from mlflow_migration.database.made import Guess, Made, Part, Values
 from mlflow_migration.database.settled import Place, RenameIn, Settled
 from mlflow_migration.database.writing import Writer
@@ -148,7 +148,9 @@ class DatabaseSink:
         there = {row["key"]: row["value"] for row in found}
         reason = f"experiment {place.id} at the destination has another value, which is kept"
         tags = made.rows["experiment_tags"]
-        losses = tuple(Loss("tag", tag["key"], reason) for tag in tags if there.get(tag["key"], tag["value"]) != tag["value"])
+        losses = tuple(
+            Loss("tag", tag["key"], reason) for tag in tags if there.get(tag["key"], tag["value"]) != tag["value"]
+        )
         row: Values = {"experiment_id": place.id}
         rows = {"experiments": [row], "experiment_tags": [tag for tag in tags if tag["key"] not in there]}
         return replace(made, rows=rows), losses
@@ -170,9 +172,7 @@ class DatabaseSink:
         tags, infos = tables["trace_tags"], tables["trace_info"]
         usual = sa.literal(f"{base}/traces/").concat(tags.c.request_id).concat("/artifacts")
         asked = sa.select(tags.c.request_id, tags.c.value).join(infos, infos.c.request_id == tags.c.request_id)
-        asked = asked.where(
-            infos.c.experiment_id == place.id, tags.c.key == trace_rows.LOCATION, tags.c.value != usual
-        )
+        asked = asked.where(infos.c.experiment_id == place.id, tags.c.key == trace_rows.LOCATION, tags.c.value != usual)
         here.addresses.update((row[0], row[1]) for row in self.writer.connection.execute(asked))
         marks, runs = tables["tags"], tables["runs"]
         came = sa.select(marks.c.value, marks.c.run_uuid).join(runs, runs.c.run_uuid == marks.c.run_uuid)
@@ -290,7 +290,9 @@ class DatabaseSink:
             self.writer.stream("latest_metrics", latest.rows.values())
             return bool(latest.rows)
         found = self.writer.stream_missing(run_rows.METRICS, points)
-        there = {row["key"]: row for row in self.writer.select("latest_metrics", run_rows.LATEST_COLUMNS, run_uuid=record.id)}
+        there = {
+            row["key"]: row for row in self.writer.select("latest_metrics", run_rows.LATEST_COLUMNS, run_uuid=record.id)
+        }
         for key, row in latest.rows.items():
             if key not in there:
                 self.writer.stream("latest_metrics", [row])
@@ -463,7 +465,10 @@ class DatabaseSink:
             if not self._has("gateway_model_definition", table, column, each[column]):
                 return _waits(record, f"its model {each['name']!r} is not at the destination")
         columns = ("experiment_id", "scorer_name", "scorer_id")
-        scorers = {(row["experiment_id"], row["scorer_name"]): row["scorer_id"] for row in self.writer.select("scorers", columns)}
+        scorers = {
+            (row["experiment_id"], row["scorer_name"]): row["scorer_id"]
+            for row in self.writer.select("scorers", columns)
+        }
         made = gateway_rows.endpoint(record, self.settled, scorers)
         missing = len(record.head.get("scorers", ())) - len(made.rows["endpoint_bindings"])
         if missing and not self._job.dry_run:
@@ -484,6 +489,16 @@ class DatabaseSink:
             if not self._has("gateway_endpoint", "endpoints", "endpoint_id", each["endpoint_id"]):
                 return _waits(record, f"its endpoint {each['name']!r} is not at the destination")
         return gateway_rows.guardrail(record, self.settled, found[0]["scorer_id"] if found else "")
+
+
+def default_location(connected: Connected) -> str | None:
+    """Where the experiment `Default` keeps its artifacts, None where there is none."""
+    import sqlalchemy as sa
+
+    table = connected.tables["experiments"]
+    with connected.reading() as connection:
+        found = connection.execute(sa.select(table.c.artifact_location).where(table.c.experiment_id == 0)).scalar()
+    return None if found is None else str(found)
 
 
 def _waits(record: Record, why: str) -> Made:
@@ -527,13 +542,9 @@ def _told() -> Iterator[None]:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
         raise StorageError(
-            "the database can't be written", _reason(error), "what was begun is undone; type the command again"
+            "the database can't be written", reason(error), "what was begun is undone; type the command again"
         ) from error
     except sa.exc.IntegrityError as error:
-        raise ConflictError("the database refuses it", _reason(error)) from error
+        raise ConflictError("the database refuses it", reason(error)) from error
     except sa.exc.DBAPIError as error:
-        raise MigrationError("the database can't hold it", _reason(error)) from error
-
-
-def _reason(error: Any) -> str:
-    return str(error.orig).strip().partition("\n")[0]
+        raise MigrationError("the database can't hold it", reason(error)) from error

@@ -161,9 +161,7 @@ def _with(row: Values, kept: Mapping[Any, Any]) -> Values:
     """A row with the ids that the database had already for what this job would have given another one."""
     if not kept:
         return row
-    return {
-        column: kept.get(value, value) if isinstance(value, str) else value for column, value in row.items()
-    }
+    return {column: kept.get(value, value) if isinstance(value, str) else value for column, value in row.items()}
 
 
 def _is_other(value: Any, there: Any) -> bool:
