@@ -20,13 +20,15 @@ from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.errors import LeftOutError, MigrationError, UsageError
 from mlflow_migration.objects import BY_EXPERIMENT, KINDS, evaluation_dataset, experiment, workspace
 from mlflow_migration.objects.texts import NAMES_IN, renamed
-from mlflow_migration.pipeline import BundleSource, Tools, account, check_stop
+from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, account, check_stop
 from mlflow_migration.places import Selection, Source, Writing
 from mlflow_migration.records import Record, Written, completed
 from mlflow_migration.report import Row
 
 NAMED_BEFORE = ("registered_model", "prompt")
 """Written before experiments: tags of runs and traces mention their names."""
+ONE_BY_ONE = ("model_version", "prompt_version")
+"""Each after the version it was made from."""
 OF_ONE = tuple(kind for kind in BY_EXPERIMENT if kind != evaluation_dataset.NAME)
 """What belongs to one experiment, parents first."""
 
@@ -115,7 +117,7 @@ class _Filling:
 
     def _of(self, one: Record, kind: str) -> Iterator[Record]:
         """What belongs to one experiment."""
-        if isinstance(self._source, BundleSource):
+        if isinstance(self._source, (BundleSource, LiveSource)):
             return self._source.of_experiment(kind, one, self._selection)
         # An experiment may be called as another one is numbered.
         found = self._source.records(kind, replace(self._selection, experiments=(one.id,)))
@@ -138,9 +140,11 @@ class _Filling:
     def _move(self, records: Iterator[Record], kind: str, outcomes: _Outcomes) -> None:
         listing = Listing(records, kind)
         tools = self._tools
-        size = GROUPS.get(kind, LIMIT_OF_GROUP)
+        size = 1 if kind in ONE_BY_ONE else GROUPS.get(kind, LIMIT_OF_GROUP)
         waiting: list[Prepared] = []
-        for record, prepared in parallel.each(listing, self._prepared, tools.workers, tools.stop):
+        in_order = kind in ONE_BY_ONE
+        each = map(self._prepared, listing) if in_order else self._in_parallel(listing)
+        for record, prepared in each:
             if isinstance(prepared, MigrationError):
                 outcomes.add(record, prepared)
                 continue
@@ -152,6 +156,9 @@ class _Filling:
         self._put(waiting, outcomes)
         if listing.error is not None:
             tools.report.add(Row(kind, "*", "those that can't be listed", "failed", str(listing.error)))
+
+    def _in_parallel(self, listing: Listing) -> Iterator[tuple[Record, Prepared | MigrationError]]:
+        return parallel.each(listing, self._prepared, self._tools.workers, self._tools.stop)
 
     def _prepared(self, record: Record) -> tuple[Record, Prepared | MigrationError]:
         return record, guarded(lambda: self._sink.prepare(completed(record)), record.kind, record.id)

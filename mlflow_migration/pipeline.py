@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
@@ -49,6 +50,25 @@ class LiveSource:
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         return KINDS[kind].record(self.live, record_id, selection)
+
+    def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
+        """What of a kind belongs to one experiment and is asked for."""
+        live = cast(Live, _OnlyOne(self.live, one.head))
+        return KINDS[kind].read(live, replace(selection, experiments=(one.id,)))
+
+
+class _OnlyOne:
+    """A live place that shows one of its experiments: what belongs to it is found without listing all the others."""
+
+    def __init__(self, live: Live, head: Json) -> None:
+        self._live = live
+        self._head = head
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._live, name)
+
+    def search_experiments(self) -> Iterator[Json]:
+        yield self._head
 
 
 class BundleSource:

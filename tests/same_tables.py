@@ -70,10 +70,17 @@ def _text(value: Any, change: Callable[[str], str]) -> str:
             parsed = json.loads(value)
         except ValueError:
             return change(value)
-        return change(json.dumps(parsed, sort_keys=True)) if isinstance(parsed, (dict, list)) else change(value)
-    if isinstance(value, (dict, list)):
-        return change(json.dumps(value, sort_keys=True))
-    return repr(value)
+        return change(_json(parsed)) if isinstance(parsed, (dict, list)) else change(value)
+    return change(_json(value)) if isinstance(value, (dict, list)) else repr(value)
+
+
+def _json(value: Any) -> str:
+    """JSON without what it leaves open; so is the JSON in its texts, whose spaces a server doesn't show of spans."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key!r}:{_json(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json, value)) + "]"
+    return _text(value, str)
 
 
 def differences(source: str, destination: str, change: Callable[[str], str] = str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from mlflow_migration.database.made import Guess, Made, Part, Values, made_up_id, pairs, told
 from mlflow_migration.database.settled import Settled
@@ -34,15 +35,16 @@ MCP_SERVER = (
 )
 WORKSPACE = (Part("workspaces", ("name",), ("name",)),)
 FALLBACK = "FALLBACK"
+MCP_TIMES = ("creation_timestamp", "last_updated_timestamp")
 
 
-def _made_by(head: Json) -> Values:
-    """Who made and changed it, and when."""
+def _made_by(head: Json, times: tuple[str, str] = ("created_at", "last_updated_at")) -> Values:
+    """Who made and changed it, and when; `times` is what the head calls the latter."""
     return {
         "created_by": head.get("created_by") or None,
-        "created_at": told(head, "created_at"),
+        "created_at": told(head, times[0]),
         "last_updated_by": head.get("last_updated_by") or None,
-        "last_updated_at": told(head, "last_updated_at"),
+        "last_updated_at": told(head, times[1]),
     }
 
 
@@ -64,10 +66,12 @@ def endpoint(record: Record, to: Settled, scorer_ids: dict[tuple[int, str], str]
     """An endpoint; `scorer_ids` gives the scorers of the database by experiment and name."""
     head = record.head
     known = head.get("experiment_id")
+    made_at = head.get("made") or {}
+    ties = made_at.get("ties") or [{}] * len(head["models"])
     row = {
         "endpoint_id": record.id,
         "name": head.get("name") or None,
-        **_made_by(head),
+        **_made_by({**head, **made_at}),
         "routing_strategy": head.get("routing_strategy") or None,
         "fallback_config_json": _fallback(head),
         "experiment_id": to.place(known).id if known is not None else None,
@@ -76,16 +80,16 @@ def endpoint(record: Record, to: Settled, scorer_ids: dict[tuple[int, str], str]
     }
     mappings = [
         {
-            "mapping_id": _mapping_id(record.id, each),
+            "mapping_id": _mapping_id(record.id, each, tie),
             "endpoint_id": record.id,
             "model_definition_id": each["model_definition_id"],
             "weight": each.get("weight", 1.0),
             "linkage_type": each["linkage_type"],
             "fallback_order": each.get("fallback_order"),
-            "created_by": Guess(each.get("created_by") or head.get("created_by") or None),
-            "created_at": told(each, "created_at"),
+            "created_by": Guess(tie.get("created_by") or None),
+            "created_at": told(tie, "created_at"),
         }
-        for each in head["models"]
+        for each, tie in zip(head["models"], ties, strict=True)
     ]
     bindings = [
         {
@@ -95,8 +99,8 @@ def endpoint(record: Record, to: Settled, scorer_ids: dict[tuple[int, str], str]
             "created_at": told(each, "created_at"),
             "created_by": each.get("created_by") or None,
             "last_updated_at": told(each, "last_updated_at"),
-            "last_updated_by": Guess(each.get("created_by") or None),
-            "display_name": Guess(None),
+            "last_updated_by": each.get("last_updated_by") or None,
+            "display_name": Guess(each.get("display_name") or None),
         }
         for each in head.get("scorers", ())
         if each["experiment_id"] in to.experiments and (to.place(each["experiment_id"]).id, each["name"]) in scorer_ids
@@ -110,18 +114,39 @@ def endpoint(record: Record, to: Settled, scorer_ids: dict[tuple[int, str], str]
     return Made((record.id,), rows)
 
 
-def _mapping_id(endpoint_id: str, each: Json) -> Guess:
-    known = each.get("mapping_id")
+def with_endpoint_ids(serialized: str, ids: Mapping[str, str]) -> str:
+    """A scorer as MLflow keeps it: a model of the gateway is named by its endpoint's id there, while REST shows its
+    name. `ids` gives the endpoints' ids by name."""
+    from mlflow.genai.scorers.scorer_utils import (
+        build_gateway_model,
+        extract_endpoint_ref,
+        extract_model_from_serialized_scorer,
+        is_gateway_model,
+        update_model_in_serialized_scorer,
+    )
+
+    parsed = json.loads(serialized)
+    model = extract_model_from_serialized_scorer(parsed) if isinstance(parsed, dict) else None
+    if not is_gateway_model(model):
+        return serialized
+    id_ = ids.get(extract_endpoint_ref(model))
+    if id_ is None:
+        return serialized
+    return json.dumps(update_model_in_serialized_scorer(parsed, build_gateway_model(id_)))
+
+
+def _mapping_id(endpoint_id: str, each: Json, tie: Json) -> Guess:
+    known = tie.get("mapping_id")
     return Guess(known) if known else made_up_id("mapping", endpoint_id, *map(str, each.values()), prefix="m-")
 
 
 def _fallback(head: Json) -> str | None:
     """MLflow's own text of how an endpoint falls back, with the models it falls back to in order."""
     config = head.get("fallback_config")
-    if not config:
+    ids = [each["model_definition_id"] for each in head["models"] if each["linkage_type"] == FALLBACK]
+    if config is None and not ids:
         return None
-    backs = [each for each in head["models"] if each["linkage_type"] == FALLBACK]
-    ids = [each["model_definition_id"] for each in backs]
+    config = config or {}
     return json.dumps(
         {
             "strategy": config.get("strategy"),
@@ -178,18 +203,22 @@ def guardrail(record: Record, to: Settled, scorer_id: str) -> Made:
 
 def mcp_server(record: Record, to: Settled) -> Made:
     head = record.head
+    made_at = head.get("made") or {}
     owner = {"workspace": to.workspace, "name": record.id}
     row = {
         **owner,
         "display_name": head.get("display_name"),
         "description": head.get("description"),
         "icons": head.get("icons"),
-        **_made_by(head),
+        **_made_by(made_at.get("server") or {}, MCP_TIMES),
     }
+    of_versions, of_endpoints = made_at.get("versions") or {}, made_at.get("access_endpoints") or {}
     rows: dict[str, list[Values]] = {
         "mcp_servers": [row],
         "mcp_server_tags": pairs(head.get("tags") or {}, owner),
-        "mcp_server_versions": [_version(each, owner) for each in head["versions"]],
+        "mcp_server_versions": [
+            _version(each, owner, of_versions.get(each["version"]) or {}) for each in head["versions"]
+        ],
         "mcp_server_version_tags": [
             tag
             for each in head["versions"]
@@ -207,7 +236,7 @@ def mcp_server(record: Record, to: Settled) -> Made:
                 "server_alias": each.get("server_alias"),
                 "url": each["url"],
                 "transport_type": each["transport_type"],
-                **_made_by(each),
+                **_made_by(of_endpoints.get(each["id"]) or {}, MCP_TIMES),
             }
             for each in head.get("access_endpoints", ())
         ],
@@ -215,7 +244,7 @@ def mcp_server(record: Record, to: Settled) -> Made:
     return Made((to.workspace, record.id), rows)
 
 
-def _version(each: Json, owner: Values) -> Values:
+def _version(each: Json, owner: Values, made_at: Json) -> Values:
     from mlflow.utils.semver_utils import encode_prerelease_sort_key, parse_semver
 
     parsed = parse_semver(each["version"])
@@ -230,8 +259,9 @@ def _version(each: Json, owner: Values) -> Values:
         "status": each["status"],
         "tools": each.get("tools") or None,
         "source": each.get("source"),
-        "connect_options": each.get("connect_options"),
-        **_made_by(each),
+        # REST shows {} where there are none.
+        "connect_options": each.get("connect_options") or None,
+        **_made_by(made_at, MCP_TIMES),
     }
 
 

@@ -83,13 +83,14 @@ def label_schema(record: Record, to: Settled) -> Made:
 
 
 def queue(record: Record, to: Settled) -> Made:
+    """A review queue; MLflow keeps in small letters what REST shows in capitals."""
     head = record.head
     row = {
         "queue_id": record.id,
         "experiment_id": to.place(head["experiment_id"]).id,
         "name": head["name"],
         "name_key": head["name"].lower(),
-        "queue_type": head["queue_type"],
+        "queue_type": head["queue_type"].lower(),
         "created_by": head.get("created_by") or None,
         "creation_time_ms": told(head, "creation_time_ms"),
         "last_update_time_ms": told(head, "last_update_time_ms"),
@@ -97,9 +98,9 @@ def queue(record: Record, to: Settled) -> Made:
     items = [
         {
             "queue_id": record.id,
-            "item_type": item.get("item_type", "TRACE"),
+            "item_type": item.get("item_type", "TRACE").lower(),
             "item_id": item["item_id"],
-            "status": item.get("status", "PENDING"),
+            "status": item.get("status", "PENDING").lower(),
             "completed_by": item.get("completed_by") or None,
             "completed_time_ms": number(item.get("completed_time_ms")) or None,
             "creation_time_ms": told(item, "creation_time_ms"),

@@ -237,8 +237,6 @@ def model(record: Record, to: Settled, uri: str | None) -> Made:
 def _model_metric(metric: Json, owner: Values) -> Values:
     # NaN of a logged model is 0 at MLflow itself, which has no column for it.
     value, is_nan = stored_value(metric["value"])
-    name, digest = metric.get("dataset_name") or None, metric.get("dataset_digest") or None
-    dataset = made_up_id("dataset", owner["experiment_id"], name, digest) if name and digest else Guess(None)
     return {
         **owner,
         "metric_name": metric["key"],
@@ -246,7 +244,7 @@ def _model_metric(metric: Json, owner: Values) -> Values:
         "metric_step": number(metric.get("step", 0)),
         "metric_value": 0.0 if is_nan else value,
         "run_id": metric.get("run_id", ""),
-        "dataset_uuid": dataset,
-        "dataset_name": name,
-        "dataset_digest": digest,
+        "dataset_uuid": Guess(None),
+        "dataset_name": metric.get("dataset_name") or None,
+        "dataset_digest": metric.get("dataset_digest") or None,
     }

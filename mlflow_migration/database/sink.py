@@ -272,7 +272,11 @@ class DatabaseSink:
         if each.put.changed and state == "same":
             state = "updated"
         losses = (*made.losses, *each.put.losses)
+        if record.kind == "webhook" and state != "done":
+            losses = ()
         self._made.add((record.kind, record.id))
+        if record.kind == "gateway_endpoint" and state != "same":
+            self._name_in_scorers(record)
         id_ = record.id
         if record.kind in {"registered_model", "prompt"}:
             id_ = str(made.key[1])
@@ -325,7 +329,7 @@ class DatabaseSink:
                 return made
             if kind == "trace":
                 return trace_rows.trace(record, to, address)
-            return self._with_runs(run_rows.model(record, to, address), "logged_model_metrics", "run_id", "metric")
+            return self._logged_model(record, address)
         if kind in {"registered_model", "prompt"}:
             return self._model(record)
         if kind in registry_rows.MODEL_OF:
@@ -340,24 +344,50 @@ class DatabaseSink:
             "webhook": registry_rows.webhook,
             "label_schema": review_rows.label_schema,
             "review_queue": review_rows.queue,
-            "scorer": review_rows.scorer,
+            "scorer": lambda each, _: self._scorer(each),
             "evaluation_dataset": review_rows.dataset,
             "mcp_server": gateway_rows.mcp_server,
             "workspace": gateway_rows.workspace,
         }
         return plain[kind](record, to)
 
-    def _with_runs(self, made: Made, table: str, column: str, what: str) -> Made:
-        """The rows without those of a run that isn't there: the tables refuse them."""
-        wanted = {row[column] for row in made.rows[table] if row[column]}
+    def _logged_model(self, record: Record, address: str | None) -> Made:
+        """A logged model without the metrics of a run that isn't there, which the tables refuse."""
+        made = run_rows.model(record, self.settled, address)
+        metrics = made.rows["logged_model_metrics"]
+        wanted = {row["run_id"] for row in metrics}
         if not wanted:
             return made
         there = {row["run_uuid"] for row in self.writer.select("runs", ("run_uuid",), run_uuid=wanted)}
         there |= {run_id for run_id in wanted if ("run", run_id) in self._made}
-        kept = [row for row in made.rows[table] if row[column] in there]
-        gone = sorted(wanted - there)
-        losses = [Loss(what, run_id, f"run {run_id} is not at the destination") for run_id in gone]
-        return replace(made, rows={**made.rows, table: kept}, losses=[*made.losses, *losses])
+        names = {row["dataset_name"] for row in metrics if row["dataset_name"]}
+        if names:
+            where = {"experiment_id": metrics[0]["experiment_id"], "name": names}
+            found = self.writer.select("datasets", ("dataset_uuid", "name", "digest"), **where)
+            ids = {(row["name"], row["digest"]): row["dataset_uuid"] for row in found}
+            for row in metrics:
+                row["dataset_uuid"] = Guess(ids.get((row["dataset_name"], row["dataset_digest"])))
+        made.rows["logged_model_metrics"] = [row for row in metrics if row["run_id"] in there]
+        made.losses += [Loss("metric", id_, f"run {id_} is not at the destination") for id_ in sorted(wanted - there)]
+        return made
+
+    def _scorer(self, record: Record) -> Made:
+        made = review_rows.scorer(record, self.settled)
+        found = self.writer.select("endpoints", ("name", "endpoint_id"), workspace=self.settled.workspace)
+        ids = {row["name"]: row["endpoint_id"] for row in found}
+        for row in made.rows["scorer_versions"]:
+            row["serialized_scorer"] = gateway_rows.with_endpoint_ids(row["serialized_scorer"], ids)
+        return made
+
+    def _name_in_scorers(self, record: Record) -> None:
+        """Name a new endpoint by its id in the scorers that use it: they came before it."""
+        bound = [row["resource_id"] for row in self.writer.select("endpoint_bindings", ("resource_id",), endpoint_id=record.id)]
+        columns = ("scorer_id", "scorer_version", "serialized_scorer")
+        for row in self.writer.select("scorer_versions", columns, scorer_id=bound) if bound else ():
+            text = gateway_rows.with_endpoint_ids(row["serialized_scorer"], {record.name: record.id})
+            if text != row["serialized_scorer"]:
+                key = {name: row[name] for name in columns[:2]}
+                self.writer.update("scorer_versions", key, {"serialized_scorer": text})
 
     def _issue(self, record: Record) -> Made:
         made = review_rows.issue(record, self.settled)
