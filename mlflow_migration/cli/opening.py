@@ -78,15 +78,7 @@ def writable(uri: str, workspace: str, common: Common) -> Connected:
 
     Raises UsageError where others have it open and `--online` doesn't say that this is meant.
     """
-    opened = connect.open_database(uri, workspace, create=not common.dry_run)
-    if not common.online and (users := connect.in_use(opened)):
-        opened.close()
-        raise UsageError(
-            f"{opened.address} is in use",
-            users,
-            "stop the server, or write beside it with --online",
-        )
-    return opened
+    return connect.open_database(uri, workspace, create=not common.dry_run, alone=not (common.online or common.dry_run))
 
 
 def source(text: str, role: str, common: Common) -> LiveSource | BundleSource:
