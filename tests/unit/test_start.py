@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -67,8 +68,9 @@ def test_every_command_is_in_the_list_with_the_words_its_own_help_begins_with() 
 
 def test_the_help_is_that_of_a_group_that_has_imported_them_all() -> None:
     plain = Group(main.name, commands=list(all_commands()), params=main.params, help=main.help)
-    shown = [group.get_help(click.Context(group, info_name="mlflow-migration")) for group in (main, plain)]
-    assert shown[0] == shown[1]
+    given: dict[str, Any] = {"info_name": "mlflow-migration", "help_option_names": ["-h", "--help"]}
+    contexts = [click.Context(group, **given) for group in (main, plain)]
+    assert contexts[0].get_help() == contexts[1].get_help()
 
 
 def test_no_command_of_the_modules_is_missing_in_the_list() -> None:
