@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from mlflow_migration.database.reading import Reading, or_none, paged
 from mlflow_migration.records import Json
 
 PER_PAGE = 100
+TOOL = ("name", "title", "description", "inputSchema", "outputSchema", "annotations", "icons", "execution")
 
 
 class McpServers:
@@ -60,7 +62,7 @@ def _version(found: Any) -> Json:
         "tools": [_tool(each.to_dict()) for each in found.tools or ()],
         "aliases": found.aliases,
         "tags": found.tags,
-        "connect_options": {name: _plain(each) for name, each in (found.connect_options or {}).items()},
+        "connect_options": {name: asdict(each) for name, each in (found.connect_options or {}).items()},
         "source": found.source,
         **_changes(found),
     }
@@ -85,16 +87,9 @@ def _changes(found: Any) -> Json:
     return {field: getattr(found, field) for field in fields}
 
 
-TOOL = ("name", "title", "description", "inputSchema", "outputSchema", "annotations", "icons", "execution")
-
-
 def _tool(found: Json) -> Json:
     """A tool as MLflow's REST API shows it: every field, None for what isn't there."""
     return {field: found.get(field) for field in TOOL}
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 def _word(value: Any) -> Any:

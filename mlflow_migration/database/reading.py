@@ -1,4 +1,4 @@
-"""Reading rows in short transactions, so that no reader keeps a writer waiting; errors are what a person understands."""
+"""Reading rows in short transactions, which keep no writer waiting; errors are what a person understands."""
 
 from __future__ import annotations
 

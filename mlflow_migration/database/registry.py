@@ -38,7 +38,9 @@ class Registry:
             return None
         c = self._tables["model_versions"].c
         mine = (c.workspace == self._reading.workspace, c.name == name, c.current_stage != DELETED)
-        latest = sa.select(sa.func.max(c.version)).where(*mine).group_by(c.current_stage)
+        latest = (
+            sa.select(sa.func.max(c.version)).where(*mine).group_by(c.current_stage).order_by(sa.func.min(c.version))
+        )
         keys = [(name, row[0]) for row in self._reading.rows(latest)]
         return {**head, **filled(latest_versions=list(self._versions(keys)))}
 

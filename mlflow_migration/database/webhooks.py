@@ -30,7 +30,7 @@ class Webhooks:
         chosen = (which, c.workspace == self._reading.workspace, c.deleted_timestamp.is_(None))
         columns = (c.webhook_id, c.name, c.description, c.url, c.status)
         rows, found = self._reading.together(
-            sa.select(*columns, c.creation_timestamp, c.last_updated_timestamp, c.workspace)
+            sa.select(*columns, c.creation_timestamp, c.last_updated_timestamp)
             .where(*chosen)
             .order_by(c.creation_timestamp.desc(), c.webhook_id),
             sa.select(events.c.webhook_id, events.c.entity, events.c.action)
@@ -49,6 +49,5 @@ class Webhooks:
                     status=row.status,
                     creation_timestamp=row.creation_timestamp,
                     last_updated_timestamp=row.last_updated_timestamp,
-                    workspace=row.workspace,
                 ),
             }
