@@ -110,8 +110,16 @@ def copy_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(_job("copy-all", given), common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return _copied(_job("copy-all", given), common, given)
+
+
+def _copied(job: Job, common: Common, given: dict[str, Any]) -> int:
+    ends = (given["src_mlflow_uri"], given["dst_mlflow_uri"])
+    pair = opening.databases(*ends, common) if jobs.applies_to_tables(job) else None
+    if pair is not None:
+        return jobs.copy_tables(job, common, *pair)
+    source = opening.server(ends[0], "SRC", common)
+    return jobs.copy(job, common, source, opening.server(ends[1], "DST", common))
 
 
 def _job(command: str, given: dict[str, Any]) -> Job:

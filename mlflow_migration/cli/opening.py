@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlflow_migration.cli.options import Common
+from mlflow_migration.database import connect
+from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import config
 from mlflow_migration.errors import UsageError
 from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
@@ -48,6 +50,43 @@ def _workspace(text: str, role: str, given: str | None) -> tuple[str, str]:
     if chosen and not WORKSPACE.fullmatch(chosen):
         raise UsageError(f"not a workspace's name: {chosen!r}", hint="write --workspace SRC=DST, or one name for both")
     return address if written else text, chosen
+
+
+def databases(source: str | None, destination: str | None, common: Common) -> tuple[Connected, Connected] | None:
+    """Both ends of a copy where each is a database; an empty destination gets MLflow's tables.
+
+    Raises UsageError where the destination is in use and `--online` doesn't say that this is meant.
+    """
+    settings = config.load(common.config, os.environ)
+    given = [text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "") for text in (source, destination)]
+    if not all(given):
+        return None
+    ends = [_workspace(text, role, common.workspace) for text, role in zip(given, config.ROLES, strict=True)]
+    uris = [settings.place(text, role, os.environ)[0] for (text, _), role in zip(ends, config.ROLES, strict=True)]
+    if not all(map(connect.is_database, uris)):
+        return None
+    if connect.printable(uris[0]) == connect.printable(uris[1]):
+        raise UsageError("source and destination are one database", connect.printable(uris[0]))
+    return (
+        connect.open_database(uris[0], ends[0][1]),
+        writable(uris[1], ends[1][1], common),
+    )
+
+
+def writable(uri: str, workspace: str, common: Common) -> Connected:
+    """A database to write to; an empty one gets MLflow's tables, unless nothing is to be written.
+
+    Raises UsageError where others have it open and `--online` doesn't say that this is meant.
+    """
+    opened = connect.open_database(uri, workspace, create=not common.dry_run)
+    if not common.online and (users := connect.in_use(opened)):
+        opened.close()
+        raise UsageError(
+            f"{opened.address} is in use",
+            users,
+            "stop the server, or write beside it with --online",
+        )
+    return opened
 
 
 def source(text: str, role: str, common: Common) -> LiveSource | BundleSource:

@@ -57,6 +57,7 @@ class Common:
     allow_loss: tuple[str, ...] = ()
     checksum: bool = False
     workspace: str | None = None
+    online: bool = False
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -232,10 +233,16 @@ def names_of(given: dict[str, Any], experiments: dict[str, str] | None = None) -
     return replace(names, new={**names.new, **more})
 
 
+ONLINE = click.option(
+    "--online", is_flag=True, help="Write to a database although a server, or something else, has it open."
+)
+
+
 def writing(function: F) -> F:
-    """Options about what is written at a server."""
+    """Options about what is written at a server or database."""
     return _stack(
         naming,
+        ONLINE,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)

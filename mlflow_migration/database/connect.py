@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEME = re.compile(r"(sqlite|postgresql|postgres|mysql|mssql)(\+\w+)?:")
 SUPPORTED = ("sqlite", "postgresql", "mysql")
-DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
+DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 DEFAULT_WORKSPACE = "default"
 WAIT = 20
 """Seconds that SQLite waits for another writer, as MLflow's own store does."""
@@ -108,8 +108,8 @@ def _engine(uri: str, address: str) -> sa.Engine:
         # SQLAlchemy's text would show the address, and with it a password.
         raise UsageError("not a database's address", hint="write it like postgresql://user@host/name") from error
     except ImportError as error:
-        package = DRIVERS.get(sa.make_url(uri).get_backend_name(), "its driver")
-        raise UsageError(f"no driver for {address}", str(error), f"pip install '{package}'") from error
+        extra = "postgresql" if "psycopg" in str(error) else "mysql"
+        raise UsageError(f"no driver for {address}", str(error), f"pip install 'mlflow-migration[{extra}]'") from error
     if engine.dialect.name not in SUPPORTED:
         raise UsageError(f"not a database this tool can read: {address}", hint=f"it knows {', '.join(SUPPORTED)}")
     if engine.dialect.name == "sqlite":
@@ -119,15 +119,9 @@ def _engine(uri: str, address: str) -> sa.Engine:
 
 
 def _with_driver(url: sa.URL) -> sa.URL:
-    """The address with a driver that is installed, where it names none."""
-    import importlib.util
-
-    if url.drivername in {"postgresql", "postgres"}:
-        driver = "psycopg" if importlib.util.find_spec("psycopg") else "psycopg2"
-        return url.set(drivername=f"postgresql+{driver}")
-    if url.drivername == "mysql":
-        return url.set(drivername="mysql+pymysql")
-    return url
+    """The address with the driver this tool knows, whichever it names."""
+    name = "postgresql" if url.get_backend_name() == "postgres" else url.get_backend_name()
+    return url.set(drivername=f"{name}+{DRIVERS[name]}") if name in DRIVERS else url
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
@@ -152,7 +146,7 @@ def _check_schema(engine: sa.Engine, address: str, create: bool) -> None:
             _initialize_tables(engine)
             return
     except sa.exc.DBAPIError as error:
-        raise AccessError(f"can't open {address}", _reason(error), "check address, user and password") from None
+        raise AccessError(f"can't open {address}", reason(error), "check address, user and password") from None
     head = _get_latest_schema_revision()
     if found == head:
         return
@@ -178,8 +172,8 @@ def _is_known(revision: str) -> bool:
         return False
 
 
-def _reason(error: Any) -> str:
-    """The driver's own words, first line: SQLAlchemy's would show statements, and a driver's later lines hints."""
+def reason(error: sa.exc.DBAPIError) -> str:
+    """The driver's own words, first line: SQLAlchemy's show whole statements, and what was to be written."""
     return str(error.orig).strip().partition("\n")[0]
 
 
@@ -191,3 +185,37 @@ def _tables() -> Mapping[str, sa.Table]:
     for module in ("tracking", "model_registry", "workspace"):
         import_module(f"mlflow.store.{module}.dbmodels.models")
     return dict(Base.metadata.tables)
+
+
+def in_use(connected: Connected) -> str:
+    """Who else has the database open, in words; "" where nobody seems to. Asked before anything else is opened."""
+    import sqlalchemy as sa
+
+    counts = {
+        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+        "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+    }
+    if connected.dialect == "sqlite":
+        found = _processes(Path(str(connected.engine.url.database)).absolute())
+        return f"process {', '.join(found)}" if found else ""
+    with connected.engine.connect() as connection:
+        count = int(connection.execute(sa.text(counts[connected.dialect])).scalar_one())
+    return f"{count} other connection{'s' if count > 1 else ''}" if count else ""
+
+
+def _processes(path: Path) -> list[str]:
+    """The other processes that have a file open, as far as this user may see, as "pid (name)"."""
+    import os
+
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["name"]):
+        try:
+            if process.pid != os.getpid() and any(Path(file.path) == path for file in process.open_files()):
+                found.append(f"{process.pid} ({process.info['name']})")
+        except psutil.Error:
+            # Another user's, or gone meanwhile.
+            continue
+    return found
