@@ -12,7 +12,7 @@ from pathlib import Path
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
@@ -33,7 +33,7 @@ GROUP = 25
 class LiveSource:
     """A live place to read from."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Readable) -> None:
         self.live = live
         self.address = live.address
 

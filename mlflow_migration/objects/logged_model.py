@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, model_metrics, registry
 from mlflow_migration.objects import run as runs
@@ -66,7 +66,7 @@ def home(experiment_id: str, model_id: str) -> tuple[str, ...]:
     return (*experiment.home(experiment_id), "logged_models", model_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The selected models, and those that are deleted but that a selected run names."""
     chosen = Selection(selection.experiments, deleted=selection.deleted)
     ids = [found.id for found in experiment.readable(source, chosen)]
@@ -88,7 +88,7 @@ def _takes_all(selection: Selection) -> bool:
     return not (by_run or selection.logged_models)
 
 
-def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
+def _named_by(source: Readable, selection: Selection) -> dict[str, Json]:
     """By the id of each selected run and of each model it gave out: the run, and its outputs of that model."""
     named: dict[str, Json] = {}
     if selection.logged_models and not selection.run_ids:
@@ -103,22 +103,22 @@ def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
     return named
 
 
-def record(source: Live, model_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, model_id: str, selection: Selection) -> Record | None:
     """One model by id, or None."""
     head = source.models.get(model_id)
     return _with_nan(source, _record(source, head, selection)) if head else None
 
 
-def _listed(source: Live, head: Json, selection: Selection) -> Record:
+def _listed(source: Readable, head: Json, selection: Selection) -> Record:
     found = _record(source, head, selection)
     return replace(found, whole=partial(_with_nan, source, found))
 
 
-def _with_nan(source: Live, record: Record) -> Record:
+def _with_nan(source: Readable, record: Record) -> Record:
     return replace(record, head=model_metrics.with_nan(source, record.head), whole=None)
 
 
-def _record(source: Live, head: Json, selection: Selection) -> Record:
+def _record(source: Readable, head: Json, selection: Selection) -> Record:
     info = head["info"]
     refs = {"experiment": info["experiment_id"]}
     if info.get("source_run_id"):
