@@ -18,7 +18,7 @@ import click
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
-from mlflow_migration.cli.later import compare, config, jobs, ledger, needed, objects, opening, pipeline
+from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
 from mlflow_migration.cli.later import id_map as ids
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
@@ -250,8 +250,7 @@ def plan(**given: Any) -> int:
         return jobs.export(job, common, opening.server(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:
         return jobs.import_(job, common, ends[0], opening.server(places[1], "DST", common))
-    source = opening.server(places[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(places[1], "DST", common))
+    return copies.between(job, common, (places[0], places[1]))
 
 
 @click.command("id-map", cls=Command)

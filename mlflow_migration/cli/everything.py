@@ -10,7 +10,7 @@ import click
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
-from mlflow_migration.cli.later import jobs, opening, pipeline
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.places import Versions
@@ -109,16 +109,7 @@ def copy_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    return _copied(_job("copy-all", given), common, given)
-
-
-def _copied(job: Job, common: Common, given: dict[str, Any]) -> int:
-    ends = (given["src_mlflow_uri"], given["dst_mlflow_uri"])
-    pair = opening.databases(*ends, common) if jobs.applies_to_tables(job) else None
-    if pair is not None:
-        return jobs.copy_tables(job, common, *pair)
-    source = opening.server(ends[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(ends[1], "DST", common))
+    return copies.between(_job("copy-all", given), common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))
 
 
 def _job(command: str, given: dict[str, Any]) -> jobs.Job:

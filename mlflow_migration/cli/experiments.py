@@ -8,7 +8,7 @@ import click
 
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.later import jobs, opening, pipeline
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
@@ -211,5 +211,4 @@ def copy_experiments(**given: Any) -> int:
     jobs.configure(common)
     selection = options.selection_of(given, choose.names(given["experiments"]))
     job = jobs.job_of("copy-experiments", selection, options.names_of(given), given)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return copies.between(job, common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))
