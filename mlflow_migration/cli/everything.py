@@ -55,7 +55,7 @@ def export_all(**given: Any) -> int:
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
     job = Job("export-all", replace(selection, versions=versions))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-all", cls=Command)
@@ -118,7 +118,7 @@ def _copied(job: Job, common: Common, given: dict[str, Any]) -> int:
     pair = opening.databases(*ends, common) if jobs.applies_to_tables(job) else None
     if pair is not None:
         return jobs.copy_tables(job, common, *pair)
-    source = opening.server(ends[0], "SRC", common)
+    source = opening.readable(ends[0], "SRC", common)
     return jobs.copy(job, common, source, opening.server(ends[1], "DST", common))
 
 

@@ -41,7 +41,7 @@ def list_registered_models(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     uri = given["tracking_uri"]
-    source = LiveSource(opening.server(None, "SRC", common)) if uri is None else opening.source(uri, "SRC", common)
+    source = LiveSource(opening.readable(None, "SRC", common)) if uri is None else opening.source(uri, "SRC", common)
     models: dict[str, Json] = {}
     for found in source.records(registry.MODELS.model, Selection()):
         models[found.id] = {
