@@ -36,6 +36,7 @@ class LiveSource:
     def __init__(self, live: Readable) -> None:
         self.live = live
         self.address = live.address
+        self.shows_all = live.abilities.keeps_ids
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
         """Raises ForbiddenError where there seems to be nothing because the server hides all of it."""
@@ -53,6 +54,8 @@ class LiveSource:
 
 class BundleSource:
     """A proven bundle to read from, with the selection applied here since a folder can't search."""
+
+    shows_all = True
 
     def __init__(self, bundle: Bundle | LegacyBundle) -> None:
         """Raises BundleError before anything is given on when the bundle isn't whole and sane."""

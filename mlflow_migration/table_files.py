@@ -18,7 +18,6 @@ from mlflow_migration.places import Root, Selection
 from mlflow_migration.records import File
 from mlflow_migration.report import Row
 
-
 Outcome = tuple[str, int, list[Row]]
 """Kind of the object, bytes that were copied, and rows for what couldn't be."""
 

@@ -54,7 +54,7 @@ def export_all(**given: Any) -> int:
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
     job = jobs.Job("export-all", replace(selection, versions=versions))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-all", cls=Command)

@@ -56,7 +56,7 @@ class Move:
 @dataclass
 class Copier:
     """One job. `held` are the tables in which the source has rows at all; `ids` and `experiments` map what has another
-    id at the destination; `left_out` are experiments that don't go; `addresses` maps those of experiments' artifacts."""
+    id at the destination, `addresses` those of experiments' artifacts; `left_out` are experiments that don't go."""
 
     flow: Flow
     held: frozenset[str]

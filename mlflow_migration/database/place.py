@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from mlflow_migration.database import filters
 from mlflow_migration.database.artifacts import Artifacts
-from mlflow_migration.database.connect import Connected
+from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected
 from mlflow_migration.database.evaluation import Evaluation
 from mlflow_migration.database.experiments import Experiments
 from mlflow_migration.database.gateway import Gateway
@@ -23,6 +23,7 @@ from mlflow_migration.database.runs import Runs
 from mlflow_migration.database.traces import Traces
 from mlflow_migration.database.webhooks import Webhooks
 from mlflow_migration.database.workspaces import Rights, Users, Workspaces
+from mlflow_migration.errors import UsageError
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json, Rows
 
@@ -31,7 +32,7 @@ class Database:
     """One workspace of a database. Implements `Readable`. Safe to share between threads.
 
     `artifact_root` is where the server of this database keeps what it proxies (its `--artifacts-destination`).
-    Raises UsageError where that is a folder that isn't there.
+    Raises UsageError where that is a folder that isn't there, or where there is no such workspace.
     """
 
     def __init__(self, connected: Connected, artifact_root: str = "") -> None:
@@ -39,6 +40,9 @@ class Database:
 
         self._connected = connected
         self.address = connected.address
+        if connected.workspace not in {"", DEFAULT_WORKSPACE}:
+            # As a server's: names are unique within a workspace only.
+            self.address += f"#{connected.workspace}"
         self.abilities = Abilities(version=VERSION, keeps_ids=True, keeps_times=True, proxied_artifacts=False)
         reading = self._reading = Reading(connected)
         self._artifacts = Artifacts(artifact_root)
@@ -56,6 +60,8 @@ class Database:
         self.workspaces = Workspaces(reading)
         self.users = Users(reading)
         self.rights = Rights()
+        if self.workspaces.get_workspace(reading.workspace) is None and not self.workspaces.at_default():
+            raise UsageError(f"no such workspace: {reading.workspace!r}", self.address, "check --workspace")
 
     def close(self) -> None:
         self._connected.close()

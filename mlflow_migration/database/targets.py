@@ -172,9 +172,8 @@ def _experiments(connection: sa.Connection, tables: Mapping[str, sa.Table]) -> I
     import sqlalchemy as sa
 
     table = tables["experiments"]
-    columns = (table.c.experiment_id, table.c.name, table.c.creation_time, table.c.workspace)
-    columns += (table.c.artifact_location,)
-    for row in connection.execute(sa.select(*columns).order_by(table.c.experiment_id)).all():
+    named = (table.c.experiment_id, table.c.name, table.c.creation_time, table.c.workspace, table.c.artifact_location)
+    for row in connection.execute(sa.select(*named).order_by(table.c.experiment_id)).all():
         yield _Experiment(*row)
 
 

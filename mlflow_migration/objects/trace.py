@@ -101,12 +101,11 @@ def _with_ties(source: Readable, experiment_ids: list[str]) -> Iterator[Json]:
 
 
 def _links(source: Readable, experiment_ids: list[str]) -> dict[str, list[str]]:
-    """The runs each trace is linked to. Only a search by one run tells, so that it takes a request for each run."""
+    """The runs each trace is linked to besides the one that made it."""
     links: dict[str, list[str]] = {}
     runs = (head["info"]["run_id"] for head in source.search_runs(experiment_ids))
-    for run_id, info in source.traces.of_runs(experiment_ids, runs):
-        if info.get("trace_metadata", {}).get(SOURCE_RUN) != run_id:
-            links.setdefault(info["trace_id"], []).append(run_id)
+    for run_id, trace_id in source.traces.linked(experiment_ids, runs):
+        links.setdefault(trace_id, []).append(run_id)
     return links
 
 
