@@ -94,7 +94,7 @@ def _files(ends: Ends, selection: Selection, tools: Tools) -> Files | None:
         reason = "they stay where they are, for both databases: --dst-artifact-root DIR copies them"
         tools.report.add(Row("artifact", "*", "artifacts", "skipped", reason))
         return None
-    return Files(Artifacts(ends.source_root), Artifacts(ends.destination_root), selection)
+    return Files(Artifacts(ends.source_root), Artifacts(ends.destination_root, writing=True), selection)
 
 
 def _copy(copier: Copier, planned: Iterable[Planned], tools: Tools, files: Files | None = None) -> None:
