@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from typing import IO
 
 from mlflow_migration.bundle.legacy import LegacyBundle
-from mlflow_migration.database.artifacts import roots_of
 from mlflow_migration.database.connect import Connected
 from mlflow_migration.database.sink import GROUPS, LIMIT_OF_GROUP, DatabaseSink, Prepared, default_location
+from mlflow_migration.database.storing import roots_of
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.errors import LeftOutError, MigrationError, UsageError
@@ -22,7 +22,7 @@ from mlflow_migration.objects import BY_EXPERIMENT, KINDS, evaluation_dataset, e
 from mlflow_migration.objects.texts import NAMES_IN, renamed
 from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, account, check_stop
 from mlflow_migration.places import Selection, Source, Writing
-from mlflow_migration.records import Record, Written, completed
+from mlflow_migration.records import Json, Loss, Record, Written, completed
 from mlflow_migration.report import Row
 
 NAMED_BEFORE = ("registered_model", "prompt")
@@ -180,7 +180,7 @@ class _Filling:
     @contextmanager
     def _transaction(self) -> Iterator[_Outcomes]:
         """What is written inside counts when it is committed: until then nothing of it is told."""
-        with tempfile.TemporaryFile(prefix="mlflow-migration-") as file:
+        with tempfile.TemporaryFile("w+", prefix="mlflow-migration-", encoding="utf-8", errors="surrogatepass") as file:
             outcomes = _Outcomes(file)
             with self._sink.transaction():
                 yield outcomes
@@ -191,24 +191,24 @@ class _Filling:
 class _Outcomes:
     """How objects ended, kept in a scratch file: an experiment may have a million of them."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self._file = file
-        self._count = 0
 
     def add(self, record: Record, outcome: Written | MigrationError) -> None:
-        failure = None
         if isinstance(outcome, MigrationError):
-            failure = (isinstance(outcome, LeftOutError), outcome.what, outcome.why, outcome.hint)
-        kept = outcome if isinstance(outcome, Written) else None
-        pickle.dump((record.kind, record.id, record.name, kept, failure), self._file)
-        self._count += 1
+            left_out = isinstance(outcome, LeftOutError)
+            ended: Json = {"left_out": left_out, "why": [outcome.what, outcome.why, outcome.hint]}
+        else:
+            ended = {"written": asdict(outcome)}
+        self._file.write(json.dumps([record.kind, record.id, record.name, ended]) + "\n")
 
     def all(self) -> Iterator[tuple[Record, Written | MigrationError]]:
         self._file.seek(0)
-        for _ in range(self._count):
-            kind, id_, name, kept, failure = pickle.load(self._file)
+        for line in self._file:
+            kind, id_, name, ended = json.loads(line)
             record = Record(kind, id_, name, (), {})
-            if failure is not None:
-                is_left_out, *words = failure
-                kept = LeftOutError(*words) if is_left_out else MigrationError(*words)
-            yield record, kept
+            if "written" in ended:
+                losses = tuple(Loss(**loss) for loss in ended["written"].pop("losses"))
+                yield record, Written(**ended["written"], losses=losses)
+            else:
+                yield record, (LeftOutError if ended["left_out"] else MigrationError)(*ended["why"])

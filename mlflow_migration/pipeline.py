@@ -13,7 +13,7 @@ from typing import Any, cast
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
@@ -34,9 +34,10 @@ GROUP = 25
 class LiveSource:
     """A live place to read from."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Readable) -> None:
         self.live = live
         self.address = live.address
+        self.shows_all = live.abilities.keeps_ids
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
         """Raises ForbiddenError where there seems to be nothing because the server hides all of it."""
@@ -53,14 +54,14 @@ class LiveSource:
 
     def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
         """What of a kind belongs to one experiment and is asked for."""
-        live = cast(Live, _OnlyOne(self.live, one.head))
+        live = cast(Readable, _OnlyOne(self.live, one.head))
         return KINDS[kind].read(live, replace(selection, experiments=(one.id,)))
 
 
 class _OnlyOne:
     """A live place that shows one of its experiments: what belongs to it is found without listing all the others."""
 
-    def __init__(self, live: Live, head: Json) -> None:
+    def __init__(self, live: Readable, head: Json) -> None:
         self._live = live
         self._head = head
 
@@ -73,6 +74,8 @@ class _OnlyOne:
 
 class BundleSource:
     """A proven bundle to read from, with the selection applied here since a folder can't search."""
+
+    shows_all = True
 
     def __init__(self, bundle: Bundle | LegacyBundle) -> None:
         """Raises BundleError before anything is given on when the bundle isn't whole and sane."""
@@ -98,8 +101,12 @@ class BundleSource:
 
     def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
         """What of a kind belongs to one experiment and is asked for."""
-        assert isinstance(self.bundle, Bundle)
-        for record in KINDS[kind].choose(self.bundle.records_below(kind, one.home), selection, self.address):
+        if isinstance(self.bundle, Bundle):
+            found = self.bundle.records_below(kind, one.home)
+        else:
+            every = self.bundle.records(kind, selection)
+            found = (record for record in every if record.refs.get(experiment.NAME) == one.id)
+        for record in KINDS[kind].choose(found, selection, self.address):
             yield self._limited(record, selection)
 
     def lost(self, selection: Selection) -> Iterator[Row]:

@@ -37,7 +37,9 @@ def seed(server: Server) -> None:
         test_webhook,
     ):
         # Several of them make experiments of the same names.
-        servers.execute(server, "UPDATE experiments SET name = name || ' before ' || ? WHERE experiment_id != 0", _name(module))
+        servers.execute(
+            server, "UPDATE experiments SET name = name || ' before ' || ? WHERE experiment_id != 0", _name(module)
+        )
         module.seed(server)
 
 

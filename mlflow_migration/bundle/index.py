@@ -76,8 +76,8 @@ class Index:
         while True:
             # The character after the slash ends the folder: names of files are compared as bytes.
             rows, _ = self._execute(
-                "SELECT file, begin, size FROM place INDEXED BY by_file WHERE kind = ? AND (file, begin) > (?, ?) AND file < ? "
-                "ORDER BY file, begin LIMIT ?",
+                "SELECT file, begin, size FROM place INDEXED BY by_file "
+                "WHERE kind = ? AND (file, begin) > (?, ?) AND file < ? ORDER BY file, begin LIMIT ?",
                 (kind, *last, f"{folder}0", PAGE),
             )
             for row in rows:

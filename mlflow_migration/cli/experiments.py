@@ -6,18 +6,15 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Names, Selection
 
-TRACKING = click.option("--tracking-uri", metavar="URI", help="The server [default: MLFLOW_TRACKING_URI].")
-SRC = click.option("--src-mlflow-uri", metavar="URI", help="The source server [default: MLFLOW_TRACKING_URI].")
-DST = click.option("--dst-mlflow-uri", metavar="URI", help="The destination server [default: MLFLOW_TRACKING_URI].")
+TRACKING, SRC, DST = options.TRACKING, options.SRC, options.DST
 OUTPUT = click.option(
     "--output-dir", required=True, metavar="DIR", help="The bundle's folder: new, empty, or this bundle."
 )
@@ -57,8 +54,8 @@ def export_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment"], "--experiment")
-    job = Job("export-experiment", options.selection_of(given, (name,)))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    job = jobs.Job("export-experiment", options.selection_of(given, (name,)))
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("export-experiments", cls=Command)
@@ -86,8 +83,8 @@ def export_experiments(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    job = Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    job = jobs.Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-experiment", cls=Command)
@@ -95,7 +92,6 @@ def export_experiments(**given: Any) -> int:
 @INPUT
 @TRACKING
 @options.writing
-@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions")
@@ -114,7 +110,7 @@ def import_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment_name"], "--experiment-name")
-    records = list(bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
+    records = list(pipeline.bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
     if len(records) != 1:
         raise UsageError(
             f"the bundle holds {len(records)} experiments",
@@ -132,7 +128,6 @@ def import_experiment(**given: Any) -> int:
 )
 @RENAME
 @options.writing
-@options.artifact_roots("import")
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions", "use-threads")
@@ -153,7 +148,7 @@ def import_experiments(**given: Any) -> int:
 def _import(given: dict[str, Any], common: Common, command: str, names: Names) -> int:
     chosen = choose.names(given.get("experiments", "all"))
     job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
-    bundle_folder(jobs.existing(given["input_dir"]))
+    pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
@@ -165,7 +160,6 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
 @RUN_IDS
 @options.run_choice
 @options.writing
-@options.artifact_roots("copy")
 @options.artifacts
 @options.moving
 @options.common
@@ -180,7 +174,7 @@ def copy_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment"], "--experiment")
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
     names = {}
     if given["experiment_name"] is not None:
         head = source.get_experiment_by_name(name) or source.get_experiment(name)
@@ -200,7 +194,6 @@ def copy_experiment(**given: Any) -> int:
 @RUN_IDS
 @options.run_choice
 @options.writing
-@options.artifact_roots("copy")
 @options.artifacts
 @options.moving
 @options.common
@@ -216,5 +209,4 @@ def copy_experiments(**given: Any) -> int:
     jobs.configure(common)
     selection = options.selection_of(given, choose.names(given["experiments"]))
     job = jobs.job_of("copy-experiments", selection, options.names_of(given), given)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))
+    return copies.between(job, common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))

@@ -22,6 +22,7 @@ import click
 
 from mlflow_migration import into_database, table_copy
 from mlflow_migration.bundle.writer import BundleWriter
+from mlflow_migration.calls import Readable
 from mlflow_migration.cli import leftovers, logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
@@ -46,7 +47,7 @@ from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source
 from mlflow_migration.report import Report, Row, check_report_path, write_report
 from mlflow_migration.server.live import Server
 
-Places = Mapping[str, Server | Connected]
+Places = Mapping[str, Readable | Connected]
 """The open ends of a job, by role."""
 FIRST_LINES = 5
 LONGEST_OPTIONS = 20
@@ -74,8 +75,8 @@ def job_of(command: str, selection: Selection, names: Names, given: dict[str, An
     return Job(command, selection, names, *how)
 
 
-def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
-    """Server → bundle; the exit code."""
+def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
+    """Server or database → bundle; the exit code."""
     folder = _folder(output_dir)
     if job.selection.filter:
         live.check_filter(job.selection.filter)
@@ -121,8 +122,8 @@ def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) 
     return _run(job, common, report, work, {"destination": live})
 
 
-def copy(job: Job, common: Common, source: Server, destination: Server | Connected) -> int:
-    """Server → server or database, nothing staged on disk; the exit code."""
+def copy(job: Job, common: Common, source: Readable, destination: Server | Connected) -> int:
+    """Server or database → server or database, nothing staged on disk; the exit code."""
     if job.selection.filter:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
@@ -144,14 +145,15 @@ def applies_to_tables(job: Job) -> bool:
     return table_copy.applies(job.selection, _writing(job, "", False, False))
 
 
-def copy_tables(job: Job, common: Common, source: Connected, destination: Connected) -> int:
+def copy_tables(job: Job, common: Common, ends: table_copy.Ends) -> int:
     """Database → database, row by row as they are; the exit code."""
+    source, destination = ends.source, ends.destination
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
     report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
-        table_copy.copy(source, destination, job.selection, job.on_conflict, tools)
+        table_copy.copy(ends, job.selection, job.on_conflict, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -280,7 +282,7 @@ def _folder(output_dir: str) -> Path:
     return Path(output_dir)
 
 
-def _tell_hidden(live: Server, job: Job, report: Report) -> None:
+def _tell_hidden(live: Readable, job: Job, report: Report) -> None:
     """A row where the server lists only what these credentials may read: what stays behind is said, not hidden."""
     if job.selection.takes("experiment") and not job.selection.experiments and live.rights.are_limited():
         reason = "the server lists only what these credentials may read: an administrator's show whether there is more"

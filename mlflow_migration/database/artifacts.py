@@ -1,218 +1,218 @@
-"""Where artifacts lie: the addresses in a database, and the storage behind them."""
+"""Artifacts by the addresses that a database holds: local folders, a server's own artifact root, and any storage that
+MLflow has a client for. What stands in a database is never trusted as a path."""
 
 from __future__ import annotations
 
-import errno
-import io
-import re
+import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from mlflow_migration.errors import StorageError, UsageError
-from mlflow_migration.records import BLOCK, File, Loss
+from mlflow_migration.errors import NotFoundError, ServerError, UsageError
+from mlflow_migration.places import Root
+from mlflow_migration.records import File
 
-PROXIED = "mlflow-artifacts:"
-LARGEST_MODEL_FILE = 4 * 1024 * 1024
-"""An MLmodel file is a few kB of YAML; anything larger is not one, and passes as it is."""
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+BLOCK = 1 << 20
+OPTION = "--artifact-root"
+NO_ROOT = f"the server's own artifact root holds it: {OPTION} says where that is (its --artifacts-destination)"
+UNREACHABLE = "artifacts can't be reached"
+ABOVE = 3
+"""Folders between an object's artifacts and the root of all: …/<experiment>/<run>/artifacts."""
 
 
 @dataclass(frozen=True)
-class Roots:
-    """`base` is what the addresses of new artifacts begin with, `root` where those bytes go: the same, but where a
-    server is between them. Without a `base` objects keep the addresses they have at the source."""
+class _Entry:
+    """What lies directly in a folder."""
 
-    base: str = ""
-    root: str = ""
-
-    def location(self, experiment_id: int, before: str) -> str:
-        """Where the artifacts of a new experiment lie."""
-        return f"{self.base}/{experiment_id}" if self.base else before
-
-    def storage(self, uri: str) -> str:
-        """The folder or address to write to for an artifact address. Raises StorageError where none is known."""
-        if self.base and (uri == self.base or uri.startswith(self.base + "/")):
-            return self.root + uri[len(self.base) :]
-        if uri.startswith(PROXIED):
-            raise StorageError(
-                f"no way to the artifacts at {uri}", "a server's own address", "give --artifact-root ROOT"
-            )
-        return uri
+    name: str
+    is_folder: bool
+    size: int
+    problem: str = ""
 
 
-def roots_of(default: str | None, given: str | None, files: str) -> Roots:
-    """The roots of a database. `default` is where its experiment `Default` keeps artifacts, `given` --artifact-root,
-    `files` what becomes of artifacts: "copy", "skip" or "reference".
+class Artifacts:
+    """Reads and writes the artifacts of a database. `root` is what its server has as `--artifacts-destination`.
 
-    Raises UsageError where artifacts are to be copied and nothing tells where to.
+    Raises UsageError where `root` is a local folder that isn't there, unless it is to be written to.
     """
-    root = given.rstrip("/") if given else ""
-    if root and not SCHEME.match(root):
-        root = str(Path(root).absolute())
-    if files == "reference":
-        return Roots()
-    base = default.removesuffix("/0") if default and default.endswith("/0") else ""
-    if base.startswith(PROXIED):
-        if not root and files == "copy":
+
+    def __init__(self, root: str = "", writing: bool = False) -> None:
+        self._root = root
+        if root and not writing and _is_local(root) and not _local(root).is_dir():
             raise UsageError(
-                "it isn't known where the artifacts go",
-                f"the database's own address, {default}, leads to a server",
-                "give the folder or bucket behind that server as --artifact-root, or add --artifacts skip",
+                f"no such folder: {root}", hint=f"{OPTION} is what the server has as --artifacts-destination"
             )
-        return Roots(base, root)
-    chosen = root or base
-    if not chosen and files == "copy":
-        raise UsageError(
-            "it isn't known where the artifacts go",
-            "a database keeps only their addresses",
-            "give --artifact-root (a folder, s3://…), or add --artifacts reference",
-        )
-    return Roots(chosen, chosen)
 
-
-@dataclass
-class Put:
-    """What became of an object's artifacts. `changed` tells whether any was written."""
-
-    bytes: int = 0
-    changed: bool = False
-    losses: list[Loss] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Storing:
-    """How artifacts are written. `text` gives a text with the new addresses in it."""
-
-    roots: Roots
-    text: Callable[[str], str]
-    checksum: bool = False
-    rehearsal: bool = False
-
-    def put(self, uri: str, files: Iterator[File]) -> Put:
-        """Write those artifacts that aren't at `uri` yet or have another size, or other bytes under `checksum`.
-
-        Raises StorageError where nothing can be written.
-        """
-        put = Put()
-        store: _Folder | _Remote | None = None
-        for file in files:
-            if file.problem or not is_safe(file.path):
-                reason = file.problem or "its name leads out of its folder"
-                put.losses.append(Loss("artifact", file.path, reason, wanted=file.wanted))
-                continue
-            store = store or _store(self.roots.storage(uri))
-            outgoing = self._readdressed(file)
-            if self._is_there(store, outgoing):
-                continue
-            put.changed = True
-            put.bytes += outgoing.size
-            if not self.rehearsal:
-                store.write(outgoing)
-        return put
-
-    def _is_there(self, store: _Folder | _Remote, file: File) -> bool:
-        there = store.file(file.path)
-        if there is None or there.size != file.size:
-            return False
-        return not self.checksum or there.digest() == file.digest()
-
-    def _readdressed(self, file: File) -> File:
-        """An MLmodel file with the addresses of artifacts that are in it replaced."""
-        if file.open is None or file.path.rpartition("/")[2] != "MLmodel" or file.size > LARGEST_MODEL_FILE:
-            return file
-        with file.open() as reader:
-            data = reader.read(LARGEST_MODEL_FILE + 1)
+    def problem(self, root: Root) -> str:
+        """Why the artifacts of an object can't be looked for; "" where they can."""
         try:
-            changed = self.text(data.decode("utf-8")).encode("utf-8")
-        except UnicodeDecodeError:
-            return file
-        return file if changed == data else File(file.path, len(changed), partial(_reading, changed))
+            place = self._place(root.uri)
+        except ServerError as error:
+            return error.why
+        if isinstance(place, Path) and _is_elsewhere(place):
+            return f"its folder is not on this machine: {place}"
+        return ""
+
+    def files(self, root: Root) -> Iterator[File]:
+        """Every artifact of an object, depth first; one file with a problem where they can't be looked for."""
+        if problem := self.problem(root):
+            yield File("/", 0, problem=problem)
+            return
+        place = self._place(root.uri)
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            for entry in sorted(_listed(place, folder), key=lambda each: each.name):
+                path = f"{folder}/{entry.name}".lstrip("/")
+                if entry.problem:
+                    yield File(path, entry.size, problem=entry.problem)
+                elif entry.is_folder:
+                    folders.append(path)
+                else:
+                    yield File(path, entry.size, partial(self.open_file, root, path))
+
+    def folders(self, uri: str) -> set[str]:
+        """The names of what lies directly below an address. Raises ServerError where it can't be listed."""
+        return {entry.name for entry in _listed(self._place(uri), "")}
+
+    @contextmanager
+    def open_file(self, root: Root, path: str) -> Iterator[BinaryIO]:
+        """The bytes of one artifact. Raises NotFoundError where there is none, ServerError where it can't be read."""
+        place = self._place(root.uri)
+        _check(path)
+        with ExitStack() as stack:
+            with _told(path, root.uri):
+                if isinstance(place, Path):
+                    found = place.joinpath(*path.split("/"))
+                else:
+                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlflow-migration-"))
+                    found = Path(place.download_artifacts(path, folder))
+                reader = stack.enter_context(found.open("rb"))
+            yield reader
+
+    def put_file(self, root: Root, path: str, file: File) -> None:
+        """Write one artifact; it is there whole or not at all, and one that is there is overwritten."""
+        if file.open is None:
+            raise ServerError("an artifact can't be read", file.problem, 0, "")
+        place = self._place(root.uri)
+        _check(path)
+        with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as folder, _told(path, root.uri):
+            if isinstance(place, Path):
+                target = place.joinpath(*path.split("/"))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                half = target.with_name(f".mlflow-migration-{os.getpid()}-{threading.get_ident()}.part")
+                _copy(file.open, half)
+                half.replace(target)
+            else:
+                local = Path(folder) / PurePosixPath(path).name
+                _copy(file.open, local)
+                parent = str(PurePosixPath(path).parent)
+                place.log_artifact(str(local), None if parent == "." else parent)
+
+    def _place(self, uri: str) -> Any:
+        """A folder as a Path, or MLflow's client of a storage. Raises ServerError where there is neither."""
+        parts = urlsplit(uri)
+        if parts.scheme == "mlflow-artifacts" and not parts.netloc:
+            if not self._root:
+                raise ServerError(UNREACHABLE, NO_ROOT, 0, "")
+            below = [part for part in parts.path.split("/") if part]
+            if not set(below).isdisjoint({".", ".."}):
+                raise ServerError(UNREACHABLE, f"the address is refused as unsafe: {uri}", 0, "")
+            if _is_local(self._root):
+                return _local(self._root).joinpath(*below)
+            return _client("/".join([self._root.rstrip("/"), *below]))
+        if not uri:
+            raise ServerError(UNREACHABLE, "the database doesn't say where it lies", 0, "")
+        return _local(uri) if _is_local(uri) else _client(uri)
+
+
+def _copy(source: Callable[[], AbstractContextManager[BinaryIO]], target: Path) -> None:
+    with source() as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, BLOCK)
+
+
+def _is_local(uri: str) -> bool:
+    # A drive of Windows looks like a scheme of one letter.
+    return len(urlsplit(uri).scheme) <= 1 or urlsplit(uri).scheme == "file"
+
+
+def _local(uri: str) -> Path:
+    return Path(url2pathname(urlsplit(uri).path)) if urlsplit(uri).scheme == "file" else Path(uri)
+
+
+def _client(uri: str) -> Any:
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        return get_artifact_repository(uri)
+    except (MlflowException, ImportError) as error:
+        raise ServerError(UNREACHABLE, f"MLflow has no client for {uri}: {error}", 0, "") from error
+
+
+def _is_elsewhere(folder: Path) -> bool:
+    """Whether a folder that isn't there belongs to another machine: what should be above it isn't there either."""
+    if folder.is_dir():
+        return False
+    above = [parent for parent in folder.parents if parent != parent.parent][: ABOVE + 1]
+    return not any(parent.is_dir() for parent in above)
+
+
+def _check(path: str) -> None:
+    """Raises ServerError for a path that leads out of its object."""
+    if path.startswith("/") or not set(path.split("/")).isdisjoint({"", ".", ".."}):
+        raise ServerError("an artifact's name is refused as unsafe", path, 0, "")
+
+
+def _listed(place: Any, folder: str) -> Iterator[_Entry]:
+    if isinstance(place, Path):
+        yield from _scanned(place, folder)
+        return
+    with _told(folder, str(getattr(place, "artifact_uri", ""))):
+        found = place.list_artifacts(folder or None)
+    for info in found:
+        yield _Entry(PurePosixPath(info.path).name, bool(info.is_dir), int(info.file_size or 0))
+
+
+def _scanned(place: Path, folder: str) -> Iterator[_Entry]:
+    here = place.joinpath(*folder.split("/")) if folder else place
+    if not here.is_dir():
+        return
+    with _told(folder, str(place)):
+        for each in os.scandir(here):
+            yield _entry(each, here)
+
+
+def _entry(each: os.DirEntry[str], here: Path) -> _Entry:
+    try:
+        each.name.encode()
+    except UnicodeEncodeError:
+        return _Entry(each.name.encode("utf-8", "replace").decode(), False, 0, "its name is not UTF-8")
+    if each.is_dir():
+        above = each.is_symlink() and here.resolve().is_relative_to(Path(each.path).resolve())
+        return _Entry(each.name, True, 0, "it is a link to a folder it lies in" if above else "")
+    if not each.is_file():
+        return _Entry(each.name, False, 0, "it is no file, or a link to nothing")
+    return _Entry(each.name, False, each.stat().st_size)
 
 
 @contextmanager
-def _reading(data: bytes) -> Iterator[BinaryIO]:
-    yield io.BytesIO(data)
+def _told(path: str, where: str) -> Iterator[None]:
+    """What goes wrong at a disk or a storage, as an error of this tool."""
+    from mlflow.exceptions import MlflowException
 
-
-def is_safe(path: str) -> bool:
-    """Whether an artifact's name stays in its folder."""
-    return not path.startswith("/") and not {"", ".", ".."} & set(path.split("/")) and "\0" not in path
-
-
-def _store(storage: str) -> _Folder | _Remote:
-    if storage.startswith("file:"):
-        from mlflow.utils.file_utils import local_file_uri_to_path
-
-        return _Folder(Path(local_file_uri_to_path(storage)))
-    return _Remote(storage) if SCHEME.match(storage) else _Folder(Path(storage))
-
-
-class _Folder:
-    """Artifacts in a folder of this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def file(self, path: str) -> File | None:
-        there = self._folder / path
-        return File(path, there.stat().st_size, partial(there.open, "rb")) if there.is_file() else None
-
-    def write(self, file: File) -> None:
-        target = self._folder / file.path
-        part = target.with_name(f".{target.name[:200]}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _save(file, part)
-            part.replace(target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno in FULL:
-                raise StorageError(
-                    "artifacts can't be written", f"{target}: {error.strerror}", "free space, or check its permissions"
-                ) from error
-            raise
-
-
-class _Remote:
-    """Artifacts at an address that MLflow's own repositories reach (s3://, gs://, …)."""
-
-    def __init__(self, address: str) -> None:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        self._repository: Any = get_artifact_repository(address)
-        self._listed: dict[str, dict[str, int]] = {}
-
-    def file(self, path: str) -> File | None:
-        folder = path.rpartition("/")[0]
-        if folder not in self._listed:
-            found = self._repository.list_artifacts(folder or None)
-            self._listed[folder] = {each.path: each.file_size or 0 for each in found if not each.is_dir}
-        if path not in self._listed[folder]:
-            return None
-        return File(path, self._listed[folder][path], partial(self._open, path))
-
-    @contextmanager
-    def _open(self, path: str) -> Iterator[BinaryIO]:
-        with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
-            with Path(self._repository.download_artifacts(path, scratch)).open("rb") as reader:
-                yield reader
-
-    def write(self, file: File) -> None:
-        folder, _, name = file.path.rpartition("/")
-        with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as scratch:
-            local = Path(scratch) / name
-            _save(file, local)
-            self._repository.log_artifact(str(local), folder or None)
-
-
-def _save(file: File, path: Path) -> None:
-    assert file.open is not None
-    with file.open() as reader, path.open("wb") as writer:
-        while block := reader.read(BLOCK):
-            writer.write(block)
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no such artifact: {path}", f"at {where}") from error
+    except (OSError, MlflowException) as error:
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error.message)
+        raise ServerError(f"the artifact {path} at {where} can't be read or written", why, 0, "") from error

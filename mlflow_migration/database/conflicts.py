@@ -108,10 +108,7 @@ class Experiments:
         if row is None or row["workspace"] != self._workspace:
             return None
         time = number(record.head.get("creation_time"))
-        if time:
-            is_same = row["creation_time"] == time
-        else:
-            is_same = row["name"] == name
+        is_same = row["creation_time"] == time if time else row["name"] == name
         return row if is_same or (record.id == DEFAULT and self._is_untouched()) else None
 
     def _is_untouched(self) -> bool:

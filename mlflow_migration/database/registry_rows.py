@@ -36,7 +36,7 @@ def model(record: Record, to: Settled, marks: Json) -> Made:
         "last_updated_time": told(head, "last_updated_timestamp"),
         "description": head.get("description") or None,
     }
-    tags, losses = tags_of(head.get("tags")), []
+    tags = tags_of(head.get("tags"))
     if EXPERIMENTS in tags:
         ids = [id_ for id_ in tags[EXPERIMENTS].split(",") if id_]
         found = [str(to.experiments[id_].id) if id_ in to.experiments else id_ for id_ in ids]
@@ -47,7 +47,7 @@ def model(record: Record, to: Settled, marks: Json) -> Made:
         "registered_model_tags": pairs({**to.own_tags(tags), **marks}, owner),
         "registered_model_aliases": aliases,
     }
-    return Made((owner["workspace"], owner["name"]), rows, losses=losses)
+    return Made((owner["workspace"], owner["name"]), rows)
 
 
 def version(record: Record, to: Settled, stored_at: Callable[[str], str]) -> Made:

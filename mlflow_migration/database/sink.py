@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_migration.database import conflicts, gateway_rows, registry_rows, review_rows, run_rows, trace_rows
-from mlflow_migration.database.artifacts import Put, Roots, Storing
 from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected, reason
 from mlflow_migration.database.made import Guess, Made, Part, Values
 from mlflow_migration.database.settled import Place, RenameIn, Settled
+from mlflow_migration.database.shaping import Shaper
+from mlflow_migration.database.storing import Put, Roots, Storing
 from mlflow_migration.database.writing import Writer
-from mlflow_migration.errors import ConflictError, LeftOutError, MigrationError, NotFoundError, StorageError
-from mlflow_migration.places import Writing
-from mlflow_migration.records import ORIGIN, Loss, Record, Written, tags_of
+from mlflow_migration.errors import ConflictError, MigrationError, StorageError
+from mlflow_migration.places import Root, Writing
+from mlflow_migration.records import ORIGIN, Loss, Record, Written
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+T = TypeVar("T")
 RUN_ID = ORIGIN + "run_id"
 NOT_MOVED = {
     "user": "a server with users keeps them in a database of its own",
@@ -49,6 +51,7 @@ PLANS: dict[str, tuple[Part, ...]] = {
     "mcp_server": gateway_rows.MCP_SERVER,
     "workspace": gateway_rows.WORKSPACE,
 }
+HAVE_ARTIFACTS = ("run", "logged_model", "trace")
 WITH_FILES = {
     "run": ("runs", "run_uuid", "artifact_uri"),
     "logged_model": ("logged_models", "model_id", "artifact_location"),
@@ -87,7 +90,7 @@ class DatabaseSink:
         self._highest = 0
         self._here: dict[str, Here] = {}
         self._made: set[tuple[str, str]] = set()
-        self._writer: Writer | None = None
+        self._shaper: Shaper | None = None
 
     def expect(self, records: Sequence[Record]) -> None:
         """Take in which experiments are to come: a number given to one of them must not be another's."""
@@ -98,19 +101,27 @@ class DatabaseSink:
     def transaction(self) -> Iterator[None]:
         """What is written inside is there as a whole, or not at all. Raises StorageError where it can't be kept."""
         with _told(), self._connected.writing() as connection:
-            self._writer = Writer(connection, self._connected.tables, self._job.dry_run)
+            writer = Writer(connection, self._connected.tables, self._job.dry_run)
+            self._shaper = Shaper(writer, self.settled, self._job, self.address, self._made)
             try:
                 yield
-                self._writer.flush()
+                writer.flush()
                 if not self._job.dry_run:
                     advance_sequences(connection)
             finally:
-                self._writer = None
+                self._shaper = None
+
+    @property
+    def shaper(self) -> Shaper:
+        """What makes rows in the present transaction. Raises RuntimeError outside of one."""
+        if self._shaper is None:
+            raise RuntimeError("nothing is written outside a transaction")
+        return self._shaper
 
     @property
     def writer(self) -> Writer:
-        assert self._writer is not None, "nothing is written outside a transaction"
-        return self._writer
+        """What writes rows in the present transaction."""
+        return self.shaper.writer
 
     def put_experiment(self, record: Record) -> Written:
         """Write an experiment, or find the one that is written to instead.
@@ -182,12 +193,12 @@ class DatabaseSink:
 
     def prepare(self, record: Record) -> Prepared:
         """Write an object's artifacts: they are there before anything names them. Any thread may call this."""
-        if record.kind not in {"run", "logged_model", "trace"} or self._elsewhere(record):
+        if record.kind not in HAVE_ARTIFACTS or self._elsewhere(record):
             return Prepared(record, Put())
         place = self.settled.place(record.refs["experiment"])
         address = self._address(record)
         uri = address if address is not None else _usual(record, place)
-        return Prepared(record, self._storing.put(uri, record.files()))
+        return Prepared(record, self._storing.put(Root(record.kind, record.id, uri), record.files()))
 
     def _elsewhere(self, record: Record) -> str:
         """The id under which a run came over REST, "" where it didn't."""
@@ -199,6 +210,8 @@ class DatabaseSink:
 
     def _address(self, record: Record) -> str | None:
         """Where an object's artifacts lie, None for where a new one's would."""
+        if record.kind not in HAVE_ARTIFACTS:
+            return None
         here = self._here.get(record.refs["experiment"])
         if here and record.id in here.addresses:
             return here.addresses[record.id]
@@ -213,7 +226,7 @@ class DatabaseSink:
         """Write some objects of one kind, whole or not at all: what is wrong with one is wrong with the group."""
         return self._saved(lambda: self._put_group(group))
 
-    def _saved(self, work: Callable[[], Any]) -> Any:
+    def _saved(self, work: Callable[[], T]) -> T:
         """What the work gives, its rows rolled back where it fails."""
         with _told():
             savepoint = self.writer.connection.begin_nested()
@@ -232,14 +245,14 @@ class DatabaseSink:
         if kind in NOT_MOVED:
             return [Written("", "unsupported", reason=NOT_MOVED[kind]) for _ in group]
         if kind == "gateway_secret":
-            return [self._secret(each.record) for each in group]
+            return [self.shaper.secret(each.record) for each in group]
         done: dict[int, Written] = {}
         made: dict[int, Made] = {}
         for number, each in enumerate(group):
             if there := self._elsewhere(each.record):
                 done[number] = Written(there, "skipped", reason=f"it came over REST, as run {there}")
                 continue
-            rows = self._rows(each.record)
+            rows = self.shaper.rows(each.record, self._address(each.record))
             if rows.said:
                 done[number] = Written("", "skipped", reason=rows.said, losses=tuple(rows.losses))
             else:
@@ -267,28 +280,26 @@ class DatabaseSink:
 
     def _written(self, each: Prepared, made: Made, state: str) -> Written:
         record = each.record
-        if made.points is not None and self._put_points(record, made, state == "done") and state == "same":
-            state = "updated"
-        if each.put.changed and state == "same":
+        news = made.points is not None and self._put_points(record, made.points(), state == "done")
+        if (news or each.put.changed) and state == "same":
             state = "updated"
         losses = (*made.losses, *each.put.losses)
         if record.kind == "webhook" and state != "done":
             losses = ()
         self._made.add((record.kind, record.id))
         if record.kind == "gateway_endpoint" and state != "same":
-            self._name_in_scorers(record)
+            self.shaper.name_in_scorers(record)
         id_ = record.id
         if record.kind in {"registered_model", "prompt"}:
             id_ = str(made.key[1])
         return Written(id_, state, losses=losses, bytes=each.put.bytes)
 
-    def _put_points(self, record: Record, made: Made, is_new: bool) -> bool:
+    def _put_points(self, record: Record, rows: Iterator[Values], is_new: bool) -> bool:
         """The rows that are streams; whether any was new."""
-        assert made.points is not None
         if record.kind == "evaluation_dataset":
-            return self._put_records(made.points(), is_new)
+            return self._put_records(rows, is_new)
         latest = run_rows.Latest()
-        points = latest.seen(made.points())
+        points = latest.seen(rows)
         if is_new:
             self.writer.stream("metrics", points)
             self.writer.stream("latest_metrics", latest.rows.values())
@@ -316,210 +327,6 @@ class DatabaseSink:
             changed = self.writer.put((review_rows.RECORD,), [whole])[0] != "same" or changed
         return changed
 
-    def _rows(self, record: Record) -> Made:
-        """An object as rows, or why it isn't written."""
-        to = self.settled
-        kind = record.kind
-        if kind in {"run", "logged_model", "trace"}:
-            address = self._address(record)
-            if kind == "run":
-                made = run_rows.run(record, to, address)
-                if not self._job.source_user:
-                    made.rows["runs"][0]["user_id"] = None
-                return made
-            if kind == "trace":
-                return trace_rows.trace(record, to, address)
-            return self._logged_model(record, address)
-        if kind in {"registered_model", "prompt"}:
-            return self._model(record)
-        if kind in registry_rows.MODEL_OF:
-            return self._version(record)
-        if kind == "issue":
-            return self._issue(record)
-        if kind.startswith("gateway_"):
-            return self._gateway(record)
-        if kind == "evaluation_dataset":
-            to.names[kind, record.name] = self._job.names.of(kind, record.name)
-        plain: dict[str, Callable[[Record, Settled], Made]] = {
-            "webhook": registry_rows.webhook,
-            "label_schema": review_rows.label_schema,
-            "review_queue": review_rows.queue,
-            "scorer": lambda each, _: self._scorer(each),
-            "evaluation_dataset": review_rows.dataset,
-            "mcp_server": gateway_rows.mcp_server,
-            "workspace": gateway_rows.workspace,
-        }
-        return plain[kind](record, to)
-
-    def _logged_model(self, record: Record, address: str | None) -> Made:
-        """A logged model without the metrics of a run that isn't there, which the tables refuse."""
-        made = run_rows.model(record, self.settled, address)
-        metrics = made.rows["logged_model_metrics"]
-        wanted = {row["run_id"] for row in metrics}
-        if not wanted:
-            return made
-        there = {row["run_uuid"] for row in self.writer.select("runs", ("run_uuid",), run_uuid=wanted)}
-        there |= {run_id for run_id in wanted if ("run", run_id) in self._made}
-        names = {row["dataset_name"] for row in metrics if row["dataset_name"]}
-        if names:
-            where = {"experiment_id": metrics[0]["experiment_id"], "name": names}
-            found = self.writer.select("datasets", ("dataset_uuid", "name", "digest"), **where)
-            ids = {(row["name"], row["digest"]): row["dataset_uuid"] for row in found}
-            for row in metrics:
-                row["dataset_uuid"] = Guess(ids.get((row["dataset_name"], row["dataset_digest"])))
-        made.rows["logged_model_metrics"] = [row for row in metrics if row["run_id"] in there]
-        made.losses += [Loss("metric", id_, f"run {id_} is not at the destination") for id_ in sorted(wanted - there)]
-        return made
-
-    def _scorer(self, record: Record) -> Made:
-        made = review_rows.scorer(record, self.settled)
-        found = self.writer.select("endpoints", ("name", "endpoint_id"), workspace=self.settled.workspace)
-        ids = {row["name"]: row["endpoint_id"] for row in found}
-        for row in made.rows["scorer_versions"]:
-            row["serialized_scorer"] = gateway_rows.with_endpoint_ids(row["serialized_scorer"], ids)
-        return made
-
-    def _name_in_scorers(self, record: Record) -> None:
-        """Name a new endpoint by its id in the scorers that use it: they came before it."""
-        bound = [row["resource_id"] for row in self.writer.select("endpoint_bindings", ("resource_id",), endpoint_id=record.id)]
-        columns = ("scorer_id", "scorer_version", "serialized_scorer")
-        for row in self.writer.select("scorer_versions", columns, scorer_id=bound) if bound else ():
-            text = gateway_rows.with_endpoint_ids(row["serialized_scorer"], {record.name: record.id})
-            if text != row["serialized_scorer"]:
-                key = {name: row[name] for name in columns[:2]}
-                self.writer.update("scorer_versions", key, {"serialized_scorer": text})
-
-    def _issue(self, record: Record) -> Made:
-        made = review_rows.issue(record, self.settled)
-        run_id = made.rows["issues"][0]["source_run_id"]
-        if run_id and not self._has("run", "runs", "run_uuid", run_id):
-            made.rows["issues"][0]["source_run_id"] = None
-            made.losses.append(Loss("link", "source_run_id", f"run {run_id} is not at the destination"))
-        return made
-
-    def _has(self, kind: str, table: str, column: str, id_: str) -> bool:
-        """Whether an object is there, or has been made in this rehearsal."""
-        return (kind, id_) in self._made or bool(self.writer.select(table, (column,), **{column: id_}))
-
-    def _model(self, record: Record) -> Made:
-        try:
-            chosen = conflicts.choose_model(self.writer, self._job, self.settled.workspace, record)
-        except MigrationError as error:
-            self.settled.models_left_out[record.id] = error
-            raise
-        self.settled.names[record.kind, record.id] = chosen.name
-        made = registry_rows.model(record, self.settled, chosen.marks or {})
-        if chosen.joins:
-            owner = {"workspace": self.settled.workspace, "name": chosen.name}
-            there = {row["key"] for row in self.writer.select("registered_model_tags", ("key",), **owner)}
-            taken = {row["alias"] for row in self.writer.select("registered_model_aliases", ("alias",), **owner)}
-            made.rows["registered_models"] = [dict(owner)]
-            made.rows["registered_model_tags"] = [
-                row for row in made.rows["registered_model_tags"] if row["key"] not in there
-            ]
-            made.rows["registered_model_aliases"] = [
-                row for row in made.rows["registered_model_aliases"] if row["alias"] not in taken
-            ]
-        return made
-
-    def _version(self, record: Record) -> Made:
-        name = record.head["name"]
-        why = self.settled.models_left_out.get(name)
-        kind = registry_rows.MODEL_OF[record.kind]
-        if isinstance(why, LeftOutError):
-            raise LeftOutError(f"its {kind} is left out")
-        there = self.settled.name(kind, name)
-        if why is not None or (
-            (kind, name) not in self._made
-            and not self.writer.select("registered_models", ("name",), name=there, workspace=self.settled.workspace)
-        ):
-            raise NotFoundError(f"its {kind} did not arrive", name)
-        conflicts.check_version(self.writer, record, self.settled.workspace, there)
-        return registry_rows.version(record, self.settled, self._stored_at)
-
-    def _stored_at(self, source: str) -> str:
-        """Where what a version's source names lies, as MLflow itself keeps it: see `create_model_version` of its
-        store."""
-        if not source.startswith("models:/"):
-            return source
-        name, _, number = source.removeprefix("models:/").partition("/")
-        if not number:
-            found = self.writer.select("logged_models", ("artifact_location",), model_id=name)
-            return str(found[0]["artifact_location"]) if found else source
-        if not number.isdigit():
-            return source
-        where = {"workspace": self.settled.workspace, "name": name, "version": int(number)}
-        versions = self.writer.select("model_versions", ("storage_location", "source"), **where)
-        return str(versions[0]["storage_location"] or versions[0]["source"]) if versions else source
-
-    def _secret(self, record: Record) -> Written:
-        found = self._secret_named(record.name)
-        if found is None:
-            loss = Loss("secret", record.name, _missing(record.name, self.address))
-            return Written("", "skipped", reason="MLflow never gives a secret's value", losses=(loss,))
-        if (found["provider"] or "") != record.head["provider"]:
-            raise ConflictError(
-                f"the gateway secret {record.name!r} is another one at the destination",
-                f"it is for the provider {found['provider']!r}, not {record.head['provider']!r}",
-                "delete that one and make it anew, then type the command again",
-            )
-        return Written(record.id, "same")
-
-    def _secret_named(self, name: str) -> Values | None:
-        where = {"secret_name": name, "workspace": self.settled.workspace}
-        found = self.writer.select("secrets", ("secret_id", "provider"), **where)
-        return found[0] if found else None
-
-    def _gateway(self, record: Record) -> Made:
-        head, to = record.head, self.settled
-        if record.kind == "gateway_model_definition":
-            name = head.get("secret_name", "")
-            secret = self._secret_named(name) if name else None
-            if secret is None:
-                reason = _missing(name, self.address) if name else "it has no secret at the source: give it one there"
-                loss = Loss("secret", name or record.name, reason)
-                return Made((), {}, losses=[loss], said="its secret is not at the destination")
-            return gateway_rows.definition(record, to, secret["secret_id"])
-        if record.kind == "gateway_endpoint":
-            return self._endpoint(record)
-        if record.kind == "gateway_budget":
-            target = head.get("target_value", "")
-            if "endpoint_name" in head and not self._has("gateway_endpoint", "endpoints", "endpoint_id", target):
-                return _waits(record, f"its endpoint {head['endpoint_name']!r} is not at the destination")
-            return gateway_rows.budget(record, to)
-        return self._guardrail(record)
-
-    def _endpoint(self, record: Record) -> Made:
-        table, column = "model_definitions", "model_definition_id"
-        for each in record.head["models"]:
-            if not self._has("gateway_model_definition", table, column, each[column]):
-                return _waits(record, f"its model {each['name']!r} is not at the destination")
-        columns = ("experiment_id", "scorer_name", "scorer_id")
-        scorers = {
-            (row["experiment_id"], row["scorer_name"]): row["scorer_id"]
-            for row in self.writer.select("scorers", columns)
-        }
-        made = gateway_rows.endpoint(record, self.settled, scorers)
-        missing = len(record.head.get("scorers", ())) - len(made.rows["endpoint_bindings"])
-        if missing and not self._job.dry_run:
-            made.losses.append(Loss("link", record.name, f"{missing} of its scorers are not at the destination"))
-        return made
-
-    def _guardrail(self, record: Record) -> Made:
-        head = record.head
-        scorer = head["scorer"]
-        place = self.settled.experiments.get(scorer["experiment_id"])
-        where = {"experiment_id": place.id if place else -1, "scorer_name": scorer["name"]}
-        found = self.writer.select("scorers", ("scorer_id",), **where)
-        in_rehearsal = self._job.dry_run and place is not None
-        if not found and not in_rehearsal:
-            return _waits(record, f"its scorer {scorer['name']!r} is not at the destination")
-        named = [each for each in (head.get("action_endpoint"), *head["endpoints"]) if each]
-        for each in named:
-            if not self._has("gateway_endpoint", "endpoints", "endpoint_id", each["endpoint_id"]):
-                return _waits(record, f"its endpoint {each['name']!r} is not at the destination")
-        return gateway_rows.guardrail(record, self.settled, found[0]["scorer_id"] if found else "")
-
 
 def default_location(connected: Connected) -> str | None:
     """Where the experiment `Default` keeps its artifacts, None where there is none."""
@@ -529,15 +336,6 @@ def default_location(connected: Connected) -> str | None:
     with connected.reading() as connection:
         found = connection.execute(sa.select(table.c.artifact_location).where(table.c.experiment_id == 0)).scalar()
     return None if found is None else str(found)
-
-
-def _waits(record: Record, why: str) -> Made:
-    """Nothing of an object that needs another one first."""
-    return Made((), {}, losses=[Loss("link", record.name, why)], said="it waits for what it needs")
-
-
-def _missing(name: str, address: str) -> str:
-    return f"make a gateway secret named {name!r} at {address} and type this command again"
 
 
 def _usual(record: Record, place: Place) -> str:

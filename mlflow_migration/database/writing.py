@@ -64,8 +64,6 @@ class Writer:
                 if not isinstance(value, Guess) and not _is_same(value, there[column])
             }
             if news:
-                import os
-                if os.environ.get("DBG"): print("NEWS", part.table, {c:(v,there[c]) for c,v in news.items()})
                 changed[place] = True
                 self.update(part.table, {column: there[column] for column in self._key(part.table)}, news)
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests import same_tables
 from tests.conftest import Tool
 from tests.fidelity.test_demo_data import demo
