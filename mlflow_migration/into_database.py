@@ -18,7 +18,7 @@ from mlflow_migration.database.storing import roots_of
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.errors import LeftOutError, MigrationError, UsageError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, evaluation_dataset, experiment, workspace
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, evaluation_dataset, experiment, trace, trace_head, workspace
 from mlflow_migration.objects.texts import NAMES_IN, renamed
 from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, account, check_stop
 from mlflow_migration.places import Selection, Source, Writing
@@ -86,6 +86,7 @@ class _Filling:
         self._sink = sink
         self._selection = selection
         self._tools = tools
+        self._with_traces: set[str] = set()
 
     def experiments(self) -> None:
         """All experiments with what belongs to them."""
@@ -106,6 +107,26 @@ class _Filling:
                 self._experiment(record, outcomes)
                 for kind in filter(self._selection.takes, OF_ONE):
                     self._move(self._of(record, kind), kind, outcomes)
+        self._tie_across(found)
+
+    def _tie_across(self, experiments: list[Record]) -> None:
+        """Tie traces to runs of other experiments: asked for by experiment, neither tells of the other. A bundle's
+        traces say it themselves."""
+        if not isinstance(self._source, LiveSource):
+            return
+        live = self._source.live
+        for record in experiments:
+            others = sorted(self._with_traces - {record.id})
+            runs = (head["info"]["run_id"] for head in live.search_runs([record.id])) if others else iter(())
+            found = live.traces.of_runs(others, runs) if others else iter(())
+            pairs = (
+                (str(info["trace_id"]), run_id)
+                for run_id, info in found
+                if info.get("trace_metadata", {}).get(trace_head.SOURCE_RUN) != run_id
+            )
+            while some := list(islice(pairs, LIMIT_OF_GROUP)):
+                with self._sink.transaction():
+                    self._sink.tie(some)
 
     def _goes_together(self) -> bool:
         """Whether all is one transaction: what is named by ids is little, and can't be asked for by experiments. A
@@ -149,6 +170,8 @@ class _Filling:
                 outcomes.add(record, prepared)
                 continue
             waiting.append(prepared)
+            if kind == trace.NAME:
+                self._with_traces.add(record.refs[experiment.NAME])
             if len(waiting) == size:
                 self._put(waiting, outcomes)
                 waiting = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -221,6 +221,13 @@ class DatabaseSink:
         if record.kind == "trace":
             return str(head.get("tags", {}).get(trace_rows.LOCATION, "")) or None
         return str(head["info"].get("artifact_uri") or "") or None
+
+    def tie(self, ties: Iterable[tuple[str, str]]) -> None:
+        """Tie traces to runs of other experiments, given as (trace id, run id)."""
+        rows = [trace_rows.tie(("trace", trace_id), ("run", run_id)) for trace_id, run_id in ties]
+        part = trace_rows.TIES
+        made = [Made(tuple(row[column] for column in part.same), {part.key: [row]}) for row in rows]
+        self._saved(lambda: self.writer.put((part,), made))
 
     def put_group(self, group: Sequence[Prepared]) -> list[Written]:
         """Write some objects of one kind, whole or not at all: what is wrong with one is wrong with the group."""

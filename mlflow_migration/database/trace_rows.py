@@ -11,20 +11,21 @@ from mlflow_migration.database.settled import Place, Settled
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.records import Json, Record
 
+TIES = Part(
+    "entity_associations",
+    ("source_id",),
+    ("source_type", "source_id", "destination_type", "destination_id"),
+    shared=True,
+)
 TRACE = (
     Part("trace_info", ("request_id",), ("request_id",)),
     Part("trace_tags", ("request_id",), ("request_id", "key")),
     Part("trace_request_metadata", ("request_id",), ("request_id", "key")),
     Part("spans", ("trace_id",), ("trace_id", "span_id")),
     Part("assessments", ("trace_id",), ("assessment_id",)),
-    Part(
-        "entity_associations",
-        ("source_id",),
-        ("source_type", "source_id", "destination_type", "destination_id"),
-        shared=True,
-    ),
+    TIES,
 )
-RUNS, TIES, PROMPTS = "linked_runs", "tied_prompts", "mlflow.linkedPrompts"
+RUNS, TIED, PROMPTS = "linked_runs", "tied_prompts", "mlflow.linkedPrompts"
 """What stands beside MLflow's info in a head, and the tag that names prompts where nothing else does."""
 LOCATION, SPANS_LOCATION = "mlflow.artifactLocation", "mlflow.trace.spansLocation"
 NAME = "mlflow.traceName"
@@ -48,7 +49,7 @@ def trace(record: Record, to: Settled, uri: str | None) -> Made:
         analytics_columns_from_metadata,
     )
 
-    head = {key: value for key, value in record.head.items() if key not in {RUNS, TIES}}
+    head = {key: value for key, value in record.head.items() if key not in {RUNS, TIED}}
     place = to.place(head["trace_location"]["mlflow_experiment"]["experiment_id"])
     info = TraceInfo.from_proto(ParseDict(head, TraceInfoV3(), ignore_unknown_fields=True))
     spans = list(_spans(record, place))
@@ -169,8 +170,8 @@ def _ties(record: Record, to: Settled) -> Iterator[Values]:
 
 
 def _prompts(head: Json) -> list[Json]:
-    if TIES in head:
-        found: list[Json] = head[TIES]
+    if TIED in head:
+        found: list[Json] = head[TIED]
         return found
     listed = _parsed(head.get("tags", {}).get(PROMPTS, "[]"))
     return [
