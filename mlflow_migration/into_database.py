@@ -18,7 +18,7 @@ from mlflow_migration.database.storing import roots_of
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.errors import LeftOutError, MigrationError, UsageError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, evaluation_dataset, experiment, trace, trace_head, workspace
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, evaluation_dataset, experiment, trace, workspace
 from mlflow_migration.objects.texts import NAMES_IN, renamed
 from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, account, check_stop
 from mlflow_migration.places import Selection, Source, Writing
@@ -44,7 +44,7 @@ def _check(job: Writing) -> None:
     if job.adding is not None:
         raise UsageError(
             "a version can't be added to a model of a database under its next number",
-            hint="start a server on the database and give its address, or bring the whole model: copy-model",
+            hint="start a server on the database and give its address, or bring the whole model: copy-models",
         )
     if job.replace:
         raise UsageError("nothing is deleted in a database", hint="leave --delete-… out, and choose with --on-conflict")
@@ -118,12 +118,7 @@ class _Filling:
         for record in experiments:
             others = sorted(self._with_traces - {record.id})
             runs = (head["info"]["run_id"] for head in live.search_runs([record.id])) if others else iter(())
-            found = live.traces.of_runs(others, runs) if others else iter(())
-            pairs = (
-                (str(info["trace_id"]), run_id)
-                for run_id, info in found
-                if info.get("trace_metadata", {}).get(trace_head.SOURCE_RUN) != run_id
-            )
+            pairs = ((trace_id, run_id) for run_id, trace_id in (live.traces.linked(others, runs) if others else ()))
             while some := list(islice(pairs, LIMIT_OF_GROUP)):
                 with self._sink.transaction():
                     self._sink.tie(some)

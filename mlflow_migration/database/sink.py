@@ -147,7 +147,7 @@ class DatabaseSink:
             {"key": key, "value": value, "experiment_id": place.id} for key, value in (chosen.marks or {}).items()
         ]
         state = self._saved(lambda: self.writer.put(run_rows.EXPERIMENT, [made]))[0]
-        told = made.rows["experiments"][0]["creation_time"] if made.rows["experiments"] else None
+        told = made.rows["experiments"][0].get("creation_time")
         self._experiments.made(chosen, location, told.value if isinstance(told, Guess) else told)
         if state != "done":
             self._here[record.id] = self._look(place)
