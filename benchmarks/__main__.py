@@ -1,13 +1,14 @@
 """Run the benchmarks: `python -m benchmarks` (see `--help` for sizes)."""
 
 import argparse
+import compileall
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import corpus, databases, growth, measure, memory, models, results, speed, start, table, traces
+from benchmarks import corpus, databases, growth, measure, memory, models, process, results, speed, start, table, traces
 from benchmarks.measure import Bench
 from benchmarks.row import Row
 from benchmarks.targets import HISTORIES, RUNS
@@ -17,7 +18,9 @@ Scenario = Callable[[Bench, argparse.Namespace], Iterator[Row]]
 SCENARIOS: dict[str, Scenario] = {
     start.NAME: lambda bench, _: start.rows(bench),
     RUNS: lambda bench, options: speed.rows(bench, RUNS, shape_of(options), options.peer_runs),
-    HISTORIES: lambda bench, options: speed.rows(bench, HISTORIES, speed.HISTORIES, options.peer_runs // 4),
+    HISTORIES: lambda bench, options: speed.rows(
+        bench, HISTORIES, replace(speed.HISTORIES, runs=options.histories), options.peer_runs // 4
+    ),
     traces.NAME: lambda bench, options: traces.rows(bench, traces.Shape(options.traces, options.spans)),
     models.NAME: lambda bench, options: models.rows(bench, models.Shape(options.models), options.peer_runs > 0),
     databases.NAME: lambda bench, options: databases.rows(bench, of_databases(options)),
@@ -31,6 +34,9 @@ def main() -> int:
     """Measure, print the tables, keep the JSON; 1 when something failed or was lost by anyone but the peer."""
     options = parse()
     servers.stop_on_termination()
+    # What is installed is compiled already; so is what is measured.
+    for package in ("mlflow_migration", "benchmarks"):
+        compileall.compile_dir(process.ROOT / package, quiet=1)
     measured: list[Row] = []
     try:
         for name in options.only:
@@ -83,6 +89,7 @@ def parse() -> argparse.Namespace:
     add("--params", type=int, default=usual.params, help="params per run")
     add("--artifacts", type=int, default=usual.artifacts, help="artifacts per run")
     add("--artifact-bytes", type=int, default=usual.artifact_bytes, help="size of an artifact")
+    add("--histories", type=int, default=speed.HISTORIES.runs, help="runs with long histories to move")
     add("--peer-runs", type=int, default=24, help="runs that the peer moves, compared per run; 0 leaves the peer out")
     add("--traces", type=int, default=traces.Shape().traces, help="traces to move")
     add("--spans", type=int, default=traces.Shape().spans, help="spans per trace")

@@ -48,7 +48,7 @@ def svg(panels: Sequence[Panel]) -> str:
 
 def panel_lines(panel: Panel, top: int) -> Iterator[str]:
     """A title and its bars."""
-    longest = max((bar.value for bar in panel.bars), default=1.0)
+    longest = max((bar.value for bar in panel.bars), default=0.0) or 1.0
     yield f'<text class="title" x="12" y="{top + 14}">{escape(panel.title)}</text>'
     for number, bar in enumerate(panel.bars):
         y = top + TITLE + number * LINE

@@ -36,6 +36,7 @@ def run(arguments: Sequence[str], folder: Path, timeout: float, **environment: s
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "output.log"
     known = servers.clean_environment(**environment) | {"PYTHONPATH": str(ROOT)}
+    known.pop("PYTHONDONTWRITEBYTECODE", None)
     with log.open("wb") as stream:
         begin = time.monotonic()
         process = subprocess.Popen(

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,13 @@ def _is_configured(uri: str) -> bool:
         return True
     if Path("~/.mlflow/credentials").expanduser().exists():
         return True
-    return any(metadata.entry_points(group=group) for group in PLUGINS)
+    return _has_plugins()
+
+
+@cache
+def _has_plugins() -> bool:
+    # Once: it reads a file of every package that is installed.
+    return any(each.group in PLUGINS for package in metadata.distributions() for each in package.entry_points)
 
 
 def _mlflow_credentials(uri: str) -> Any:
