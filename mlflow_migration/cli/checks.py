@@ -18,15 +18,17 @@ import click
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
-from mlflow_migration.cli.later import compare, config, jobs, ledger, needed, objects, opening, pipeline
+from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
 from mlflow_migration.cli.later import id_map as ids
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
+from mlflow_migration.database.connect import printable
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
 from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
+from mlflow_migration.server.live import Server
 
 LINES = 20
 Give = Callable[[Callable[[Json], None]], None]
@@ -62,6 +64,7 @@ ALLOW = click.option(
 @options.artifacts
 @options.permissions("permissions")
 @ALLOW
+@options.artifact_roots
 @options.common
 def verify(**given: Any) -> int:
     """Prove a bundle whole, or that a place holds everything of another, equal value by value.
@@ -92,6 +95,7 @@ def verify(**given: Any) -> int:
 @options.artifacts
 @options.permissions("permissions")
 @ALLOW
+@options.artifact_roots
 @options.common
 def diff(**given: Any) -> int:
     """Show every difference between two places, also what only the second one holds.
@@ -109,8 +113,10 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     jobs.configure(common)
     check_report_path(common.report)
     uri, _ = config.load(common.config, os.environ).place(place, "SRC", os.environ)
-    if config.folder_or_server(uri) == "server":
-        raise UsageError("one server can't be verified alone", hint=f"verify {place} OTHER-PLACE")
+    found = config.kind_of_place(uri)
+    if found != "bundle":
+        shown = printable(uri) if found == "database" else place
+        raise UsageError(f"one {found} can't be verified alone", hint=f"verify {shown} OTHER-PLACE")
     begun = time.monotonic()
     bundle = pipeline.bundle_folder(jobs.existing(uri))
     source = pipeline.BundleSource(bundle)
@@ -228,6 +234,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @options.artifacts
 @options.permissions("permissions")
 @options.moving
+@options.artifact_roots
 @options.common
 def plan(**given: Any) -> int:
     """Show what would move from the first place to the second, how much, and what the second can't hold.
@@ -243,15 +250,14 @@ def plan(**given: Any) -> int:
     job = jobs.Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
-    kinds = [config.folder_or_server(end) for end in ends]
+    kinds = [config.kind_of_place(end) for end in ends]
     if kinds == ["bundle", "bundle"]:
         raise UsageError("nothing moves from bundle to bundle", hint="use filter-export or rewrite-export")
-    if kinds == ["server", "bundle"]:
-        return jobs.export(job, common, opening.server(places[0], "SRC", common), ends[1])
+    if kinds[1] == "bundle":
+        return jobs.export(job, common, opening.readable(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:
         return jobs.import_(job, common, ends[0], opening.server(places[1], "DST", common))
-    source = opening.server(places[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(places[1], "DST", common))
+    return copies.between(job, common, (places[0], places[1]))
 
 
 @click.command("id-map", cls=Command)
@@ -273,7 +279,7 @@ def id_map(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["place"], "DST", common)
+    live = opening.readable(given["place"], "DST", common)
     target = given["output_file"]
     write = _json_rows if common.as_json else _csv_rows
     known = ledger.noted(ledger.state_dir(common.state_dir), live.address)
@@ -360,22 +366,19 @@ def _examined(place: str, role: str, common: Common) -> Json:
     row: Json = {"place": place, "exit_code": DONE, "error": None}
     try:
         uri, _ = config.load(common.config, os.environ).place(place, role, os.environ)
-        if config.folder_or_server(uri) == "bundle":
+        found = config.kind_of_place(uri)
+        if found == "bundle":
             source = pipeline.BundleSource(pipeline.bundle_folder(jobs.existing(uri)))
             row.update({"kind": "bundle", "files": source.counts["file"], "made_from": source.bundle.origin})
             return row
-        live = opening.server(place, role, replace(common, patience=min(common.patience, 10.0)))
-        experiments = len([head["experiment_id"] for head in live.search_experiments()])
-        row.update(
-            {
-                "place": live.address,
-                "kind": "server",
-                "mlflow": live.abilities.version or "unknown",
-                "experiments": experiments,
-                "may_read": True,
-                "may_write": live.may_write(),
-            }
-        )
+        if found == "database":
+            # What was typed may hold a password.
+            row["place"] = printable(uri)
+        live = opening.readable(place, role, replace(common, patience=min(common.patience, 10.0)))
+        row.update({"place": live.address, "kind": found, "mlflow": live.abilities.version or "unknown"})
+        row.update({"experiments": sum(1 for _ in live.search_experiments()), "may_read": True})
+        if isinstance(live, Server):
+            row["may_write"] = live.may_write()
         live.close()
     except (AccessError, ForbiddenError, MigrationError) as error:
         row["exit_code"] = error.exit_code or INCOMPLETE

@@ -10,7 +10,7 @@ import click
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
-from mlflow_migration.cli.later import jobs, opening, pipeline
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.places import Versions
@@ -54,7 +54,7 @@ def export_all(**given: Any) -> int:
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
     job = jobs.Job("export-all", replace(selection, versions=versions))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-all", cls=Command)
@@ -109,8 +109,7 @@ def copy_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(_job("copy-all", given), common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return copies.between(_job("copy-all", given), common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))
 
 
 def _job(command: str, given: dict[str, Any]) -> jobs.Job:

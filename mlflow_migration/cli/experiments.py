@@ -8,15 +8,13 @@ import click
 
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.later import jobs, opening, pipeline
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
 from mlflow_migration.places import Names, Selection
 
-TRACKING = click.option("--tracking-uri", metavar="URI", help="The server [default: MLFLOW_TRACKING_URI].")
-SRC = click.option("--src-mlflow-uri", metavar="URI", help="The source server [default: MLFLOW_TRACKING_URI].")
-DST = click.option("--dst-mlflow-uri", metavar="URI", help="The destination server [default: MLFLOW_TRACKING_URI].")
+TRACKING, SRC, DST = options.TRACKING, options.SRC, options.DST
 OUTPUT = click.option(
     "--output-dir", required=True, metavar="DIR", help="The bundle's folder: new, empty, or this bundle."
 )
@@ -57,7 +55,7 @@ def export_experiment(**given: Any) -> int:
     jobs.configure(common)
     name = one_name(given["experiment"], "--experiment")
     job = jobs.Job("export-experiment", options.selection_of(given, (name,)))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("export-experiments", cls=Command)
@@ -86,7 +84,7 @@ def export_experiments(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     job = jobs.Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-experiment", cls=Command)
@@ -176,7 +174,7 @@ def copy_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment"], "--experiment")
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
     names = {}
     if given["experiment_name"] is not None:
         head = source.get_experiment_by_name(name) or source.get_experiment(name)
@@ -211,5 +209,4 @@ def copy_experiments(**given: Any) -> int:
     jobs.configure(common)
     selection = options.selection_of(given, choose.names(given["experiments"]))
     job = jobs.job_of("copy-experiments", selection, options.names_of(given), given)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return copies.between(job, common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))

@@ -124,7 +124,7 @@ def export_trace(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     trace_id = one_name(given["request_id"], "--request-id")
     info = live.traces.get(trace_id)
     if info is None:
@@ -205,7 +205,7 @@ def export_logged_model(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     model_id = one_name(given["model_id"], "--model-id")
     head = live.models.get(model_id)
     if head is None:
@@ -361,7 +361,7 @@ def import_evaluation_datasets(**given: Any) -> int:
 def _export(command: str, given: dict[str, Any], selection: Selection) -> int:
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     return jobs.export(jobs.Job(command, selection), common, live, given["output_dir"])
 
 

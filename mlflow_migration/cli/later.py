@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import compare, objects, pipeline
-    from mlflow_migration.cli import jobs, opening
+    from mlflow_migration.cli import copies, jobs, opening
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
     from mlflow_migration.server import pages
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "compare",
     "config",
+    "copies",
     "filtered",
     "id_map",
     "jobs",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 _FOLDERS = {
     "": ("compare", "objects", "pipeline"),
-    "cli.": ("jobs", "opening"),
+    "cli.": ("copies", "jobs", "opening"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
     "server.": ("pages",),

@@ -75,7 +75,7 @@ def export_model(**given: Any) -> int:
     jobs.configure(common)
     name = one_name(given["model"], "--model")
     job = jobs.Job("export-model", _selection(given, (name,), _versions(given)))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("export-models", cls=Command)
@@ -105,7 +105,7 @@ def export_models(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     job = jobs.Job("export-models", _selection(given, choose.names(given["models"]), _versions(given)))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("export-model-version", cls=Command)
@@ -135,7 +135,7 @@ def export_model_version(**given: Any) -> int:
     if given["skip_download_run_artifacts"]:
         selection = replace(selection, files="skip")
     job = jobs.Job("export-model-version", selection)
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-model", cls=Command)
@@ -240,7 +240,7 @@ def copy_models(**given: Any) -> int:
     jobs.configure(common)
     selection = _selection(given, choose.names(given["models"]), _versions(given))
     job = jobs.job_of("copy-models", selection, options.names_of(given), given)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
     return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
 
 
@@ -248,7 +248,8 @@ def copy_models(**given: Any) -> int:
 @click.option("--src-model", required=True, metavar="NAME", help="The registered model at the source.")
 @click.option("--src-version", required=True, metavar="NUMBER", help="Its version.")
 @click.option("--dst-model", required=True, metavar="NAME", help="The model that gets a new version; made if need be.")
-@click.option("--src-registry-uri", required=True, metavar="URI", help="The source server.")
+@click.option("--src-registry-uri", required=True, metavar="URI", help="The source: a server, or a database's address.")
+@options.SRC_ARTIFACT_ROOT
 @click.option("--dst-registry-uri", required=True, metavar="URI", help="The destination server; it may be the same.")
 @click.option(
     "--dst-experiment-name",
@@ -279,7 +280,7 @@ def copy_model_version(**given: Any) -> int:
     model = one_name(given["src_model"], "--src-model")
     chosen = options.selection_of(given, kinds=needed.OF_MODELS if deep else OF_REGISTRY)
     selection = replace(chosen, models=(model,), versions=numbers, needed=deep)
-    source = opening.server(given["src_registry_uri"], "SRC", common)
+    source = opening.readable(given["src_registry_uri"], "SRC", common)
     into = one_name(given["dst_experiment_name"], "--dst-experiment-name") if deep else ""
     names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
     adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])

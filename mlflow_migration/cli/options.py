@@ -82,6 +82,10 @@ class Common:
     allow_loss: tuple[str, ...] = ()
     checksum: bool = False
     workspace: str | None = None
+    online: bool = False
+    artifact_root: str | None = None
+    src_artifact_root: str | None = None
+    dst_artifact_root: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -104,6 +108,44 @@ state_dir = click.option(
     metavar="DIR",
     envvar=STATE_DIR,
     help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
+)
+
+
+def _artifact_root(name: str, where: str) -> Callable[[F], F]:
+    return click.option(
+        name,
+        metavar="URI",
+        help=f"{where} a database: the folder or address where its server keeps artifacts (what the server has as "
+        "--artifacts-destination), for those it gives out itself.",
+    )
+
+
+SRC_ARTIFACT_ROOT = _artifact_root("--src-artifact-root", "Where the source is")
+TRACKING = _stack(
+    click.option(
+        "--tracking-uri", metavar="URI", help="The server, or a database's address [default: MLFLOW_TRACKING_URI]."
+    ),
+    _artifact_root("--artifact-root", "Of"),
+)
+SRC = _stack(
+    click.option(
+        "--src-mlflow-uri",
+        metavar="URI",
+        help="The source: a server, or a database's address [default: MLFLOW_TRACKING_URI].",
+    ),
+    SRC_ARTIFACT_ROOT,
+)
+DST = _stack(
+    click.option(
+        "--dst-mlflow-uri",
+        metavar="URI",
+        help="The destination: a server, or a database's address [default: MLFLOW_TRACKING_URI].",
+    ),
+    _artifact_root("--dst-artifact-root", "Where the destination is"),
+)
+artifact_roots = _stack(
+    _artifact_root("--src-artifact-root", "Where the first place is"),
+    _artifact_root("--dst-artifact-root", "Where the second place is"),
 )
 
 
@@ -257,10 +299,16 @@ def names_of(given: dict[str, Any], experiments: dict[str, str] | None = None) -
     return replace(names, new={**names.new, **more})
 
 
+ONLINE = click.option(
+    "--online", is_flag=True, help="Write to a database although a server, or something else, has it open."
+)
+
+
 def writing(function: F) -> F:
-    """Options about what is written at a server."""
+    """Options about what is written at a server or database."""
     return _stack(
         naming,
+        ONLINE,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)

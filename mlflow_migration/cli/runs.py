@@ -16,13 +16,13 @@ from mlflow_migration.errors import NotFoundError, UsageError
 from mlflow_migration.places import Selection
 
 if TYPE_CHECKING:
-    from mlflow_migration.server.live import Server
+    from mlflow_migration.calls import Readable
 
 NESTED = boolean("check-nested-runs", False, "Take the run's parents and children too.")
 RUN_ID = click.option("--run-id", required=True, metavar="ID", help="The run's id.")
 
 
-def _experiment_of(live: Server, run_id: str) -> Any:
+def _experiment_of(live: Readable, run_id: str) -> Any:
     if not run_id.strip():
         raise UsageError("--run-id is empty", hint="give the run's id")
     run = live.get_run(run_id)
@@ -56,7 +56,7 @@ def export_run(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     experiment = _experiment_of(live, given["run_id"])
     return jobs.export(jobs.Job("export-run", _selection(given, experiment)), common, live, given["output_dir"])
 
@@ -116,7 +116,7 @@ def copy_run(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment_name"], "--experiment-name")
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
     experiment = _experiment_of(source, given["run_id"])
     names = options.names_of(given, {experiment["name"]: name})
     job = jobs.job_of("copy-run", _selection(given, experiment), names, given)

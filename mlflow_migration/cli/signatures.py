@@ -60,7 +60,7 @@ def get_model_signature(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     output.check(given["output_file"])
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     files = signature.locate(live, given["model_uri"])
     found = signature.signature_of(files, signature.read(live, files))
     live.close()

@@ -39,7 +39,7 @@ def list_registered_models(**given: Any) -> int:
     jobs.configure(common)
     uri = given["tracking_uri"]
     if uri is None:
-        source: Source = pipeline.LiveSource(opening.server(None, "SRC", common))
+        source: Source = pipeline.LiveSource(opening.readable(None, "SRC", common))
     else:
         source = opening.source(uri, "SRC", common)
     models: dict[str, Json] = {}
