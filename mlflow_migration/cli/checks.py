@@ -20,6 +20,7 @@ from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
 from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
 from mlflow_migration.cli.later import id_map as ids
+from mlflow_migration.cli.later import live as server
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
 from mlflow_migration.database.connect import printable
@@ -28,7 +29,6 @@ from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenErro
 from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
-from mlflow_migration.server.live import Server
 
 LINES = 20
 Give = Callable[[Callable[[Json], None]], None]
@@ -377,7 +377,7 @@ def _examined(place: str, role: str, common: Common) -> Json:
         live = opening.readable(place, role, replace(common, patience=min(common.patience, 10.0)))
         row.update({"place": live.address, "kind": found, "mlflow": live.abilities.version or "unknown"})
         row.update({"experiments": sum(1 for _ in live.search_experiments()), "may_read": True})
-        if isinstance(live, Server):
+        if isinstance(live, server.Server):
             row["may_write"] = live.may_write()
         live.close()
     except (AccessError, ForbiddenError, MigrationError) as error:

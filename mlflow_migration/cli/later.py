@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow_migration.cli import copies, jobs, opening
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
-    from mlflow_migration.server import pages
+    from mlflow_migration.server import live, pages
 
 __all__ = [
     "compare",
@@ -25,6 +25,7 @@ __all__ = [
     "id_map",
     "jobs",
     "ledger",
+    "live",
     "naming",
     "needed",
     "objects",
@@ -45,7 +46,7 @@ _FOLDERS = {
     "cli.": ("copies", "jobs", "opening"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
-    "server.": ("pages",),
+    "server.": ("live", "pages"),
 }
 
 
