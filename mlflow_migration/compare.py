@@ -160,16 +160,9 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
         whole = _whole(ends.selection, tuple(backwards))
         names = partial(_name_at_right, ends, models)
         same = {left: left for left in pairs}
+        left_twins, as_servers = _Twins(models, found.left_out, names), not ends.right.shows_all
         sides = [
-            _Side(
-                "left",
-                ends.left,
-                ends.selection,
-                ends.selection,
-                same,
-                _Twins(models, found.left_out, names),
-                not ends.right.shows_all,
-            ),
+            _Side("left", ends.left, ends.selection, ends.selection, same, left_twins, as_servers),
             _Side("right", ends.right, whole, free, backwards, _Twins(models)),
         ]
         broken += [_learn_ids(pairing, side, kind) for kind in kinds for side in sides]
@@ -249,7 +242,7 @@ class _Side:
     def _is_left_out(self, record: Record) -> bool:
         if self.name != "left":
             return False
-        if self.seen_only and record.kind == logged_model.NAME and logged_model.is_unseen(record):
+        if self.seen_only and logged_model.is_unseen(record):
             return True
         family = twins.family_of(record.kind)
         if family and twins.name_of(record) in self.twins.models[family].left_out:

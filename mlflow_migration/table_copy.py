@@ -17,6 +17,18 @@ from mlflow_migration.pipeline import Tools
 from mlflow_migration.places import SAME_NAMES, Selection, Writing
 from mlflow_migration.report import Row
 
+PART_OF = {
+    "params": "param",
+    "logged_model_params": "param",
+    "tags": "tag",
+    "metrics": "metric",
+    "latest_metrics": "metric",
+    "inputs": "input",
+    "datasets": "input",
+    "assessments": "assessment",
+    "trace_request_metadata": "metadata",
+    "entity_associations": "link",
+}
 AS_PROMPT = {"registered_model": "prompt", "model_version": "prompt_version"}
 USERS_ELSEWHERE = "MLflow keeps users, roles and permissions in a database of their own: copy that one by its own tools"
 
@@ -90,9 +102,14 @@ def _account(tally: Tally, each: Planned, tools: Tools) -> None:
         kind = AS_PROMPT.get(written, written) if each.kind == prompt.NAME else written
         tools.report.count(kind, state, number)
         tools.progress.advance(kind, number=number)
-    for kind, what in tally.kept:
-        reason = "the destination has another value, which is kept"
-        tools.report.add(Row(kind, each.id, f"{each.name}: {what}", "unsupported", reason))
+    for what, why in tally.lost:
+        tools.report.add(Row(_part_of(what), each.id, f"{each.name}: {what}", "unsupported", why))
+
+
+def _part_of(row: str) -> str:
+    """What a row of a table is of an object, in the words of --allow-loss."""
+    table = row.partition(" ")[0]
+    return PART_OF.get(table) or ("tag" if table.endswith("_tags") else "input" if "record" in table else "name")
 
 
 def _say_rest(copier: Copier, selection: Selection, tools: Tools) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Versions
 
 EXPERIMENTS = click.option(
@@ -54,7 +53,7 @@ def export_all(**given: Any) -> int:
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
-    job = Job("export-all", replace(selection, versions=versions))
+    job = jobs.Job("export-all", replace(selection, versions=versions))
     return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
@@ -81,7 +80,7 @@ def import_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    bundle_folder(jobs.existing(given["input_dir"]))
+    pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
@@ -110,18 +109,9 @@ def copy_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    return _copied(_job("copy-all", given), common, given)
+    return copies.between(_job("copy-all", given), common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))
 
 
-def _copied(job: Job, common: Common, given: dict[str, Any]) -> int:
-    ends = (given["src_mlflow_uri"], given["dst_mlflow_uri"])
-    pair = opening.databases(*ends, common) if jobs.applies_to_tables(job) else None
-    if pair is not None:
-        return jobs.copy_tables(job, common, *pair)
-    source = opening.readable(ends[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(ends[1], "DST", common))
-
-
-def _job(command: str, given: dict[str, Any]) -> Job:
+def _job(command: str, given: dict[str, Any]) -> jobs.Job:
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
     return jobs.job_of(command, selection, options.names_of(given), given)

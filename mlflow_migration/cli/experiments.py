@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Names, Selection
 
 TRACKING, SRC, DST = options.TRACKING, options.SRC, options.DST
@@ -55,7 +54,7 @@ def export_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment"], "--experiment")
-    job = Job("export-experiment", options.selection_of(given, (name,)))
+    job = jobs.Job("export-experiment", options.selection_of(given, (name,)))
     return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
@@ -84,7 +83,7 @@ def export_experiments(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    job = Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
+    job = jobs.Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
     return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
@@ -111,7 +110,7 @@ def import_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment_name"], "--experiment-name")
-    records = list(bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
+    records = list(pipeline.bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
     if len(records) != 1:
         raise UsageError(
             f"the bundle holds {len(records)} experiments",
@@ -149,7 +148,7 @@ def import_experiments(**given: Any) -> int:
 def _import(given: dict[str, Any], common: Common, command: str, names: Names) -> int:
     chosen = choose.names(given.get("experiments", "all"))
     job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
-    bundle_folder(jobs.existing(given["input_dir"]))
+    pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
 
@@ -210,5 +209,4 @@ def copy_experiments(**given: Any) -> int:
     jobs.configure(common)
     selection = options.selection_of(given, choose.names(given["experiments"]))
     job = jobs.job_of("copy-experiments", selection, options.names_of(given), given)
-    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return copies.between(job, common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))

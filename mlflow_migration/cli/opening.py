@@ -59,6 +59,11 @@ def readable(text: str | None, role: str, common: Common) -> Readable:
     return Database(opened, root or common.artifact_root or "")
 
 
+def may_write(live: Readable) -> bool | None:
+    """Whether these credentials may create something at a server; None for a place that isn't asked so."""
+    return live.may_write() if isinstance(live, Server) else None
+
+
 def _uri(text: str, role: str, common: Common) -> str:
     """The address of what a person typed."""
     return config.load(common.config, os.environ).place(text, role, os.environ)[0]
@@ -106,15 +111,7 @@ def writable(uri: str, workspace: str, common: Common) -> Connected:
 
     Raises UsageError where others have it open and `--online` doesn't say that this is meant.
     """
-    opened = connect.open_database(uri, workspace, create=not common.dry_run)
-    if not common.online and (users := connect.in_use(opened)):
-        opened.close()
-        raise UsageError(
-            f"{opened.address} is in use",
-            users,
-            "stop the server, or write beside it with --online",
-        )
-    return opened
+    return connect.open_database(uri, workspace, create=not common.dry_run, alone=not (common.online or common.dry_run))
 
 
 def source(text: str, role: str, common: Common) -> LiveSource | BundleSource:

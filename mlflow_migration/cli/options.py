@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import click
 
 from mlflow_migration.cli.command import boolean
-from mlflow_migration.engine import naming as renames
+from mlflow_migration.cli.later import naming as renames
+from mlflow_migration.cli.later import objects
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.errors import UsageError
-from mlflow_migration.objects import KINDS, OF_EXPERIMENTS, OF_USERS
 from mlflow_migration.places import POLICIES, Names, Selection
 
 LEGACY = {
@@ -34,7 +34,32 @@ PARTS = (
     "secret",
     "tag",
 )
-LOSSES = ("all", *PARTS, *sorted(set(KINDS) - {"experiment", "run"}))
+WHOLE = (
+    "evaluation_dataset",
+    "gateway_budget",
+    "gateway_endpoint",
+    "gateway_guardrail",
+    "gateway_model_definition",
+    "gateway_secret",
+    "grant",
+    "issue",
+    "label_schema",
+    "logged_model",
+    "mcp_server",
+    "model_version",
+    "prompt",
+    "prompt_version",
+    "registered_model",
+    "review_queue",
+    "role",
+    "scorer",
+    "trace",
+    "user",
+    "webhook",
+    "workspace",
+)
+"""Every kind but experiments and runs: written out, so that `--help` needs no kind's module."""
+LOSSES = ("all", *PARTS, *WHOLE)
 """What may be waived: parts of objects, and whole kinds."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -327,12 +352,13 @@ def permissions(name: str) -> Callable[[F], F]:
 
 
 def selection_of(
-    options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] = OF_EXPERIMENTS
+    options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] | None = None
 ) -> Selection:
-    """Take what is asked for out of a command's options."""
+    """Take what is asked for out of a command's options; where no kinds are said, experiments and what is theirs."""
+    kinds = objects.OF_EXPERIMENTS if kinds is None else kinds
     run_ids = options.pop("run_ids", None)
     with_users = options.pop("permissions", False)
-    if with_users and (experiments or run_ids or (kinds and not set(OF_USERS) <= set(kinds))):
+    if with_users and (experiments or run_ids or (kinds and not set(objects.OF_USERS) <= set(kinds))):
         raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
     return Selection(
         experiments=experiments,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_migration.calls import Readable
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, SRC, TRACKING, one_name
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import NotFoundError, UsageError
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Selection
+
+if TYPE_CHECKING:
+    from mlflow_migration.calls import Readable
 
 NESTED = boolean("check-nested-runs", False, "Take the run's parents and children too.")
 RUN_ID = click.option("--run-id", required=True, metavar="ID", help="The run's id.")
@@ -57,7 +58,7 @@ def export_run(**given: Any) -> int:
     jobs.configure(common)
     live = opening.readable(given["tracking_uri"], "SRC", common)
     experiment = _experiment_of(live, given["run_id"])
-    return jobs.export(Job("export-run", _selection(given, experiment)), common, live, given["output_dir"])
+    return jobs.export(jobs.Job("export-run", _selection(given, experiment)), common, live, given["output_dir"])
 
 
 @click.command("import-run", cls=Command)
@@ -84,7 +85,7 @@ def import_run(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment_name"], "--experiment-name")
-    records = list(bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
+    records = list(pipeline.bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
     if len(records) != 1:
         raise UsageError(
             f"the bundle holds {len(records)} experiments", hint=f"import-experiments --input-dir {given['input_dir']}"

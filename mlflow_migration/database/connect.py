@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from mlflow_migration.errors import AccessError, UsageError
 
@@ -38,7 +38,8 @@ def printable(uri: str) -> str:
     if uri.startswith("sqlite"):
         return f"sqlite:///{_file(uri)}"
     parts = urlsplit(uri)
-    return f"{parts.scheme.partition('+')[0]}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    host = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
+    return f"{parts.scheme.partition('+')[0]}://{host}{parts.path.rstrip('/')}"
 
 
 def _file(uri: str) -> Path:
@@ -76,17 +77,20 @@ class Connected:
         self.engine.dispose()
 
 
-def open_database(uri: str, workspace: str = "", create: bool = False) -> Connected:
+def open_database(uri: str, workspace: str = "", create: bool = False, alone: bool = False) -> Connected:
     """Connect, and check that the tables are those of the installed MLflow.
 
     With `create` an empty database gets MLflow's tables. Raises UsageError for an address that can't be meant, a driver
-    that isn't installed, and tables of another MLflow; AccessError where the database can't be reached.
+    that isn't installed, tables of another MLflow, and with `alone` where somebody else has it open; AccessError where
+    the database can't be reached.
     """
     address = printable(uri)
     if uri.startswith("sqlite") and not create and not _file(uri).is_file():
         raise UsageError(f"no such database: {address}", "the file isn't there", "check the path")
     engine = _engine(uri, address)
     try:
+        if alone:
+            _check_alone(engine, address)
         _check_schema(engine, address, create)
     except BaseException:
         engine.dispose()
@@ -146,7 +150,7 @@ def _check_schema(engine: sa.Engine, address: str, create: bool) -> None:
             _initialize_tables(engine)
             return
     except sa.exc.DBAPIError as error:
-        raise AccessError(f"can't open {address}", reason(error), "check address, user and password") from None
+        raise _unreachable(error, address) from None
     head = _get_latest_schema_revision()
     if found == head:
         return
@@ -187,8 +191,15 @@ def _tables() -> Mapping[str, sa.Table]:
     return dict(Base.metadata.tables)
 
 
-def in_use(connected: Connected) -> str:
-    """Who else has the database open, in words; "" where nobody seems to. Asked before anything else is opened."""
+def _check_alone(engine: sa.Engine, address: str) -> None:
+    """Raise UsageError where somebody else has the database open."""
+    users = _others(engine, address)
+    if users:
+        raise UsageError(f"{address} is in use", users, "stop the server, or write beside it with --online")
+
+
+def _others(engine: sa.Engine, address: str) -> str:
+    """Who else has the database open, in words."""
     import sqlalchemy as sa
 
     counts = {
@@ -196,12 +207,19 @@ def in_use(connected: Connected) -> str:
         "AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
         "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
     }
-    if connected.dialect == "sqlite":
-        found = _processes(Path(str(connected.engine.url.database)).absolute())
+    if engine.dialect.name == "sqlite":
+        found = _processes(Path(str(engine.url.database)).absolute())
         return f"process {', '.join(found)}" if found else ""
-    with connected.engine.connect() as connection:
-        count = int(connection.execute(sa.text(counts[connected.dialect])).scalar_one())
+    try:
+        with engine.connect() as connection:
+            count = int(connection.execute(sa.text(counts[engine.dialect.name])).scalar_one())
+    except sa.exc.DBAPIError as error:
+        raise _unreachable(error, address) from None
     return f"{count} other connection{'s' if count > 1 else ''}" if count else ""
+
+
+def _unreachable(error: sa.exc.DBAPIError, address: str) -> AccessError:
+    return AccessError(f"can't open {address}", reason(error), "check address, user and password")
 
 
 def _processes(path: Path) -> list[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlflow_migration.database import parts, rows
-from mlflow_migration.database.connect import reason
 from mlflow_migration.database.parts import Key, Part, Unit
 from mlflow_migration.database.rows import Change, Flow, Stream
 from mlflow_migration.database.tally import Tally
@@ -78,6 +77,7 @@ class Copier:
                 for part in self._held(parts.ACROSS):
                     self._write(move, part, self._beside(move, part, own=True), tally)
                 self._tag(move.target)
+        self._tell_refused(tally)
         return tally
 
     def tie(self, move: Move) -> Tally:
@@ -87,7 +87,12 @@ class Copier:
         with self._transaction():
             for part in self._held(parts.ACROSS):
                 self._write(there, part, self._beside(move, part, own=False), tally)
+        self._tell_refused(tally)
         return tally
+
+    def _tell_refused(self, tally: Tally) -> None:
+        tally.lost.extend(self.flow.refused)
+        self.flow.refused.clear()
 
     def _held(self, some: tuple[Part, ...]) -> Iterator[Part]:
         return (part for part in some if part.table in self.held)
@@ -101,14 +106,27 @@ class Copier:
                 yield
                 if self.flow.rehearsal:
                     transaction.rollback()
-        except sa.exc.IntegrityError as error:
-            raise ConflictError("the destination refuses a row", reason(error)) from error
-        except sa.exc.DataError as error:
-            raise MigrationError("the destination can't hold a value", reason(error)) from error
-        except sa.exc.OperationalError as error:
-            raise StorageError(
-                f"{self.flow.destination.address} can't go on", reason(error), "mend it, then type this again"
-            ) from error
+        except sa.exc.DBAPIError as error:
+            raise self._meant(error.orig or error) from error
+        except self._driver.Error as error:
+            # From COPY, which goes to the driver directly.
+            raise self._meant(error) from error
+        finally:
+            if self.flow.writer.in_transaction():
+                self.flow.writer.rollback()
+
+    @property
+    def _driver(self) -> Any:
+        return self.flow.writer.dialect.dbapi
+
+    def _meant(self, error: BaseException) -> MigrationError:
+        """What a driver's error means to a person: its first line, for those after it quote rows."""
+        text = str(error).strip().partition("\n")[0]
+        if isinstance(error, self._driver.OperationalError):
+            return StorageError(f"{self.flow.destination.address} can't go on", text, "mend it, then type this again")
+        if isinstance(error, self._driver.IntegrityError):
+            return ConflictError("the destination refuses a row", text)
+        return MigrationError("the destination can't hold a value", text)
 
     def _part(self, move: Move, part: Part, tally: Tally) -> None:
         stream = self._stream(move, part)
@@ -215,4 +233,5 @@ def advance_sequences(flow: Flow) -> None:
                 if column.autoincrement and isinstance(column.type, sa.Integer) and len(table.primary_key) == 1:
                     sequence = sa.func.pg_get_serial_sequence(table.name, column.name)
                     highest = sa.select(sa.func.max(column)).scalar_subquery()
-                    flow.writer.execute(sa.select(sa.func.setval(sequence, highest)).where(highest.is_not(None)))
+                    # Never below 1, which a sequence doesn't take: `Default` has the id 0.
+                    flow.writer.execute(sa.select(sa.func.setval(sequence, highest)).where(highest >= 1))

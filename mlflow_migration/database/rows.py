@@ -26,7 +26,8 @@ Change = Callable[[Any], Any]
 @dataclass(frozen=True)
 class Flow:
     """Two open databases, one transaction each. `reader` is the source's; `looker` sees what the destination held
-    before the transaction of `writer` began. Nothing is written in a rehearsal."""
+    before the transaction of `writer` began. Nothing is written in a rehearsal. `refused` are the rows that the
+    destination's columns can't hold: table and key, and why."""
 
     source: Connected
     destination: Connected
@@ -34,6 +35,7 @@ class Flow:
     looker: sa.Connection
     writer: sa.Connection
     rehearsal: bool = False
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 @contextmanager
@@ -65,7 +67,7 @@ class Stream:
 
 def insert_all(flow: Flow, stream: Stream) -> int:
     """Write every row; how many. For an object that the destination hasn't got at all."""
-    return _write(flow, stream, _rows(flow.reader, stream, stream.here, stream.changes))
+    return _write(flow, stream, _holdable(flow, stream, _rows(flow.reader, stream, stream.here, stream.changes)))
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def differences(flow: Flow, stream: Stream) -> Iterator[Difference | None]:
 
     there = _rows(flow.looker, stream, stream.there, {}, ordered=True)
     held = next(there, None)
-    for row in _rows(flow.reader, stream, stream.here, stream.changes, ordered=True):
+    rows = _rows(flow.reader, stream, stream.here, stream.changes, ordered=True)
+    for row in _holdable(flow, stream, rows):
         while held is not None and key(held) < key(row):
             held = next(there, None)
         if held is None or key(held) != key(row):
@@ -163,6 +166,39 @@ def _write(flow: Flow, stream: Stream, rows: Iterator[Values]) -> int:
         flow.writer.exec_driver_sql(statement, chunk)
         count += len(chunk)
     return count
+
+
+def _holdable(flow: Flow, stream: Stream, rows: Iterator[Values]) -> Iterator[Values]:
+    """The rows whose texts fit their columns: SQLite takes texts of any length, and PostgreSQL no NUL in them."""
+    import sqlalchemy as sa
+
+    if flow.destination.dialect == "sqlite":
+        yield from rows
+        return
+    texts = [
+        (place, column.name, column.type.length)
+        for place, column in enumerate(stream.columns)
+        if isinstance(column.type, sa.String)
+    ]
+    keys = [stream.columns.index(column) for column in stream.table.primary_key.columns]
+    for row in rows:
+        why = _unfit(row, texts, flow.destination.dialect)
+        if why:
+            flow.refused.append((f"{stream.table.name} {[row[place] for place in keys]}", why))
+        else:
+            yield row
+
+
+def _unfit(row: Values, texts: Sequence[tuple[int, str, int | None]], dialect: str) -> str:
+    for place, name, most in texts:
+        value = row[place]
+        if not isinstance(value, str):
+            continue
+        if most is not None and len(value) > most:
+            return f"{name} has {len(value)} characters, MLflow's column there takes {most}"
+        if dialect == "postgresql" and "\0" in value:
+            return f"{name} holds a NUL character, which PostgreSQL can't store"
+    return ""
 
 
 def _bare(stream: Stream) -> sa.TableClause:

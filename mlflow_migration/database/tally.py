@@ -47,8 +47,8 @@ class Tally:
         self._new: defaultdict[str, set[Any]] = defaultdict(set)
         self._touched: defaultdict[str, set[Any]] = defaultdict(set)
         self._whole: Counts = Counter()
-        self.kept: list[tuple[str, str]] = []
-        """(kind, text) of what the destination has otherwise, and keeps."""
+        self.lost: list[tuple[str, str]] = []
+        """What didn't go, table and key, and why."""
 
     def inserted(self, part: Part, count: int) -> None:
         """So many rows of a new unit were written."""
@@ -77,7 +77,7 @@ class Tally:
         if self._shared and part.table in NUMBERED:
             raise ConflictError("a version of that number is another one there", f"{part.table} {each.new[:3]}")
         if self._shared and part.table in KEPT:
-            self.kept.append((part.kind, f"{part.table} {each.old[:2]}"))
+            self.lost.append((f"{part.table} {list(each.old[:2])}", "the destination has another value, which is kept"))
             return False
         return True
 
