@@ -21,7 +21,9 @@ def content(folder: Path) -> dict[str, Any]:
         else:
             value = json.loads(data)
             value.pop("system", None)
-            value.get("info", {}).pop("source", None)
+            if name == "manifest.json":
+                for own in ("source", "sha256sums"):
+                    value["info"].pop(own)
             found[name] = value
     return found
 
