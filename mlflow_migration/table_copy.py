@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from mlflow_migration.database import copying, parts, rows, targets
+from mlflow_migration.database.artifacts import Artifacts
 from mlflow_migration.database.connect import Connected
 from mlflow_migration.database.copying import Copier
 from mlflow_migration.database.tally import Tally
@@ -16,6 +18,7 @@ from mlflow_migration.objects import OF_EXPERIMENTS, experiment, prompt, user
 from mlflow_migration.pipeline import Tools
 from mlflow_migration.places import SAME_NAMES, Selection, Writing
 from mlflow_migration.report import Row
+from mlflow_migration.table_files import Files
 
 PART_OF = {
     "params": "param",
@@ -41,19 +44,32 @@ def applies(selection: Selection, job: Writing) -> bool:
     return as_they_are and selection == plain and (whole or selection.kinds == OF_EXPERIMENTS)
 
 
-def copy(source: Connected, destination: Connected, selection: Selection, policy: str, tools: Tools) -> None:
+@dataclass(frozen=True)
+class Ends:
+    """Two open databases, and the roots of their artifacts, "" where none was given."""
+
+    source: Connected
+    destination: Connected
+    source_root: str = ""
+    destination_root: str = ""
+
+
+def copy(ends: Ends, selection: Selection, policy: str, tools: Tools) -> None:
     """Copy what is asked for. Raises ConflictError, before anything is written, where the destination has other
     experiments in their places and `policy`, one of POLICIES, doesn't say what to do; InterruptedJobError after Ctrl-C.
+
+    Artifacts are copied where a root is given at the destination; else they stay, and so do their addresses.
     """
-    with rows.opened(source, destination, tools.report.dry_run) as flow:
+    with rows.opened(ends.source, ends.destination, tools.report.dry_run) as flow:
         copier = Copier(flow, copying.held(flow))
+        files = _files(ends, selection, tools)
         everything = not selection.kinds
         if everything:
             for unit in parts.BEFORE:
                 _copy(copier, targets.planned(copier, unit, policy), tools)
-        there = targets.Experiments(copier, policy)
-        chosen = there.planned(_asked(there.names, selection, source.address))
-        _copy(copier, chosen, tools)
+        there = targets.Experiments(copier, policy, ends.destination_root if files else "")
+        chosen = there.planned(_asked(there.names, selection, ends.source.address))
+        _copy(copier, chosen, tools, files)
         for each in chosen:
             _tie(copier, each, tools)
         if everything:
@@ -70,13 +86,27 @@ def _asked(names: dict[int, str], selection: Selection, address: str) -> list[in
     return [int(record.id) for record in experiment.choose(records, selection, address)]
 
 
-def _copy(copier: Copier, planned: Iterable[Planned], tools: Tools) -> None:
+def _files(ends: Ends, selection: Selection, tools: Tools) -> Files | None:
+    """How artifacts are copied; None, and a row that says so, where they stay."""
+    if selection.files != "copy":
+        return None
+    if not ends.destination_root:
+        reason = "they stay where they are, for both databases: --dst-artifact-root DIR copies them"
+        tools.report.add(Row("artifact", "*", "artifacts", "skipped", reason))
+        return None
+    return Files(Artifacts(ends.source_root), Artifacts(ends.destination_root, writing=True), selection)
+
+
+def _copy(copier: Copier, planned: Iterable[Planned], tools: Tools, files: Files | None = None) -> None:
     for each in planned:
         _check_stop(tools)
         if each.move is None:
             tools.report.add(Row(each.kind, each.id, each.name, each.state, each.reason))
             continue
         move = each.move
+        if files is not None:
+            # Before the rows: what a row names is there.
+            files.copy(copier, move, tools)
         outcome = guarded(partial(copier.copy, move), each.kind, each.id)
         if isinstance(outcome, MigrationError):
             tools.report.add(Row(each.kind, each.id, each.name, "failed", str(outcome)))

@@ -145,14 +145,15 @@ def applies_to_tables(job: Job) -> bool:
     return table_copy.applies(job.selection, _writing(job, "", False, False))
 
 
-def copy_tables(job: Job, common: Common, source: Connected, destination: Connected) -> int:
+def copy_tables(job: Job, common: Common, ends: table_copy.Ends) -> int:
     """Database → database, row by row as they are; the exit code."""
+    source, destination = ends.source, ends.destination
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
     report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
-        table_copy.copy(source, destination, job.selection, job.on_conflict, tools)
+        table_copy.copy(ends, job.selection, job.on_conflict, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 

@@ -135,7 +135,14 @@ SRC = _stack(
     ),
     SRC_ARTIFACT_ROOT,
 )
-DST = click.option("--dst-mlflow-uri", metavar="URI", help="The destination server [default: MLFLOW_TRACKING_URI].")
+DST = _stack(
+    click.option(
+        "--dst-mlflow-uri",
+        metavar="URI",
+        help="The destination: a server, or a database's address [default: MLFLOW_TRACKING_URI].",
+    ),
+    _artifact_root("--dst-artifact-root", "Where the destination is"),
+)
 artifact_roots = _stack(
     _artifact_root("--src-artifact-root", "Where the first place is"),
     _artifact_root("--dst-artifact-root", "Where the second place is"),

@@ -41,12 +41,12 @@ class _Entry:
 class Artifacts:
     """Reads and writes the artifacts of a database. `root` is what its server has as `--artifacts-destination`.
 
-    Raises UsageError where `root` is a local folder that isn't there.
+    Raises UsageError where `root` is a local folder that isn't there, unless it is to be written to.
     """
 
-    def __init__(self, root: str = "") -> None:
+    def __init__(self, root: str = "", writing: bool = False) -> None:
         self._root = root
-        if root and _is_local(root) and not _local(root).is_dir():
+        if root and not writing and _is_local(root) and not _local(root).is_dir():
             raise UsageError(
                 f"no such folder: {root}", hint=f"{OPTION} is what the server has as --artifacts-destination"
             )

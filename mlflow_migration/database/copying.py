@@ -56,13 +56,14 @@ class Move:
 @dataclass
 class Copier:
     """One job. `held` are the tables in which the source has rows at all; `ids` and `experiments` map what has another
-    id at the destination; `left_out` are experiments that don't go."""
+    id at the destination, `addresses` those of experiments' artifacts; `left_out` are experiments that don't go."""
 
     flow: Flow
     held: frozenset[str]
     ids: dict[str, str] = field(default_factory=dict)
     experiments: dict[int, int] = field(default_factory=dict)
     left_out: set[int] = field(default_factory=set)
+    addresses: dict[str, str] = field(default_factory=dict)
 
     def copy(self, move: Move) -> Tally:
         """Copy one object with all that belongs to it, in one transaction; how its objects ended.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlflow_migration.database import parts
+from mlflow_migration.database import addresses, parts
 from mlflow_migration.database.copying import NEW, OWN, SHARED, Copier, Move, Target
 from mlflow_migration.database.parts import Key, Unit
 from mlflow_migration.errors import ConflictError
@@ -54,14 +54,17 @@ class _Experiment:
     name: str
     born: int | None
     workspace: str
+    location: str = ""
 
 
 class Experiments:
-    """Decides for experiments. `names` are those of the source, by id."""
+    """Decides for experiments. `names` are those of the source, by id; with `root` artifacts go below it, and the
+    addresses that change by that are noted in the copier."""
 
-    def __init__(self, copier: Copier, policy: str) -> None:
+    def __init__(self, copier: Copier, policy: str, root: str = "") -> None:
         self._copier = copier
         self._policy = policy
+        self._root = root
         flow = copier.flow
         self._source = flow.source.address
         here = [each for each in _experiments(flow.reader, flow.source.tables) if _in(flow.source.workspace, each)]
@@ -71,6 +74,9 @@ class Experiments:
         flow.writer.rollback()
         self._workspace = flow.destination.workspace
         self._by_id = {each.id: each for each in there}
+        if root and DEFAULT in self._by_id and addresses.is_proxied(self._by_id[DEFAULT].location):
+            # The destination's server gives artifacts from its own root, which `root` is.
+            self._root = addresses.PROXIED
         self._by_name = {(each.workspace, each.name): each for each in there}
         self._numbers = itertools.count(max([each.id for each in (*here, *there)], default=0) + 1)
         self._known = _known(copier, self._source)
@@ -119,29 +125,35 @@ class Experiments:
         if each.id not in self._known:
             return None
         there = self._by_id[self._known[each.id]]
-        return Target((there.id,), OWN, self._changed(there.name, there.workspace), self._tags(each))
+        return Target((there.id,), OWN, self._changed(each, there), self._tags(each))
 
     def _itself(self, each: _Experiment) -> Target:
         there = self._by_id.get(each.id)
         state = NEW
         if there is not None:
             state = OWN if there.born == each.born or self._is_untouched(there) else SHARED
-        return Target((each.id,), state, self._changed(each.name, self._place(each)))
+        return Target((each.id,), state, self._changed(each, replace(each, workspace=self._place(each))))
 
     def _other(self, each: _Experiment) -> Target:
         same_name = self._by_name.get((self._place(each), each.name))
         if same_name and self._policy == UPDATE:
-            return Target((same_name.id,), SHARED)
+            return Target((same_name.id,), SHARED, self._changed(each, same_name))
         name = each.name
         if same_name and self._policy == NEW_NAME:
             numbered = (f"{each.name} ({n})" for n in itertools.count(2))
             name = next(name for name in numbered if (self._place(each), name) not in self._by_name)
         made = _Experiment(next(self._numbers), name, each.born, self._place(each))
         self._by_name[made.workspace, name] = made
-        return Target((made.id,), NEW, self._changed(name, made.workspace), self._tags(each))
+        return Target((made.id,), NEW, self._changed(each, made), self._tags(each))
 
-    def _changed(self, name: str, workspace: str) -> dict[tuple[str, str], Callable[[Any], Any]]:
-        return {("experiments", "name"): lambda _: name, ("experiments", "workspace"): lambda _: workspace}
+    def _changed(self, each: _Experiment, made: _Experiment) -> dict[tuple[str, str], Callable[[Any], Any]]:
+        changes: dict[tuple[str, str], Callable[[Any], Any]] = {}
+        if self._root:
+            location = addresses.moved(each.location, self._root, made.id)
+            self._copier.addresses[each.location] = location
+            changes.update(addresses.changes(each.location, location))
+        name, workspace = made.name, made.workspace
+        return {**changes, ("experiments", "name"): lambda _: name, ("experiments", "workspace"): lambda _: workspace}
 
     def _tags(self, each: _Experiment) -> dict[str, str]:
         return {SOURCE: self._source, SOURCE_ID: str(each.id), SOURCE_NAME: each.name}
@@ -160,8 +172,8 @@ def _experiments(connection: sa.Connection, tables: Mapping[str, sa.Table]) -> I
     import sqlalchemy as sa
 
     table = tables["experiments"]
-    columns = (table.c.experiment_id, table.c.name, table.c.creation_time, table.c.workspace)
-    for row in connection.execute(sa.select(*columns).order_by(table.c.experiment_id)).all():
+    named = (table.c.experiment_id, table.c.name, table.c.creation_time, table.c.workspace, table.c.artifact_location)
+    for row in connection.execute(sa.select(*named).order_by(table.c.experiment_id)).all():
         yield _Experiment(*row)
 
 
@@ -233,7 +245,9 @@ def _plan(copier: Copier, found: _Found, policy: str) -> Planned:
         return Planned(found.kind, str(source_key[-1]), name, None, state, reason)
 
     def goes(key: Key, state: str) -> Planned:
-        target = Target(key, state, _workspace_changes(copier, unit))
+        changed = {name: address for name, address in copier.addresses.items() if name != address}
+        changes = {**addresses.version_changes(changed), **_workspace_changes(copier, unit)}
+        target = Target(key, state, changes)
         return Planned(found.kind, str(source_key[-1]), name, Move(unit, source_key, target))
 
     if row.get("experiment_id") in copier.left_out:
