@@ -55,7 +55,7 @@ class Options:
     """How a server is started.
 
     `template` is an empty, already migrated database (see `make_template`); `python` has the MLflow that runs;
-    `backend` is the address of a database to use in place of an SQLite file of the server's own.
+    `database` is the address of one that is there already.
     """
 
     template: Path | None = None
@@ -64,7 +64,7 @@ class Options:
     serve_artifacts: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
     python: str = sys.executable
-    backend: str = ""
+    database: str = ""
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -116,8 +116,8 @@ def start(folder: Path, options: Options | None = None) -> Server:
 def _launch(folder: Path, options: Options) -> Server:
     port, log = free_port(), folder / "server.log"
     command = [options.python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    backend = options.backend or f"sqlite:///{folder / 'mlflow.db'}"
-    command += ["--workers", str(options.workers), "--backend-store-uri", backend]
+    store = options.database or f"sqlite:///{folder / 'mlflow.db'}"
+    command += ["--workers", str(options.workers), "--backend-store-uri", store]
     if options.serve_artifacts:
         command += ["--artifacts-destination", str(folder / "artifacts")]
     else:

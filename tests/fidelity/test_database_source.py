@@ -23,6 +23,7 @@ from tests.fidelity import (
     test_webhook,
 )
 from tests.golden.__main__ import seed as seed_golden
+from tests.postgres import Postgres
 from tests.rest import Api
 from tests.servers import Options, Server
 
@@ -64,15 +65,49 @@ def test_a_bundle_made_of_the_tables_holds_awkward_runs_as_their_server_gives_th
     both_bundles_are_the_same(server_a, run_here, tmp_path)
 
 
+def test_a_bundle_made_of_postgresql_is_the_one_made_by_its_server(
+    postgres: Postgres, make_server: ServerFactory, run_here: Run, tmp_path: Path
+) -> None:
+    place = postgres.database()
+    server = make_server(Options(database=place))
+    seed_golden(server)
+    seed_traces(server)
+    test_mcp_server.seed(server)
+    run_here("export-all", "--tracking-uri", server.url, "--output-dir", tmp_path / "rest", *ALL).expect(0)
+    export_tables(place, server, run_here, tmp_path)
+    assert bundles.differing(tmp_path / "rest", tmp_path / "tables") == []
+    roots = ("--src-artifact-root", server.artifacts, "-q")
+    run_here("verify", place, server.url, *roots).expect(0)
+
+
+def test_a_wrong_password_is_told_without_the_password(postgres: Postgres, run_here: Run, tmp_path: Path) -> None:
+    _, _, rest = postgres.database().partition("@")
+    place = f"postgresql://nobody:a-secret@{rest}"
+    for command in (("export-all", "--tracking-uri", place, "--output-dir", tmp_path / "b"), ("doctor", place)):
+        told = run_here(*command)
+        assert told.code == 3, told
+        assert "nobody" in told.stdout + told.stderr
+        assert "a-secret" not in told.stdout + told.stderr
+        assert "Traceback" not in told.stderr
+    gone = "postgresql://me:a-secret@127.0.0.1:1/mlflow"
+    told = run_here("export-all", "--tracking-uri", gone, "--output-dir", tmp_path / "b").expect(3)
+    assert "can't open postgresql://127.0.0.1:1/mlflow" in told.stderr
+    assert "a-secret" not in told.stderr
+
+
 def both_bundles_are_the_same(server: Server, run_here: Run, folder: Path) -> None:
-    """Export a server and the database behind it, and compare the two file by file."""
+    """Export a server and the database behind it, which stays as it is, and compare the two file by file."""
     run_here("export-all", "--tracking-uri", server.url, "--output-dir", folder / "rest", *ALL).expect(0)
     before = databases.dump(server)
-    place = ("--tracking-uri", uri(server), "--artifact-root", server.artifacts)
-    run_here("export-all", *place, "--output-dir", folder / "tables", *ALL).expect(0)
+    export_tables(uri(server), server, run_here, folder)
     assert databases.dump(server) == before
     assert bundles.differing(folder / "rest", folder / "tables") == []
     assert len(bundles.content(folder / "tables")) > 3
+
+
+def export_tables(place: str, server: Server, run_here: Run, folder: Path) -> None:
+    root = ("--artifact-root", server.artifacts)
+    run_here("export-all", "--tracking-uri", place, *root, "--output-dir", folder / "tables", *ALL).expect(0)
 
 
 def test_what_is_copied_from_a_database_is_equal_and_the_second_time_nothing_is_written(
