@@ -29,6 +29,7 @@ EXPERIMENTS = click.option(
 @EXPERIMENTS
 @TRACKING
 @options.run_choice
+@options.shard
 @options.artifacts
 @options.moving
 @options.permissions("export-permissions")

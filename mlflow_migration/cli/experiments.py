@@ -69,6 +69,7 @@ def export_experiment(**given: Any) -> int:
 @TRACKING
 @RUN_IDS
 @options.run_choice
+@options.shard
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions", "use-threads")
@@ -129,6 +130,7 @@ def import_experiment(**given: Any) -> int:
 @click.option(
     "--experiments", metavar="NAMES", default="all", help="Only these: names, ids or globs with commas, or a .txt file."
 )
+@options.shard
 @RENAME
 @options.writing
 @options.artifacts
@@ -196,6 +198,7 @@ def copy_experiment(**given: Any) -> int:
 @RENAME
 @RUN_IDS
 @options.run_choice
+@options.shard
 @options.writing
 @options.artifacts
 @options.moving

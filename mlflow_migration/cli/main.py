@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from mlflow_migration.cli.bundles import filter_export, rewrite_export
+from mlflow_migration.cli.bundles import bundle, filter_export, rewrite_export
 from mlflow_migration.cli.checks import diff, doctor, id_map, plan, verify
 from mlflow_migration.cli.command import Group
 from mlflow_migration.cli.everything import copy_all, export_all, import_all
@@ -99,6 +99,7 @@ COMMANDS = (
     doctor,
     filter_export,
     rewrite_export,
+    bundle,
     list_registered_models,
     find_artifacts,
     http_client,

@@ -192,6 +192,14 @@ def run_choice(function: F) -> F:
     )(function)
 
 
+shard = click.option(
+    "--shard",
+    metavar="N/M",
+    help="Only part N of M parts, the same on every machine: experiments, models and others by a hash of id or name, "
+    "each with all that belongs to it. All M parts together are the whole.",
+)
+
+
 def naming(function: F) -> F:
     """Options about what things are called at a destination, and what becomes of those that have the name there."""
     return _stack(
@@ -305,4 +313,5 @@ def selection_of(
         files=options.pop("files", "copy"),
         max_file=choose.size(options.pop("max_file", None)),
         permissions=with_users,
+        shard=choose.shard(options.pop("shard", None)),
     )

@@ -68,9 +68,11 @@ def home(experiment_id: str, model_id: str) -> tuple[str, ...]:
 
 def read(source: Live, selection: Selection) -> Iterator[Record]:
     """The selected models, and those that are deleted but that a selected run names."""
-    chosen = Selection(selection.experiments, deleted=selection.deleted)
+    chosen = Selection(selection.experiments, deleted=selection.deleted, shard=selection.shard)
     ids = [found.id for found in experiment.readable(source, chosen)]
-    wanted = None if _takes_all(selection) else {*_named_by(source, selection), *selection.logged_models}
+    # A model may be of a run in another shard.
+    everywhere = replace(selection, shard=None)
+    wanted = None if _takes_all(selection) else {*_named_by(source, everywhere), *selection.logged_models}
     seen = set()
     for head in source.models.search(ids):
         seen.add(head["info"]["model_id"])

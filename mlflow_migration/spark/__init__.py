@@ -1,0 +1,1 @@
+"""Exporting on a Spark cluster."""
