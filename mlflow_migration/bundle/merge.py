@@ -123,9 +123,12 @@ def is_of_all(name: str) -> bool:
     return name in {layout.MANIFEST, layout.SUMS, layout.FAILURES} or (file == f"{folder}.json" and "/" not in folder)
 
 
-def write_whole(parts: Sequence[Part], target: Path) -> None:
-    """Write into `target` what speaks of all shards together, the manifest last. Their objects need not be there."""
-    failures, counts = _together(parts)
+def write_whole(parts: Sequence[Part], target: Path) -> tuple[Json, list[str]]:
+    """Write into `target` what speaks of all shards together, the manifest last; the counts and lines of failures.
+
+    Their objects need not be there.
+    """
+    counts, failures = added_up((part.info["counts"], _failure_lines(part.root)) for part in parts)
     digests = _write_lists(parts, target)
     if failures:
         (target / layout.FAILURES).write_text("".join(line + "\n" for line in failures), encoding="utf-8")
@@ -134,19 +137,23 @@ def write_whole(parts: Sequence[Part], target: Path) -> None:
     options = _without_shard(parts[0].info)
     info = {"format": layout.FORMAT, "source": parts[0].info["source"], "options": options, "counts": counts}
     manifest.write_json(target / layout.MANIFEST, {"system": manifest.system(), "info": {**info, "sha256sums": digest}})
+    return counts, failures
 
 
-def _together(parts: Iterable[Part]) -> tuple[list[str], Json]:
-    """The lines of failures and the counts of all shards; what concerns the whole job is in them once."""
+def added_up(shards: Iterable[tuple[Json, Iterable[str]]]) -> tuple[Json, list[str]]:
+    """Counts and lines of failures of all shards; what concerns the whole job is in them once.
+
+    Raises BundleError for a line that is no row of failures.
+    """
     counts: dict[str, dict[str, int]] = {}
     told: set[str] = set()
-    lines: list[str] = []
-    for part in parts:
-        for kind, found in part.info["counts"].items():
-            total = counts.setdefault(kind, dict.fromkeys(found, 0))
-            for state, count in found.items():
+    kept: list[str] = []
+    for number, (found, lines) in enumerate(shards, 1):
+        for kind, states in found.items():
+            total = counts.setdefault(kind, dict.fromkeys(states, 0))
+            for state, count in states.items():
                 total[state] = total.get(state, 0) + count
-        for line in _failures(part.root):
+        for line in lines:
             try:
                 row = json.loads(line)
                 if row["id"] == JOB_WIDE and line in told:
@@ -156,12 +163,17 @@ def _together(parts: Iterable[Part]) -> tuple[list[str], Json]:
                 if row["id"] == JOB_WIDE:
                     told.add(line)
             except (ValueError, KeyError, TypeError) as error:
-                raise manifest.broken(f"{part.root}/{layout.FAILURES}", error) from error
-            lines.append(line)
-    return sorted(lines), dict(sorted(counts.items()))
+                raise manifest.broken(f"{layout.FAILURES} of shard {number}", error) from error
+            kept.append(line)
+    return dict(sorted(counts.items())), sorted(kept)
 
 
-def _failures(root: Path) -> list[str]:
+def failures_of(root: Path) -> list[Json]:
+    """The rows of a shard's failures."""
+    return [json.loads(line) for line in _failure_lines(root)]
+
+
+def _failure_lines(root: Path) -> list[str]:
     path = root / layout.FAILURES
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 

@@ -147,7 +147,7 @@ def merge(folders: tuple[str, ...], output_dir: str, as_json: bool, quiet: bool)
       bundle merge shard-1 shard-2 shard-3 --output-dir backup
     """
     begun = time.monotonic()
-    target = Path(_given(output_dir))
+    target = Path(jobs.checked_folder(output_dir))
     info = jobs.merge([jobs.existing(folder) for folder in folders], target)
     absent = sum(found["failed"] + found["unsupported"] for found in info["counts"].values())
     document = {
@@ -176,10 +176,4 @@ def _globs(text: str | None) -> tuple[str, ...]:
 
 
 def _folders(given: dict[str, Any]) -> tuple[Path, Path]:
-    return jobs.existing(given["input_dir"]), Path(_given(given["output_dir"]))
-
-
-def _given(output_dir: str) -> str:
-    if not output_dir.strip():
-        raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
-    return output_dir
+    return jobs.existing(given["input_dir"]), Path(jobs.checked_folder(given["output_dir"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import jobs, opening, options, spreading
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
 from mlflow_migration.cli.jobs import Job
@@ -30,6 +30,7 @@ EXPERIMENTS = click.option(
 @TRACKING
 @options.run_choice
 @options.shard
+@options.spreading
 @options.artifacts
 @options.moving
 @options.permissions("export-permissions")
@@ -56,7 +57,7 @@ def export_all(**given: Any) -> int:
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
     job = Job("export-all", replace(selection, versions=versions))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return spreading.export(job, common, given)
 
 
 @click.command("import-all", cls=Command)

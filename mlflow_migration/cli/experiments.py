@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import jobs, opening, options, spreading
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.jobs import Job
 from mlflow_migration.cli.options import Common
@@ -70,6 +70,7 @@ def export_experiment(**given: Any) -> int:
 @RUN_IDS
 @options.run_choice
 @options.shard
+@options.spreading
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions", "use-threads")
@@ -88,7 +89,7 @@ def export_experiments(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     job = Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return spreading.export(job, common, given)
 
 
 @click.command("import-experiment", cls=Command)

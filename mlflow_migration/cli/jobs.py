@@ -77,7 +77,7 @@ def job_of(command: str, selection: Selection, names: Names, given: dict[str, An
 
 def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
     """Server → bundle; the exit code."""
-    folder = _folder(output_dir)
+    folder = Path(checked_folder(output_dir))
     if job.selection.filter:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
@@ -244,10 +244,11 @@ def _report(job: Job, common: Common, source: str, destination: str) -> Report:
     return Report(job.command, source, destination, common.dry_run, frozenset(common.allow_loss))
 
 
-def _folder(output_dir: str) -> Path:
+def checked_folder(output_dir: str) -> str:
+    """The output folder as it was given. Raises UsageError where its name is empty."""
     if not output_dir.strip():
         raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
-    return Path(output_dir)
+    return output_dir
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:

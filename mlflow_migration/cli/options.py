@@ -200,6 +200,26 @@ shard = click.option(
 )
 
 
+def spreading(function: F) -> F:
+    """Options about the machines an export runs on."""
+    return _stack(
+        click.option(
+            "--engine",
+            type=click.Choice(["threads", "spark"]),
+            default="threads",
+            show_default=True,
+            help="Where to run: on this machine, or on the active Spark session, each task a shard, into one bundle in "
+            "a folder that all machines share (a path, or s3://… through fsspec). Needs mlflow-migration[spark].",
+        ),
+        click.option(
+            "--shards",
+            type=click.IntRange(1, 500),
+            metavar="M",
+            help="With --engine spark: how many shards [default: 4 for each task at once, at most one an experiment].",
+        ),
+    )(function)
+
+
 def naming(function: F) -> F:
     """Options about what things are called at a destination, and what becomes of those that have the name there."""
     return _stack(

@@ -147,30 +147,42 @@ def test_experiments_are_imported_shard_by_shard(
     assert counts["run"] == asked["run"]["done"]
 
 
+@pytest.fixture(scope="module")
+def others(full: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Shards of exports with another number of shards, and with other options."""
+    base = tmp_path_factory.mktemp("others-")
+    export = ("export-all", "--tracking-uri", full.url, "--artifacts", "skip", "--output-dir")
+    tool = Tool(base / "home")
+    tool(*export, base / "number", "--shard", "3/4")
+    tool(*export, base / "options", "--shard", "3/3")
+    return {"number": base / "number", "options": base / "options"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("{1}", "{2}"), "shards are missing: 3/3"),
-        (("{1}", "{2}", "{3}", "{2}"), "two bundles hold shard 2 of 3"),
-        (("{1}", "{2}", "{whole}"), "not a shard"),
-        (("{1}", "{2}", "{other}"), "different numbers of shards"),
-        (("{1}", "{2}", "{part}"), "different options"),
+        ("{1} {2}", "shards are missing: 3/3"),
+        ("{1} {2} {3} {2}", "two bundles hold shard 2 of 3"),
+        ("{1} {2} {whole}", "not a shard"),
+        ("{1} {2} {number}", "different numbers of shards"),
+        ("{1} {2} {options}", "different options"),
     ],
 )
 def test_what_does_not_belong_together_is_not_merged(
-    words: tuple[str, ...], message: str, full: Server, whole: Path, shards: list[Path], run_tool: Tool, tmp_path: Path
+    words: str, message: str, bundle_of: Callable[[str], Path], run_tool: Tool, tmp_path: Path
 ) -> None:
-    named = {"whole": whole, "other": tmp_path / "other", "part": tmp_path / "part"}
-    export = ("export-all", "--tracking-uri", full.url, "--artifacts", "skip", "--output-dir")
-    if "{other}" in words:
-        run_tool(*export, named["other"], "--shard", "3/4")
-    if "{part}" in words:
-        run_tool(*export, named["part"], "--shard", "3/3")
-    folders = [word.format(None, *shards, **named) for word in words]
+    folders = [bundle_of(word) for word in words.split()]
     outcome = run_tool("bundle", "merge", *folders, "--output-dir", tmp_path / "merged").expect(2)
     assert message in outcome.stderr
     assert "try: " in outcome.stderr
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.fixture
+def bundle_of(whole: Path, shards: list[Path], others: dict[str, Path]) -> Callable[[str], Path]:
+    """The bundle that a word in braces means."""
+    named = {"{whole}": whole, **{f"{{{n}}}": folder for n, folder in enumerate(shards, 1)}}
+    return (named | {f"{{{name}}}": folder for name, folder in others.items()}).__getitem__
 
 
 def test_a_shard_that_was_changed_is_not_merged(shards: list[Path], run_tool: Tool, tmp_path: Path) -> None:
