@@ -35,5 +35,5 @@ def test_what_concerns_the_whole_job_is_counted_once() -> None:
 
 @pytest.mark.parametrize("line", ["no JSON", "[]", "{}", json.dumps({"id": "*", "kind": "nobody", "state": "x"})])
 def test_a_row_of_failures_that_is_none_is_refused(line: str) -> None:
-    with pytest.raises(BundleError, match="failures.jsonl of shard"):
+    with pytest.raises(BundleError, match=r"failures\.jsonl of shard"):
         merge.added_up([({}, [line]), ({}, [line])])
