@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from docs.generate import examples_of, regenerated, shown_options, walk_commands
-from mlflow_migration.cli.main import COMMANDS, main
+from mlflow_migration.cli.main import all_commands, main
 
 FOLDERS = ("docs", "mlflow_migration", "tests", "benchmarks", "demo")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -32,7 +32,7 @@ def stale_pages(root: Path) -> Iterator[str]:
 
 def poor_commands() -> Iterator[str]:
     """Commands without an example, and options without help."""
-    for name, command in [(main.name or "", main), *walk_commands(COMMANDS)]:
+    for name, command in [(main.name or "", main), *walk_commands(all_commands())]:
         if not examples_of(command):
             yield f"{name} has no example"
         for option in shown_options(command):

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from docs import values
-from mlflow_migration.cli.main import COMMANDS
+from mlflow_migration.cli.main import all_commands
 from mlflow_migration.errors import EXIT_CODES, MigrationError
 
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -62,7 +62,8 @@ def examples_of(command: click.Command) -> str:
 
 def commands() -> str:
     """All commands: usage, what they do, options, examples; options that all share stand once, at the end."""
-    leaves = [(name, command) for name, command in walk_commands(COMMANDS) if not isinstance(command, click.Group)]
+    every = walk_commands(all_commands())
+    leaves = [(name, command) for name, command in every if not isinstance(command, click.Group)]
     speaking = [command for _, command in leaves if any(option.name == "workers" for option in shown_options(command))]
     shared = set.intersection(*({_option(option) for option in shown_options(command)} for command in speaking))
     parts = []
@@ -144,7 +145,7 @@ def _subclasses(base: type[MigrationError]) -> Iterator[type[MigrationError]]:
 def variables() -> str:
     """Every environment variable: those of options, of places and of logging."""
     found = dict(values.VARIABLES)
-    for _, command in walk_commands(COMMANDS):
+    for _, command in walk_commands(all_commands()):
         for option in shown_options(command):
             if isinstance(option.envvar, str):
                 found.setdefault(option.envvar, f"Same as `{option.opts[-1]}`. " + _DEFAULT.sub("", option.help or ""))

@@ -18,7 +18,7 @@ from mlflow_migration.engine.guard import ENDS_LISTING, Listing, guarded
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
-from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, twins
+from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, logged_model, registry, twins
 from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import FAIL, NAMED, NEW_NAME, SKIP, Selection, Source, Writing
 from mlflow_migration.records import LINEAGE, File, Json, Record, completed, digest_of
@@ -161,7 +161,15 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
         names = partial(_name_at_right, ends, models)
         same = {left: left for left in pairs}
         sides = [
-            _Side("left", ends.left, ends.selection, ends.selection, same, _Twins(models, found.left_out, names)),
+            _Side(
+                "left",
+                ends.left,
+                ends.selection,
+                ends.selection,
+                same,
+                _Twins(models, found.left_out, names),
+                not ends.right.shows_all,
+            ),
             _Side("right", ends.right, whole, free, backwards, _Twins(models)),
         ]
         broken += [_learn_ids(pairing, side, kind) for kind in kinds for side in sides]
@@ -224,7 +232,7 @@ def _name_at_right(ends: Ends, models: Mapping[str, twins.Twins], kind: str, nam
 @dataclass(frozen=True)
 class _Side:
     """One of two places. `groups` gives, for its experiments, the id of the left one of each pair; `free` selects
-    the kinds that belong to no experiment."""
+    the kinds that belong to no experiment. With `seen_only` what no server would show is left out."""
 
     name: str
     place: Source
@@ -232,6 +240,7 @@ class _Side:
     free: Selection
     groups: Mapping[str, str]
     twins: _Twins
+    seen_only: bool = False
 
     def records(self, kind: str) -> Iterator[Record]:
         found = self.place.records(kind, self.selection if experiment.NAME in KINDS[kind].PARENTS else self.free)
@@ -240,6 +249,8 @@ class _Side:
     def _is_left_out(self, record: Record) -> bool:
         if self.name != "left":
             return False
+        if self.seen_only and record.kind == logged_model.NAME and logged_model.is_unseen(record):
+            return True
         family = twins.family_of(record.kind)
         if family and twins.name_of(record) in self.twins.models[family].left_out:
             return True

@@ -1,4 +1,4 @@
-"""Exporting a server to a bundle: what every export does, on this machine or on a Spark executor."""
+"""Exporting a server or database to a bundle: what every export does, on this machine or on a Spark executor."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from mlflow_migration import leftovers
 from mlflow_migration.bundle.writer import BundleWriter
+from mlflow_migration.calls import Readable
 from mlflow_migration.errors import MigrationError
 from mlflow_migration.objects.needed import with_needed
 from mlflow_migration.pipeline import BundleSink, LiveSource, Tools, counts, failures, transfer
 from mlflow_migration.places import Selection
 from mlflow_migration.records import Json
 from mlflow_migration.report import Report, Row
-from mlflow_migration.server.live import Server
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Export:
     checksum: bool = False
 
 
-def begin(asked: Export, live: Server, folder: Path) -> Callable[[Tools], None]:
-    """Look at both ends; the work that is then to be done, server → bundle, each object a row in `tools.report`.
+def begin(asked: Export, live: Readable, folder: Path) -> Callable[[Tools], None]:
+    """Look at both ends; the work that is then to be done, place → bundle, each object a row in `tools.report`.
 
     A rehearsal, as the report says, writes nothing. Raises UsageError where the folder holds something else, and
     NotFoundError for a name that isn't there; the work raises what `transfer` and `BundleWriter` raise.
@@ -56,7 +56,7 @@ def options_of(selection: Selection) -> Json:
     return {key: value for key, value in asdict(selection).items() if value}
 
 
-def tell_hidden(live: Server, selection: Selection, report: Report) -> None:
+def tell_hidden(live: Readable, selection: Selection, report: Report) -> None:
     """A row where the server lists only what these credentials may read: what stays behind is said, not hidden."""
     if selection.takes("experiment") and not selection.experiments and live.rights.are_limited():
         reason = "the server lists only what these credentials may read: an administrator's show whether there is more"

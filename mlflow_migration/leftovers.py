@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mlflow_migration.calls import Readable
 from mlflow_migration.errors import ConflictError, ForbiddenError, ServerError
 from mlflow_migration.objects import OF_USERS, user, workspace
 from mlflow_migration.pipeline import BundleSource
 from mlflow_migration.places import Selection
 from mlflow_migration.report import Report, Row
-from mlflow_migration.server.live import Server
 
 OPTIONS = {"export-all": "--export-permissions", "import-all": "--import-permissions"}
 USERS = "users, roles and permissions"
 
 
-def of_server(live: Server, command: str, selection: Selection, report: Report) -> Selection:
+def of_server(live: Readable, command: str, selection: Selection, report: Report) -> Selection:
     """What is asked for and can be read; rows for the rest."""
     if selection.kinds or selection.experiments or selection.run_ids:
         return selection
@@ -44,7 +44,7 @@ def _left(command: str) -> Row:
     return Row(user.NAME, "*", f"{USERS} of the source", "skipped", reason)
 
 
-def _say_workspaces(live: Server, report: Report) -> None:
+def _say_workspaces(live: Readable, report: Report) -> None:
     if not live.workspaces.at_default() or not live.workspaces.exist():
         return
     others = [head["name"] for head in live.workspaces.list_workspaces() if head["name"] != workspace.DEFAULT]

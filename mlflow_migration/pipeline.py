@@ -12,7 +12,7 @@ from pathlib import Path
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
@@ -33,9 +33,10 @@ GROUP = 25
 class LiveSource:
     """A live place to read from."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Readable) -> None:
         self.live = live
         self.address = live.address
+        self.shows_all = live.abilities.keeps_ids
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
         """Raises ForbiddenError where there seems to be nothing because the server hides all of it."""
@@ -52,6 +53,8 @@ class LiveSource:
 
 class BundleSource:
     """A proven bundle to read from, with the selection applied here since a folder can't search."""
+
+    shows_all = True
 
     def __init__(self, bundle: Bundle | LegacyBundle) -> None:
         """Raises BundleError before anything is given on when the bundle isn't whole and sane."""

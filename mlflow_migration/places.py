@@ -234,9 +234,10 @@ class Root:
 
 
 class Source(Protocol):
-    """A place to read from."""
+    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does."""
 
     address: str
+    shows_all: bool
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]: ...
 

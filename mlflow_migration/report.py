@@ -56,6 +56,13 @@ class Report:
         if row.state not in {"done", "updated", "same"} and len(self.rows) < ROWS_KEPT:
             self.rows.append(row)
 
+    def count(self, kind: str, state: str, number: int, size: int = 0) -> None:
+        """So many objects of a kind that all ended in one of the good states; `size` are the bytes of their files."""
+        counts = self.kinds.setdefault(kind, dict.fromkeys(("asked", *STATES, "bytes"), 0))
+        counts["asked"] += number
+        counts[state] += number
+        counts["bytes"] += size
+
     def end(self, requests: dict[str, int]) -> None:
         self.seconds = time.monotonic() - self.begun
         self.requests = requests

@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, NoReturn
 
-from mlflow_migration.cli.main import main
+from mlflow_migration.cli import later
+from mlflow_migration.cli.main import all_commands, main
 
 POLL = 0.01
 for _name in (
@@ -30,8 +31,10 @@ for _name in (
     "rich.console",
     "rich.progress",
     "rich.table",
+    *(vars(later)[name].__name__ for name in later.__all__),
 ):
     import_module(_name)
+all_commands()
 
 
 def run(

@@ -10,18 +10,13 @@ from typing import Any
 
 import click
 
-from mlflow_migration.bundle import layout
-from mlflow_migration.cli import jobs, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.experiments import INPUT, RENAME
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import filtered, jobs, layout, naming, objects, rewritten
 from mlflow_migration.cli.options import Common
-from mlflow_migration.engine import naming
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import DONE, UsageError
-from mlflow_migration.objects import KINDS
-from mlflow_migration.objects.filtered import Choice, Filtered, kinds_of
-from mlflow_migration.objects.rewritten import Changes, Rewritten
 from mlflow_migration.places import Selection
 
 NEW = click.option("--output-dir", required=True, metavar="DIR", help="The new bundle's folder: new or empty.")
@@ -64,9 +59,9 @@ def filter_export(**given: Any) -> int:
         if not kinds:
             raise UsageError("nothing is chosen", hint="give --experiments, --models, --prompts or --kinds")
         experiments = models = prompts = ()
-    choice = Choice(experiments, models, prompts, kinds)
-    job = Job("filter-export", Selection(kinds=kinds_of(choice)))
-    return jobs.remake(job, common, _folders(given), lambda source: Filtered(source, choice))
+    choice = filtered.Choice(experiments, models, prompts, kinds)
+    job = jobs.Job("filter-export", Selection(kinds=filtered.kinds_of(choice)))
+    return jobs.remake(job, common, _folders(given), lambda source: filtered.Filtered(source, choice))
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -77,9 +72,9 @@ def _kinds(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
     found = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [kind for kind in found if kind not in KINDS]
+    unknown = [kind for kind in found if kind not in objects.KINDS]
     if unknown or not found:
-        raise UsageError(f"no such kind: {', '.join(unknown) or text!r}", hint=f"one of {', '.join(KINDS)}")
+        raise UsageError(f"no such kind: {', '.join(unknown) or text!r}", hint=f"one of {', '.join(objects.KINDS)}")
     return found
 
 
@@ -108,17 +103,17 @@ def rewrite_export(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    changes = Changes(
+    changes = rewritten.Changes(
         naming.renames(given["experiment_rename_file"]),
         naming.renames(given["model_rename_file"]),
         _globs(given["drop_tags"]),
         _globs(given["drop_params"]),
         _globs(given["drop_artifacts"]),
     )
-    if changes == Changes():
+    if changes == rewritten.Changes():
         raise UsageError("nothing is to be changed", hint="rewrite-export --help lists what can be")
-    job = Job("rewrite-export", Selection())
-    return jobs.remake(job, common, _folders(given), lambda source: Rewritten(source, changes))
+    job = jobs.Job("rewrite-export", Selection())
+    return jobs.remake(job, common, _folders(given), lambda source: rewritten.Rewritten(source, changes))
 
 
 @click.group("bundle", context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,29 +10,25 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mlflow_migration import compare
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
+from mlflow_migration.cli.later import id_map as ids
+from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
-from mlflow_migration.engine import config, ledger
+from mlflow_migration.database.connect import printable
 from mlflow_migration.engine import selection as choose
-from mlflow_migration.engine.id_map import id_map as list_ids
-from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
-from mlflow_migration.objects import KINDS, OF_PROMPTS
-from mlflow_migration.objects.needed import OF_MODELS, with_needed
-from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
 from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
+from mlflow_migration.server.live import Server
 
 LINES = 20
 Give = Callable[[Callable[[Json], None]], None]
@@ -68,6 +64,7 @@ ALLOW = click.option(
 @options.artifacts
 @options.permissions("permissions")
 @ALLOW
+@options.artifact_roots
 @options.common
 def verify(**given: Any) -> int:
     """Prove a bundle whole, or that a place holds everything of another, equal value by value.
@@ -98,6 +95,7 @@ def verify(**given: Any) -> int:
 @options.artifacts
 @options.permissions("permissions")
 @ALLOW
+@options.artifact_roots
 @options.common
 def diff(**given: Any) -> int:
     """Show every difference between two places, also what only the second one holds.
@@ -115,11 +113,13 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     jobs.configure(common)
     check_report_path(common.report)
     uri, _ = config.load(common.config, os.environ).place(place, "SRC", os.environ)
-    if config.folder_or_server(uri) == "server":
-        raise UsageError("one server can't be verified alone", hint=f"verify {place} OTHER-PLACE")
+    found = config.kind_of_place(uri)
+    if found != "bundle":
+        shown = printable(uri) if found == "database" else place
+        raise UsageError(f"one {found} can't be verified alone", hint=f"verify {shown} OTHER-PLACE")
     begun = time.monotonic()
-    bundle = bundle_folder(jobs.existing(uri))
-    source = BundleSource(bundle)
+    bundle = pipeline.bundle_folder(jobs.existing(uri))
+    source = pipeline.BundleSource(bundle)
     absent = list(bundle.failures())
     files = source.counts.pop("file")
     kinds = {kind: {"equal": count, "different": 0, "missing": 0, "extra": 0} for kind, count in source.counts.items()}
@@ -157,14 +157,14 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     check_report_path(common.report)
     left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
     selection = _selection(given, left, right)
-    if isinstance(left, LiveSource):
-        selection = with_needed(left.live, selection)
-    origin = left.bundle.origin if isinstance(left, BundleSource) else left.address
+    if isinstance(left, pipeline.LiveSource):
+        selection = needed.with_needed(left.live, selection)
+    origin = left.bundle.origin if isinstance(left, pipeline.BundleSource) else left.address
     writing = Writing(origin, options.names_of(given), on_conflict=given["on_conflict"] or "")
     ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()
-    with Progress(common.quiet or common.as_json) as progress:
+    with shown.Progress(common.quiet or common.as_json) as progress:
         try:
             compare.compare(ends, result, progress, common.workers)
         except MigrationError as error:
@@ -174,7 +174,7 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     return result.exit_code
 
 
-def _selection(given: dict[str, Any], *places: LiveSource | BundleSource) -> Selection:
+def _selection(given: dict[str, Any], *places: pipeline.LiveSource | pipeline.BundleSource) -> Selection:
     """What is compared: where nothing is said, what the bundles among the places were asked to hold."""
     chosen = {
         name: choose.names(given[name]) for name in ("experiments", "models", "prompts") if given[name] is not None
@@ -182,15 +182,15 @@ def _selection(given: dict[str, Any], *places: LiveSource | BundleSource) -> Sel
     if len(chosen) > 1:
         raise UsageError(f"choose by one of: {', '.join(f'--{name}' for name in chosen)}")
     if "models" in chosen:
-        return replace(options.selection_of(given, kinds=OF_MODELS), models=chosen["models"], needed=True)
+        return replace(options.selection_of(given, kinds=needed.OF_MODELS), models=chosen["models"], needed=True)
     if "prompts" in chosen:
-        return replace(options.selection_of(given, kinds=OF_PROMPTS), prompts=chosen["prompts"])
+        return replace(options.selection_of(given, kinds=objects.OF_PROMPTS), prompts=chosen["prompts"])
     if "experiments" in chosen:
         return options.selection_of(given, chosen["experiments"])
-    asked = [place.bundle.asked_for() for place in places if isinstance(place, BundleSource)]
-    kinds = [kind for kind in KINDS if all(kind in one.kinds for one in asked)]
+    asked = [place.bundle.asked_for() for place in places if isinstance(place, pipeline.BundleSource)]
+    kinds = [kind for kind in objects.KINDS if all(kind in one.kinds for one in asked)]
     found = options.selection_of(given, kinds=tuple(kinds) if asked else ())
-    if len(asked) == 1 and isinstance(places[0], LiveSource):
+    if len(asked) == 1 and isinstance(places[0], pipeline.LiveSource):
         # Of a server what the bundle was asked to hold; a bundle is compared as a whole.
         files = found.files if found.files != "copy" else asked[0].files
         run_ids, most = found.run_ids or asked[0].run_ids, found.max_file or asked[0].max_file
@@ -234,6 +234,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @options.artifacts
 @options.permissions("permissions")
 @options.moving
+@options.artifact_roots
 @options.common
 def plan(**given: Any) -> int:
     """Show what would move from the first place to the second, how much, and what the second can't hold.
@@ -246,18 +247,17 @@ def plan(**given: Any) -> int:
     places = given.pop("places")
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
-    job = Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
+    job = jobs.Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
-    kinds = [config.folder_or_server(end) for end in ends]
+    kinds = [config.kind_of_place(end) for end in ends]
     if kinds == ["bundle", "bundle"]:
         raise UsageError("nothing moves from bundle to bundle", hint="use filter-export or rewrite-export")
-    if kinds == ["server", "bundle"]:
-        return jobs.export(job, common, opening.server(places[0], "SRC", common), ends[1])
+    if kinds[1] == "bundle":
+        return jobs.export(job, common, opening.readable(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:
         return jobs.import_(job, common, ends[0], opening.server(places[1], "DST", common))
-    source = opening.server(places[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(places[1], "DST", common))
+    return copies.between(job, common, (places[0], places[1]))
 
 
 @click.command("id-map", cls=Command)
@@ -279,16 +279,16 @@ def id_map(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["place"], "DST", common)
+    live = opening.readable(given["place"], "DST", common)
     target = given["output_file"]
     write = _json_rows if common.as_json else _csv_rows
     known = ledger.noted(ledger.state_dir(common.state_dir), live.address)
     try:
         if target:
             with Path(target).open("w", encoding="utf-8", newline="") as out:
-                write(partial(list_ids, live, known), out)
+                write(partial(ids.id_map, live, known), out)
         else:
-            write(partial(list_ids, live, known), sys.stdout)
+            write(partial(ids.id_map, live, known), sys.stdout)
     except OSError as error:
         raise UsageError(f"can't write {target or 'stdout'}", error.strerror or str(error)) from error
     finally:
@@ -330,13 +330,15 @@ def doctor(**given: Any) -> int:
     places = given.pop("places") or (
         (os.environ["MLFLOW_TRACKING_URI"],) if "MLFLOW_TRACKING_URI" in os.environ else ()
     )
+    from importlib import metadata
+
     common = Common.take(given)
     jobs.configure(common)
     if len(places) > len(config.ROLES):
         raise UsageError("doctor looks at two places at most", hint="doctor --help")
     found = [_examined(place, role, common) for place, role in zip(places, config.ROLES, strict=False)]
     code = max((row["exit_code"] for row in found), default=DONE)
-    packages = {name: version(name) for name in ("mlflow-migration", "mlflow-skinny", "requests", "click")}
+    packages = {name: metadata.version(name) for name in ("mlflow-migration", "mlflow-skinny", "requests", "click")}
     document = {
         "ok": code == DONE,
         "exit_code": code,
@@ -364,22 +366,19 @@ def _examined(place: str, role: str, common: Common) -> Json:
     row: Json = {"place": place, "exit_code": DONE, "error": None}
     try:
         uri, _ = config.load(common.config, os.environ).place(place, role, os.environ)
-        if config.folder_or_server(uri) == "bundle":
-            source = BundleSource(bundle_folder(jobs.existing(uri)))
+        found = config.kind_of_place(uri)
+        if found == "bundle":
+            source = pipeline.BundleSource(pipeline.bundle_folder(jobs.existing(uri)))
             row.update({"kind": "bundle", "files": source.counts["file"], "made_from": source.bundle.origin})
             return row
-        live = opening.server(place, role, replace(common, patience=min(common.patience, 10.0)))
-        experiments = len([head["experiment_id"] for head in live.search_experiments()])
-        row.update(
-            {
-                "place": live.address,
-                "kind": "server",
-                "mlflow": live.abilities.version or "unknown",
-                "experiments": experiments,
-                "may_read": True,
-                "may_write": live.may_write(),
-            }
-        )
+        if found == "database":
+            # What was typed may hold a password.
+            row["place"] = printable(uri)
+        live = opening.readable(place, role, replace(common, patience=min(common.patience, 10.0)))
+        row.update({"place": live.address, "kind": found, "mlflow": live.abilities.version or "unknown"})
+        row.update({"experiments": sum(1 for _ in live.search_experiments()), "may_read": True})
+        if isinstance(live, Server):
+            row["may_write"] = live.may_write()
         live.close()
     except (AccessError, ForbiddenError, MigrationError) as error:
         row["exit_code"] = error.exit_code or INCOMPLETE

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options, spreading
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Versions
 
 EXPERIMENTS = click.option(
@@ -56,7 +55,7 @@ def export_all(**given: Any) -> int:
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
-    job = Job("export-all", replace(selection, versions=versions))
+    job = jobs.Job("export-all", replace(selection, versions=versions))
     return spreading.export(job, common, given)
 
 
@@ -83,7 +82,7 @@ def import_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    bundle_folder(jobs.existing(given["input_dir"]))
+    pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
@@ -112,10 +111,9 @@ def copy_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(_job("copy-all", given), common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return copies.between(_job("copy-all", given), common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))
 
 
-def _job(command: str, given: dict[str, Any]) -> Job:
+def _job(command: str, given: dict[str, Any]) -> jobs.Job:
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
     return jobs.job_of(command, selection, options.names_of(given), given)

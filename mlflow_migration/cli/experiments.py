@@ -6,18 +6,15 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options, spreading
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Names, Selection
 
-TRACKING = click.option("--tracking-uri", metavar="URI", help="The server [default: MLFLOW_TRACKING_URI].")
-SRC = click.option("--src-mlflow-uri", metavar="URI", help="The source server [default: MLFLOW_TRACKING_URI].")
-DST = click.option("--dst-mlflow-uri", metavar="URI", help="The destination server [default: MLFLOW_TRACKING_URI].")
+TRACKING, SRC, DST = options.TRACKING, options.SRC, options.DST
 OUTPUT = click.option(
     "--output-dir", required=True, metavar="DIR", help="The bundle's folder: new, empty, or this bundle."
 )
@@ -57,8 +54,8 @@ def export_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment"], "--experiment")
-    job = Job("export-experiment", options.selection_of(given, (name,)))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    job = jobs.Job("export-experiment", options.selection_of(given, (name,)))
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("export-experiments", cls=Command)
@@ -88,7 +85,7 @@ def export_experiments(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    job = Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
+    job = jobs.Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
     return spreading.export(job, common, given)
 
 
@@ -115,7 +112,7 @@ def import_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment_name"], "--experiment-name")
-    records = list(bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
+    records = list(pipeline.bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
     if len(records) != 1:
         raise UsageError(
             f"the bundle holds {len(records)} experiments",
@@ -154,7 +151,7 @@ def import_experiments(**given: Any) -> int:
 def _import(given: dict[str, Any], common: Common, command: str, names: Names) -> int:
     chosen = choose.names(given.get("experiments", "all"))
     job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
-    bundle_folder(jobs.existing(given["input_dir"]))
+    pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
 
@@ -180,7 +177,7 @@ def copy_experiment(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment"], "--experiment")
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
     names = {}
     if given["experiment_name"] is not None:
         head = source.get_experiment_by_name(name) or source.get_experiment(name)
@@ -216,5 +213,4 @@ def copy_experiments(**given: Any) -> int:
     jobs.configure(common)
     selection = options.selection_of(given, choose.names(given["experiments"]))
     job = jobs.job_of("copy-experiments", selection, options.names_of(given), given)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return copies.between(job, common, (given["src_mlflow_uri"], given["dst_mlflow_uri"]))

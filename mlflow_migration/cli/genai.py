@@ -7,15 +7,13 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import INPUT, OUTPUT, TRACKING, one_name
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import jobs, objects, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import NotFoundError, UsageError
-from mlflow_migration.objects import OF_PROMPTS
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Names, Selection, Versions
 
 OF_TRACES = ("experiment", "trace")
@@ -48,7 +46,7 @@ def export_prompt(**given: Any) -> int:
     version = given["prompt_version"]
     numbers = Versions(numbers=(one_name(version, "--prompt-version"),) if version is not None else ())
     name = one_name(given["prompt_name"], "--prompt-name")
-    return _export("export-prompt", given, Selection(kinds=OF_PROMPTS, prompts=(name,), versions=numbers))
+    return _export("export-prompt", given, Selection(kinds=objects.OF_PROMPTS, prompts=(name,), versions=numbers))
 
 
 @click.command("export-prompts", cls=Command)
@@ -68,7 +66,7 @@ def export_prompts(**given: Any) -> int:
       export-prompts --prompts 'support-*' --output-dir prompts
     """
     shard = choose.shard(given.pop("shard"))
-    selection = Selection(kinds=OF_PROMPTS, prompts=choose.names(given["prompts"]), shard=shard)
+    selection = Selection(kinds=objects.OF_PROMPTS, prompts=choose.names(given["prompts"]), shard=shard)
     return _export("export-prompts", given, selection)
 
 
@@ -90,7 +88,7 @@ def import_prompt(**given: Any) -> int:
     """
     found = _only("prompt", given, "import-prompts")
     names = _named(given, "prompt", found, "prompt-name")
-    return _import("import-prompt", Selection(kinds=OF_PROMPTS), given, names)
+    return _import("import-prompt", Selection(kinds=objects.OF_PROMPTS), given, names)
 
 
 @click.command("import-prompts", cls=Command)
@@ -110,7 +108,7 @@ def import_prompts(**given: Any) -> int:
       import-prompts --input-dir prompts
       import-prompts --input-dir prompts --model-rename-file names.csv
     """
-    return _import("import-prompts", Selection(kinds=OF_PROMPTS), given)
+    return _import("import-prompts", Selection(kinds=objects.OF_PROMPTS), given)
 
 
 @click.command("export-trace", cls=Command)
@@ -129,14 +127,14 @@ def export_trace(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     trace_id = one_name(given["request_id"], "--request-id")
     info = live.traces.get(trace_id)
     if info is None:
         raise NotFoundError(f"no such trace: {trace_id!r}", f"at {live.address}", "check the id and the server")
     experiment = info["trace_location"]["mlflow_experiment"]["experiment_id"]
     selection = options.selection_of(given, (experiment,), kinds=OF_TRACES)
-    job = Job("export-trace", replace(selection, traces=(trace_id,)))
+    job = jobs.Job("export-trace", replace(selection, traces=(trace_id,)))
     return jobs.export(job, common, live, given["output_dir"])
 
 
@@ -211,14 +209,14 @@ def export_logged_model(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     model_id = one_name(given["model_id"], "--model-id")
     head = live.models.get(model_id)
     if head is None:
         what = f"no such logged model: {model_id!r}"
         raise NotFoundError(what, f"at {live.address}", "check the id and the server")
     selection = options.selection_of(given, (head["info"]["experiment_id"],), kinds=OF_LOGGED_MODELS)
-    job = Job("export-logged-model", replace(selection, logged_models=(model_id,)))
+    job = jobs.Job("export-logged-model", replace(selection, logged_models=(model_id,)))
     return jobs.export(job, common, live, given["output_dir"])
 
 
@@ -370,14 +368,14 @@ def import_evaluation_datasets(**given: Any) -> int:
 def _export(command: str, given: dict[str, Any], selection: Selection) -> int:
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
-    return jobs.export(Job(command, selection), common, live, given["output_dir"])
+    live = opening.readable(given["tracking_uri"], "SRC", common)
+    return jobs.export(jobs.Job(command, selection), common, live, given["output_dir"])
 
 
 def _import(command: str, selection: Selection, given: dict[str, Any], names: Names | None = None) -> int:
     common = Common.take(given)
     jobs.configure(common)
-    bundle_folder(jobs.existing(given["input_dir"]))
+    pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     job = jobs.job_of(command, selection, names or options.names_of(given), given)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
 
@@ -397,7 +395,7 @@ def _named(given: dict[str, Any], kind: str, old: str, option: str) -> Names:
 
 def _only(kind: str, given: dict[str, Any], many: str) -> str:
     """The name of the one object of a kind that a bundle holds."""
-    records = bundle_folder(jobs.existing(given["input_dir"])).records(kind, Selection())
+    records = pipeline.bundle_folder(jobs.existing(given["input_dir"])).records(kind, Selection())
     names = [record.name for record in records]
     if len(names) != 1:
         what = f"the bundle holds {len(names)} objects of the kind {kind}"

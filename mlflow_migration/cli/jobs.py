@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,13 +20,15 @@ from typing import Any
 
 import click
 
-from mlflow_migration import exporting, leftovers
+from mlflow_migration import exporting, leftovers, table_copy
 from mlflow_migration.bundle import merge as merging
 from mlflow_migration.bundle.manifest import read_manifest
 from mlflow_migration.bundle.writer import BundleWriter, storage
+from mlflow_migration.calls import Readable
 from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
+from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import naming
 from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
@@ -49,6 +51,8 @@ from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source
 from mlflow_migration.report import Report, check_report_path, write_report
 from mlflow_migration.server.live import Server
 
+Places = Mapping[str, Readable | Connected]
+"""The open ends of a job, by role."""
 FIRST_LINES = 5
 LONGEST_OPTIONS = 20
 ALWAYS = 3
@@ -75,8 +79,8 @@ def job_of(command: str, selection: Selection, names: Names, given: dict[str, An
     return Job(command, selection, names, *how)
 
 
-def export(job: Job, common: Common, live: Server, output_dir: str) -> int:
-    """Server → bundle; the exit code."""
+def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
+    """Server or database → bundle; the exit code."""
     folder = Path(checked_folder(output_dir))
     if job.selection.filter:
         live.check_filter(job.selection.filter)
@@ -107,8 +111,8 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     return _run(job, common, report, work, {"destination": live})
 
 
-def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
-    """Server → server, nothing staged on disk; the exit code."""
+def copy(job: Job, common: Common, source: Readable, destination: Server) -> int:
+    """Server or database → server, nothing staged on disk; the exit code."""
     if job.selection.filter:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
@@ -121,6 +125,24 @@ def copy(job: Job, common: Common, source: Server, destination: Server) -> int:
         tell_hidden(source, job.selection, report)
         asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
+
+    return _run(job, common, report, work, {"source": source, "destination": destination})
+
+
+def applies_to_tables(job: Job) -> bool:
+    """Whether a job between databases asks for whole objects as they are."""
+    return table_copy.applies(job.selection, _writing(job, "", False, False))
+
+
+def copy_tables(job: Job, common: Common, ends: table_copy.Ends) -> int:
+    """Database → database, row by row as they are; the exit code."""
+    source, destination = ends.source, ends.destination
+    report = _report(job, common, source.address, destination.address)
+    places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
+    report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
+
+    def work(tools: Tools) -> None:
+        table_copy.copy(ends, job.selection, job.on_conflict, tools)
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -226,18 +248,22 @@ def _with_users(selection: Selection) -> str:
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
-    writing = Writing(
+    dry_run = tools.report.dry_run
+    return LiveSink(live, Lineage(live, tools.ledger, dry_run), _writing(job, origin, dry_run, checksum))
+
+
+def _writing(job: Job, origin: str, dry_run: bool, checksum: bool) -> Writing:
+    return Writing(
         origin,
         job.names,
         job.lineage,
         job.source_user,
-        tools.report.dry_run,
+        dry_run,
         checksum,
         job.on_conflict,
         job.replace,
         job.adding,
     )
-    return LiveSink(live, Lineage(live, tools.ledger, tools.report.dry_run), writing)
 
 
 def _report(job: Job, common: Common, source: str, destination: str) -> Report:
@@ -251,7 +277,7 @@ def checked_folder(output_dir: str) -> str:
     return output_dir
 
 
-def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], servers: dict[str, Server]) -> int:
+def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], places: Places) -> int:
     check_report_path(common.report)
     stop = threading.Event()
     gc.freeze()  # What the imports made stays: collecting garbage need not look through it again and again.
@@ -265,9 +291,9 @@ def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None]
         except KeyboardInterrupt:
             report.error = InterruptedJobError("interrupted", hint="type the same command again: it goes on")
         finally:
-            report.end({role: server.rest.requests for role, server in servers.items()})
-            for server in servers.values():
-                server.close()
+            report.end({role: place.rest.requests for role, place in places.items() if isinstance(place, Server)})
+            for place in places.values():
+                place.close()
     show(report, common)
     return report.exit_code
 

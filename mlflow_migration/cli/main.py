@@ -2,118 +2,36 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from typing import Any
 
 import click
 
-from mlflow_migration.cli.bundles import bundle, filter_export, rewrite_export
-from mlflow_migration.cli.checks import diff, doctor, id_map, plan, verify
 from mlflow_migration.cli.command import Group
-from mlflow_migration.cli.everything import copy_all, export_all, import_all
-from mlflow_migration.cli.experiments import (
-    copy_experiment,
-    copy_experiments,
-    export_experiment,
-    export_experiments,
-    import_experiment,
-    import_experiments,
-)
-from mlflow_migration.cli.genai import (
-    export_evaluation_dataset,
-    export_evaluation_datasets,
-    export_logged_model,
-    export_logged_models,
-    export_prompt,
-    export_prompts,
-    export_trace,
-    export_traces,
-    import_evaluation_dataset,
-    import_evaluation_datasets,
-    import_logged_model,
-    import_logged_models,
-    import_prompt,
-    import_prompts,
-    import_trace,
-    import_traces,
-)
-from mlflow_migration.cli.models import (
-    copy_model_version,
-    copy_models,
-    export_model,
-    export_model_version,
-    export_models,
-    import_model,
-    import_model_version,
-    import_models,
-)
-from mlflow_migration.cli.runs import copy_run, export_run, import_run
-from mlflow_migration.cli.setup import completion, config, kinds
-from mlflow_migration.cli.signatures import (
-    get_model_signature,
-    list_model_versions_without_signatures,
-    set_model_signature,
-)
-from mlflow_migration.cli.tools import find_artifacts, http_client, list_registered_models
-
-COMMANDS = (
-    export_run,
-    import_run,
-    copy_run,
-    export_experiment,
-    import_experiment,
-    copy_experiment,
-    export_experiments,
-    import_experiments,
-    copy_experiments,
-    export_model,
-    import_model,
-    export_models,
-    import_models,
-    copy_models,
-    export_model_version,
-    import_model_version,
-    copy_model_version,
-    export_logged_model,
-    import_logged_model,
-    export_logged_models,
-    import_logged_models,
-    export_trace,
-    import_trace,
-    export_traces,
-    import_traces,
-    export_prompt,
-    import_prompt,
-    export_prompts,
-    import_prompts,
-    export_evaluation_dataset,
-    import_evaluation_dataset,
-    export_evaluation_datasets,
-    import_evaluation_datasets,
-    export_all,
-    import_all,
-    copy_all,
-    verify,
-    diff,
-    plan,
-    id_map,
-    doctor,
-    filter_export,
-    rewrite_export,
-    bundle,
-    list_registered_models,
-    find_artifacts,
-    http_client,
-    get_model_signature,
-    set_model_signature,
-    list_model_versions_without_signatures,
-    config,
-    kinds,
-    completion,
-)
+from mlflow_migration.cli.commands import COMMANDS, command_of, short
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("mlflow-migration"), prog_name="mlflow-migration")
+class Umbrella(Group):
+    """The group of all commands: it knows their names and short help, and imports only the one that is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return command_of(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        click.Group(commands=[short(name) for name in COMMANDS]).format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        begun = [short(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        names = [CompletionItem(command.name, help=command.get_short_help_str()) for command in begun]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+@click.group(cls=Umbrella, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mlflow-migration", prog_name="mlflow-migration")
 def main() -> None:
     """Move MLflow objects between servers and backups: nothing lost, nothing twice, provably.
 
@@ -125,5 +43,6 @@ def main() -> None:
     """
 
 
-for command in COMMANDS:
-    main.add_command(command)
+def all_commands() -> tuple[click.Command, ...]:
+    """Every command, imported."""
+    return tuple(command_of(name) for name in COMMANDS)

@@ -7,15 +7,13 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING, one_name
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import jobs, needed, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
-from mlflow_migration.objects.needed import OF_MODELS
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Adding, Names, Selection, Versions
 
 OF_REGISTRY = ("registered_model", "model_version")
@@ -43,7 +41,7 @@ def _versions(given: dict[str, Any]) -> Versions:
 
 
 def _selection(given: dict[str, Any], models: tuple[str, ...], versions: Versions) -> Selection:
-    chosen = options.selection_of(given, kinds=OF_MODELS)
+    chosen = options.selection_of(given, kinds=needed.OF_MODELS)
     all_runs = given.get("export_all_runs", False)
     if (chosen.since is not None or chosen.until is not None) and not all_runs:
         hint = "leave it out, or add --export-all-runs"
@@ -76,8 +74,8 @@ def export_model(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["model"], "--model")
-    job = Job("export-model", _selection(given, (name,), _versions(given)))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    job = jobs.Job("export-model", _selection(given, (name,), _versions(given)))
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("export-models", cls=Command)
@@ -107,8 +105,8 @@ def export_models(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    job = Job("export-models", _selection(given, choose.names(given["models"]), _versions(given)))
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    job = jobs.Job("export-models", _selection(given, choose.names(given["models"]), _versions(given)))
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("export-model-version", cls=Command)
@@ -137,8 +135,8 @@ def export_model_version(**given: Any) -> int:
     selection = _selection(given, (one_name(given["model"], "--model"),), numbers)
     if given["skip_download_run_artifacts"]:
         selection = replace(selection, files="skip")
-    job = Job("export-model-version", selection)
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    job = jobs.Job("export-model-version", selection)
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 @click.command("import-model", cls=Command)
@@ -243,7 +241,7 @@ def copy_models(**given: Any) -> int:
     jobs.configure(common)
     selection = _selection(given, choose.names(given["models"]), _versions(given))
     job = jobs.job_of("copy-models", selection, options.names_of(given), given)
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
     return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
 
 
@@ -251,7 +249,8 @@ def copy_models(**given: Any) -> int:
 @click.option("--src-model", required=True, metavar="NAME", help="The registered model at the source.")
 @click.option("--src-version", required=True, metavar="NUMBER", help="Its version.")
 @click.option("--dst-model", required=True, metavar="NAME", help="The model that gets a new version; made if need be.")
-@click.option("--src-registry-uri", required=True, metavar="URI", help="The source server.")
+@click.option("--src-registry-uri", required=True, metavar="URI", help="The source: a server, or a database's address.")
+@options.SRC_ARTIFACT_ROOT
 @click.option("--dst-registry-uri", required=True, metavar="URI", help="The destination server; it may be the same.")
 @click.option(
     "--dst-experiment-name",
@@ -280,19 +279,19 @@ def copy_model_version(**given: Any) -> int:
     deep = given["dst_experiment_name"] is not None
     numbers = Versions(numbers=(one_name(given["src_version"], "--src-version"),))
     model = one_name(given["src_model"], "--src-model")
-    chosen = options.selection_of(given, kinds=OF_MODELS if deep else OF_REGISTRY)
+    chosen = options.selection_of(given, kinds=needed.OF_MODELS if deep else OF_REGISTRY)
     selection = replace(chosen, models=(model,), versions=numbers, needed=deep)
-    source = opening.server(given["src_registry_uri"], "SRC", common)
+    source = opening.readable(given["src_registry_uri"], "SRC", common)
     into = one_name(given["dst_experiment_name"], "--dst-experiment-name") if deep else ""
     names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
     adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])
-    job = Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding)
+    job = jobs.Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding)
     return jobs.copy(job, common, source, opening.server(given["dst_registry_uri"], "DST", common))
 
 
 def _only_model(given: dict[str, Any]) -> str:
     """The name of the one model that a bundle was asked to hold, whatever else its versions need."""
-    bundle = bundle_folder(jobs.existing(given["input_dir"]))
+    bundle = pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     asked = bundle.asked_for().models
     names = [record.name for record in bundle.records("registered_model", Selection())]
     found = [name for name in names if name in asked] or names
@@ -311,6 +310,7 @@ def _renamed(given: dict[str, Any]) -> Names:
 
 def _import(command: str, given: dict[str, Any], common: Common, names: Names, adding: Adding | None = None) -> int:
     """Import what a bundle holds of models."""
-    bundle_folder(jobs.existing(given["input_dir"]))
-    job = replace(jobs.job_of(command, options.selection_of(given, kinds=OF_MODELS), names, given), adding=adding)
+    pipeline.bundle_folder(jobs.existing(given["input_dir"]))
+    selection = options.selection_of(given, kinds=needed.OF_MODELS)
+    job = replace(jobs.job_of(command, selection, names, given), adding=adding)
     return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))

@@ -7,7 +7,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from mlflow_migration.calls import Readable
 from mlflow_migration.cli.options import Common
+from mlflow_migration.database import connect
+from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import config
 from mlflow_migration.errors import UsageError
 from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
@@ -25,13 +28,40 @@ def server(text: str | None, role: str, common: Common) -> Server:
         raise UsageError("no server was given", hint="set MLFLOW_TRACKING_URI, or give its address as an option")
     given, workspace = _workspace(given, role, common.workspace)
     uri, credentials = config.load(common.config, os.environ).place(given, role, os.environ)
-    if config.folder_or_server(uri) != "server":
-        raise UsageError(f"not a server's address: {uri}", hint="write it like http://localhost:5000, or @name")
+    found = config.kind_of_place(uri)
+    if found != "server":
+        # A database's own address may hold a password.
+        shown = connect.printable(uri) if found == "database" else uri
+        raise UsageError(f"not a server's address: {shown}", hint="write it like http://localhost:5000, or @name")
     if workspace:
         credentials = replace(credentials, workspace=workspace)
     live = Server(Rest(uri, credentials, common.workers, common.patience))
     live.connect()
     return live
+
+
+def readable(text: str | None, role: str, common: Common) -> Readable:
+    """A server or a database to read from. Without an address MLFLOW_TRACKING_URI is taken.
+
+    Raises UsageError, AccessError.
+    """
+    given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not given or config.kind_of_place(_uri(given, role, common)) != "database":
+        return server(text, role, common)
+    address, workspace = _workspace(given, role, common.workspace)
+    uri, credentials = config.load(common.config, os.environ).place(address, role, os.environ)
+    chosen = workspace or credentials.workspace or os.environ.get("MLFLOW_WORKSPACE", "")
+    opened = connect.open_database(uri, chosen)
+    # Imported here: SQLAlchemy is an extra, which `open_database` has looked for.
+    from mlflow_migration.database.place import Database
+
+    root = common.dst_artifact_root if role == "DST" else common.src_artifact_root
+    return Database(opened, root or common.artifact_root or "")
+
+
+def _uri(text: str, role: str, common: Common) -> str:
+    """The address of what a person typed."""
+    return config.load(common.config, os.environ).place(text, role, os.environ)[0]
 
 
 def _workspace(text: str, role: str, given: str | None) -> tuple[str, str]:
@@ -50,9 +80,38 @@ def _workspace(text: str, role: str, given: str | None) -> tuple[str, str]:
     return address if written else text, chosen
 
 
+def databases(source: str | None, destination: str | None, common: Common) -> tuple[Connected, Connected] | None:
+    """Both ends of a copy where each is a database; an empty destination gets MLflow's tables.
+
+    Raises UsageError where the destination is in use and `--online` doesn't say that this is meant.
+    """
+    settings = config.load(common.config, os.environ)
+    given = [text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "") for text in (source, destination)]
+    if not all(given):
+        return None
+    ends = [_workspace(text, role, common.workspace) for text, role in zip(given, config.ROLES, strict=True)]
+    uris = [settings.place(text, role, os.environ)[0] for (text, _), role in zip(ends, config.ROLES, strict=True)]
+    if not all(map(connect.is_database, uris)):
+        return None
+    if connect.printable(uris[0]) == connect.printable(uris[1]):
+        raise UsageError("source and destination are one database", connect.printable(uris[0]))
+    return (
+        connect.open_database(uris[0], ends[0][1]),
+        writable(uris[1], ends[1][1], common),
+    )
+
+
+def writable(uri: str, workspace: str, common: Common) -> Connected:
+    """A database to write to; an empty one gets MLflow's tables, unless nothing is to be written.
+
+    Raises UsageError where others have it open and `--online` doesn't say that this is meant.
+    """
+    return connect.open_database(uri, workspace, create=not common.dry_run, alone=not (common.online or common.dry_run))
+
+
 def source(text: str, role: str, common: Common) -> LiveSource | BundleSource:
-    """A server or a proven bundle to read from."""
-    uri, _ = config.load(common.config, os.environ).place(text, role, os.environ)
-    if config.folder_or_server(uri) == "server":
-        return LiveSource(server(text, role, common))
-    return BundleSource(bundle_folder(Path(uri)))
+    """A server, a database or a proven bundle to read from."""
+    uri = _uri(text, role, common)
+    if config.kind_of_place(uri) == "bundle":
+        return BundleSource(bundle_folder(Path(uri)))
+    return LiveSource(readable(text, role, common))

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import click
 
 from mlflow_migration.cli.command import boolean
-from mlflow_migration.engine import naming as renames
+from mlflow_migration.cli.later import naming as renames
+from mlflow_migration.cli.later import objects
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.errors import UsageError
-from mlflow_migration.objects import KINDS, OF_EXPERIMENTS, OF_USERS
 from mlflow_migration.places import POLICIES, Names, Selection
 
 LEGACY = {
@@ -34,7 +34,32 @@ PARTS = (
     "secret",
     "tag",
 )
-LOSSES = ("all", *PARTS, *sorted(set(KINDS) - {"experiment", "run"}))
+WHOLE = (
+    "evaluation_dataset",
+    "gateway_budget",
+    "gateway_endpoint",
+    "gateway_guardrail",
+    "gateway_model_definition",
+    "gateway_secret",
+    "grant",
+    "issue",
+    "label_schema",
+    "logged_model",
+    "mcp_server",
+    "model_version",
+    "prompt",
+    "prompt_version",
+    "registered_model",
+    "review_queue",
+    "role",
+    "scorer",
+    "trace",
+    "user",
+    "webhook",
+    "workspace",
+)
+"""Every kind but experiments and runs: written out, so that `--help` needs no kind's module."""
+LOSSES = ("all", *PARTS, *WHOLE)
 """What may be waived: parts of objects, and whole kinds."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,6 +82,10 @@ class Common:
     allow_loss: tuple[str, ...] = ()
     checksum: bool = False
     workspace: str | None = None
+    online: bool = False
+    artifact_root: str | None = None
+    src_artifact_root: str | None = None
+    dst_artifact_root: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -79,6 +108,44 @@ state_dir = click.option(
     metavar="DIR",
     envvar=STATE_DIR,
     help="Where the job's ledger lives [default: ~/.local/state/mlflow-migration].",
+)
+
+
+def _artifact_root(name: str, where: str) -> Callable[[F], F]:
+    return click.option(
+        name,
+        metavar="URI",
+        help=f"{where} a database: the folder or address where its server keeps artifacts (what the server has as "
+        "--artifacts-destination), for those it gives out itself.",
+    )
+
+
+SRC_ARTIFACT_ROOT = _artifact_root("--src-artifact-root", "Where the source is")
+TRACKING = _stack(
+    click.option(
+        "--tracking-uri", metavar="URI", help="The server, or a database's address [default: MLFLOW_TRACKING_URI]."
+    ),
+    _artifact_root("--artifact-root", "Of"),
+)
+SRC = _stack(
+    click.option(
+        "--src-mlflow-uri",
+        metavar="URI",
+        help="The source: a server, or a database's address [default: MLFLOW_TRACKING_URI].",
+    ),
+    SRC_ARTIFACT_ROOT,
+)
+DST = _stack(
+    click.option(
+        "--dst-mlflow-uri",
+        metavar="URI",
+        help="The destination: a server, or a database's address [default: MLFLOW_TRACKING_URI].",
+    ),
+    _artifact_root("--dst-artifact-root", "Where the destination is"),
+)
+artifact_roots = _stack(
+    _artifact_root("--src-artifact-root", "Where the first place is"),
+    _artifact_root("--dst-artifact-root", "Where the second place is"),
 )
 
 
@@ -260,10 +327,16 @@ def names_of(given: dict[str, Any], experiments: dict[str, str] | None = None) -
     return replace(names, new={**names.new, **more})
 
 
+ONLINE = click.option(
+    "--online", is_flag=True, help="Write to a database although a server, or something else, has it open."
+)
+
+
 def writing(function: F) -> F:
-    """Options about what is written at a server."""
+    """Options about what is written at a server or database."""
     return _stack(
         naming,
+        ONLINE,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)
@@ -314,12 +387,13 @@ def permissions(name: str) -> Callable[[F], F]:
 
 
 def selection_of(
-    options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] = OF_EXPERIMENTS
+    options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] | None = None
 ) -> Selection:
-    """Take what is asked for out of a command's options."""
+    """Take what is asked for out of a command's options; where no kinds are said, experiments and what is theirs."""
+    kinds = objects.OF_EXPERIMENTS if kinds is None else kinds
     run_ids = options.pop("run_ids", None)
     with_users = options.pop("permissions", False)
-    if with_users and (experiments or run_ids or (kinds and not set(OF_USERS) <= set(kinds))):
+    if with_users and (experiments or run_ids or (kinds and not set(objects.OF_USERS) <= set(kinds))):
         raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
     return Selection(
         experiments=experiments,

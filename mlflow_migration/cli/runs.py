@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options
+from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, SRC, TRACKING, one_name
-from mlflow_migration.cli.jobs import Job
+from mlflow_migration.cli.later import jobs, opening, pipeline
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import NotFoundError, UsageError
-from mlflow_migration.pipeline import bundle_folder
 from mlflow_migration.places import Selection
-from mlflow_migration.server.live import Server
+
+if TYPE_CHECKING:
+    from mlflow_migration.calls import Readable
 
 NESTED = boolean("check-nested-runs", False, "Take the run's parents and children too.")
 RUN_ID = click.option("--run-id", required=True, metavar="ID", help="The run's id.")
 
 
-def _experiment_of(live: Server, run_id: str) -> Any:
+def _experiment_of(live: Readable, run_id: str) -> Any:
     if not run_id.strip():
         raise UsageError("--run-id is empty", hint="give the run's id")
     run = live.get_run(run_id)
@@ -55,9 +56,9 @@ def export_run(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     experiment = _experiment_of(live, given["run_id"])
-    return jobs.export(Job("export-run", _selection(given, experiment)), common, live, given["output_dir"])
+    return jobs.export(jobs.Job("export-run", _selection(given, experiment)), common, live, given["output_dir"])
 
 
 @click.command("import-run", cls=Command)
@@ -84,7 +85,7 @@ def import_run(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment_name"], "--experiment-name")
-    records = list(bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
+    records = list(pipeline.bundle_folder(jobs.existing(given["input_dir"])).records("experiment", Selection()))
     if len(records) != 1:
         raise UsageError(
             f"the bundle holds {len(records)} experiments", hint=f"import-experiments --input-dir {given['input_dir']}"
@@ -115,7 +116,7 @@ def copy_run(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     name = one_name(given["experiment_name"], "--experiment-name")
-    source = opening.server(given["src_mlflow_uri"], "SRC", common)
+    source = opening.readable(given["src_mlflow_uri"], "SRC", common)
     experiment = _experiment_of(source, given["run_id"])
     names = options.names_of(given, {experiment["name"]: name})
     job = jobs.job_of("copy-run", _selection(given, experiment), names, given)

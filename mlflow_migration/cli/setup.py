@@ -7,12 +7,11 @@ import os
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
 
 from mlflow_migration.cli.command import Command, Group
-from mlflow_migration.engine import config as settings
+from mlflow_migration.cli.later import config as settings
+from mlflow_migration.cli.later import objects
 from mlflow_migration.errors import DONE, UsageError
-from mlflow_migration.objects import KINDS
 
 
 @click.group("config", cls=Group)
@@ -63,6 +62,8 @@ def completion(ctx: click.Context, shell: str) -> int:
       completion bash >> ~/.bashrc
       completion fish > ~/.config/fish/completions/mlflow-migration.fish
     """
+    from click.shell_completion import get_completion_class
+
     found = get_completion_class(shell)
     if found is None:
         raise UsageError(f"no completion for {shell}")
@@ -82,10 +83,10 @@ def kinds(as_json: bool) -> int:
       kinds --json
     """
     if as_json:
-        rows = {name: vars(kind.COVERAGE) for name, kind in KINDS.items()}
+        rows = {name: vars(kind.COVERAGE) for name, kind in objects.KINDS.items()}
         click.echo(json.dumps({"ok": True, "exit_code": DONE, "command": "kinds", "kinds": rows}))
         return DONE
-    for name, kind in KINDS.items():
+    for name, kind in objects.KINDS.items():
         click.echo(f"{name} (MLflow {kind.COVERAGE.since} and later)")
         click.echo(f"  carried      {kind.COVERAGE.carried}")
         click.echo(f"  kept beside  {kind.COVERAGE.kept_beside}")

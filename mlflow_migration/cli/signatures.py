@@ -7,15 +7,15 @@ import json
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options, output
+from mlflow_migration.cli import options, output
 from mlflow_migration.cli.command import Command, boolean, say_error
 from mlflow_migration.cli.experiments import TRACKING
+from mlflow_migration.cli.later import jobs, opening, parallel, samples, signature
 from mlflow_migration.cli.options import Common
-from mlflow_migration.engine import parallel, samples
 from mlflow_migration.errors import (
     DONE,
     INCOMPLETE,
@@ -25,9 +25,10 @@ from mlflow_migration.errors import (
     ServerError,
     UsageError,
 )
-from mlflow_migration.objects import signature
 from mlflow_migration.records import Json
-from mlflow_migration.server.live import Server
+
+if TYPE_CHECKING:
+    from mlflow_migration.server.live import Server
 
 MODEL_URI = click.option(
     "--model-uri",
@@ -59,7 +60,7 @@ def get_model_signature(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     output.check(given["output_file"])
-    live = opening.server(given["tracking_uri"], "SRC", common)
+    live = opening.readable(given["tracking_uri"], "SRC", common)
     files = signature.locate(live, given["model_uri"])
     found = signature.signature_of(files, signature.read(live, files))
     live.close()

@@ -22,7 +22,7 @@ def export(job: Job, common: Common, given: dict[str, Any]) -> int:
         return _export(job, common, given)
     if given["shards"] is not None:
         raise UsageError("--shards goes with --engine spark", hint="for one shard by hand: --shard N/M")
-    return jobs.export(job, common, opening.server(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
 
 
 def _export(job: Job, common: Common, given: dict[str, Any]) -> int:
@@ -35,7 +35,7 @@ def _export(job: Job, common: Common, given: dict[str, Any]) -> int:
     check_report_path(common.report)
     place = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI", "")
     output = jobs.checked_folder(given["output_dir"])
-    opened = partial(opening.server, engine.public(place), "SRC", common)
+    opened = partial(opening.readable, engine.public(place), "SRC", common)
     made_here = engine.active_session() is None
     session = engine.spark_session()
     how = engine.How(given["shards"], common.workers, common.dry_run, session)

@@ -10,17 +10,14 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import jobs, opening, options, output
+from mlflow_migration.cli import options, output
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import TRACKING
+from mlflow_migration.cli.later import jobs, opening, pages, pipeline, registry, run, versions
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, NotFoundError, UsageError
-from mlflow_migration.objects import registry, run
-from mlflow_migration.objects.versions import NO_STAGE
-from mlflow_migration.pipeline import LiveSource
-from mlflow_migration.places import Selection
+from mlflow_migration.places import Selection, Source
 from mlflow_migration.records import Json, tags_of
-from mlflow_migration.server import pages
 
 MODEL_COLUMNS = ("model", "version", "stage", "aliases", "run id")
 READING = "GET"
@@ -41,7 +38,10 @@ def list_registered_models(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     uri = given["tracking_uri"]
-    source = LiveSource(opening.server(None, "SRC", common)) if uri is None else opening.source(uri, "SRC", common)
+    if uri is None:
+        source: Source = pipeline.LiveSource(opening.readable(None, "SRC", common))
+    else:
+        source = opening.source(uri, "SRC", common)
     models: dict[str, Json] = {}
     for found in source.records(registry.MODELS.model, Selection()):
         models[found.id] = {
@@ -65,7 +65,7 @@ def _version(head: Json, aliases: dict[str, str]) -> Json:
     number = str(head["version"])
     return {
         "version": number,
-        "stage": head.get("current_stage") or NO_STAGE,
+        "stage": head.get("current_stage") or versions.NO_STAGE,
         "aliases": sorted(alias for alias, version in aliases.items() if version == number),
         "run_id": head.get("run_id") or "",
         "source": head.get("source") or "",

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mlflow_migration.database.connect import is_database
 from mlflow_migration.errors import UsageError
 from mlflow_migration.server.address import Credentials, is_server
 
@@ -127,8 +128,10 @@ def load(given: str | None, environ: Mapping[str, str]) -> Config:
     return Config(settings, path)
 
 
-def folder_or_server(text: str) -> str:
-    """ "server" or "bundle"."""
+def kind_of_place(text: str) -> str:
+    """ "server", "database" or "bundle"."""
+    if is_database(text):
+        return "database"
     return "server" if is_server(text) else "bundle"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Readable
 from mlflow_migration.engine.ledger import Noted
 from mlflow_migration.records import ORIGIN, Json, tags_of
 
@@ -14,7 +14,7 @@ SOURCE = ORIGIN + "source"
 HOLDS = ORIGIN + "holds."
 
 
-def id_map(live: Live, noted: Iterable[Noted], visit: Visit) -> None:
+def id_map(live: Readable, noted: Iterable[Noted], visit: Visit) -> None:
     """Give `visit` a row for each object at a place that came from elsewhere.
 
     `noted` is what ledgers say came to this place: it counts only for what is still there.
@@ -40,7 +40,7 @@ def id_map(live: Live, noted: Iterable[Noted], visit: Visit) -> None:
             _visit(visit, each.kind, (each.source, each.source_id), (each.destination_id, name))
 
 
-def _experiments_and_what_is_in_them(live: Live, visit: Visit) -> None:
+def _experiments_and_what_is_in_them(live: Readable, visit: Visit) -> None:
     ids = []
     for head in live.search_experiments():
         ids.append(head["experiment_id"])
@@ -57,7 +57,7 @@ def _experiments_and_what_is_in_them(live: Live, visit: Visit) -> None:
         _visit_tagged(visit, "logged_model", tags_of(head["info"].get("tags")), "model_id", head["info"])
 
 
-def _registry(live: Live, prompts: bool, visit: Visit) -> None:
+def _registry(live: Readable, prompts: bool, visit: Visit) -> None:
     model, version = ("prompt", "prompt_version") if prompts else ("registered_model", "model_version")
     sources = {}
     for head in live.registry.search_models(prompts):
@@ -83,7 +83,7 @@ def _visit(visit: Visit, kind: str, source: tuple[str, str], here: tuple[str, st
     visit(dict(zip(names, (kind, *source, *here), strict=True)))
 
 
-def _name_there(live: Live, noted: Noted) -> str | None:
+def _name_there(live: Readable, noted: Noted) -> str | None:
     """The name of an object that has no tags; None where it is there no more."""
     id_ = noted.destination_id
     if noted.kind == "scorer":

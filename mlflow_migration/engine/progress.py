@@ -46,16 +46,16 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self, kind: str, size: int = 0) -> None:
-        """One more object of a kind has ended; `size` are the bytes that went with it."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+    def advance(self, kind: str, size: int = 0, number: int = 1) -> None:
+        """So many more objects of a kind have ended; `size` are the bytes that went with them."""
+        self._counts[kind] = self._counts.get(kind, 0) + number
         self._bytes += size
         seconds = max(time.monotonic() - self._begun, 1e-9)
         note = f"{self._counts[kind] / seconds:,.1f}/s · {self._bytes / 1e6:,.0f} MB"
         if self._bar is not None:
             if kind not in self._tasks:
                 self._tasks[kind] = self._bar.add_task(f"{kind}s", total=None, note="")
-            self._bar.update(self._tasks[kind], advance=1, note=note)
+            self._bar.update(self._tasks[kind], advance=number, note=note)
         elif not self._quiet and time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
             counts = ", ".join(f"{count:,} {kind}s" for kind, count in self._counts.items())

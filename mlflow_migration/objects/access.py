@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, kind, registry, texts
 from mlflow_migration.places import Ids, Selection
@@ -74,7 +74,7 @@ def swaps_of(permissions: Iterable[Json], known: kind.Known) -> dict[str, str]:
 class Described:
     """Permissions of a place as records keep them: without the server's own ids, with names of what has an id."""
 
-    def __init__(self, source: Live) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._names: dict[str, dict[str, str]] = {}
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import LeftOutError, NotFoundError
 from mlflow_migration.objects import dataset_records as records
 from mlflow_migration.objects import experiment, forms, kind
@@ -64,7 +64,7 @@ def home(dataset_id: str) -> tuple[str, ...]:
     return ("evaluation_datasets", dataset_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The datasets of the selected experiments; of a whole server those without an experiment too."""
     if selection.run_ids:
         return
@@ -90,14 +90,14 @@ def _named(heads: Iterator[Json], selection: Selection, where: str) -> Iterator[
         raise NotFoundError(f"no such evaluation dataset: {names}", f"at {where}", "check names and ids")
 
 
-def record(source: Live, dataset_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, dataset_id: str, selection: Selection) -> Record | None:
     """One dataset by id, or None."""
     head = source.evaluation.get_dataset(dataset_id)
     names = {found["experiment_id"]: found["name"] for found in source.search_experiments()} if head else {}
     return _record(source, head, names) if head else None
 
 
-def _record(source: Live, head: Json, names: dict[str, str]) -> Record:
+def _record(source: Readable, head: Json, names: dict[str, str]) -> Record:
     dataset_id = head["dataset_id"]
     tied = sorted(source.evaluation.get_dataset_experiment_ids(dataset_id))
     # The names let experiments be chosen by name from a bundle, which can't ask for them.
@@ -106,7 +106,7 @@ def _record(source: Live, head: Json, names: dict[str, str]) -> Record:
     return Record(NAME, dataset_id, head["name"], home(dataset_id), head, rows={records.NAME: rows})
 
 
-def _rows(source: Live, dataset_id: str) -> Iterator[Json]:
+def _rows(source: Readable, dataset_id: str) -> Iterator[Json]:
     return map(records.row_of, source.evaluation.get_dataset_records(dataset_id))
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.objects.refused import IsRefused, Refused, nothing
@@ -77,7 +77,7 @@ def shared_id(experiment_id: str) -> str:
     return f"experiment {experiment_id}"
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The selected experiments, by id, and last those that the server refuses to give, as far as it says which.
 
     Raises NotFoundError when one that was named isn't there.
@@ -90,16 +90,16 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     yield from refused.records
 
 
-def readable(source: Live, selection: Selection) -> Iterator[Record]:
+def readable(source: Readable, selection: Selection) -> Iterator[Record]:
     """The selected experiments that the server gives."""
     return _given(source, selection, Refused(NAME, home, partial(_ask, source)))
 
 
-def _given(source: Live, selection: Selection, refused: Refused) -> Iterator[Record]:
+def _given(source: Readable, selection: Selection, refused: Refused) -> Iterator[Record]:
     return choose((record_of(head) for head in source.search_experiments()), selection, source.address, refused.note)
 
 
-def _ask(source: Live, name: str) -> None:
+def _ask(source: Readable, name: str) -> None:
     """By name, and by id where it may be one."""
     source.get_experiment_by_name(name)
     if name.isdigit():
@@ -124,7 +124,7 @@ def choose(
         )
 
 
-def record(source: Live, experiment_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, experiment_id: str, selection: Selection) -> Record | None:
     head = source.get_experiment(experiment_id)
     return record_of(head) if head else None
 

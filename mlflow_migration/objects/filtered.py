@@ -80,6 +80,7 @@ class Filtered:
     def __init__(self, source: Source, choice: Choice) -> None:
         """Raises NotFoundError where a name or glob meets nothing."""
         self.address = source.address
+        self.shows_all = source.shows_all
         self._source = source
         self._choice = choice
         self._chosen = {kind: self._named(kind) for kind in NAMED}

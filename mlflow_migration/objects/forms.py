@@ -115,12 +115,12 @@ class _ModelData(BaseModel):
 
 
 class _NamedBy(BaseModel):
-    run_id: str = Field(min_length=1)
+    run_id: str
     outputs: list[tuple[str, int]]
 
 
 class LoggedModel(BaseModel):
-    """The head as the REST API shows it, and for a deleted model the run that names it."""
+    """The head as the REST API shows it, and for a deleted model the run that names it, "" where none does."""
 
     info: _ModelInfo
     data: _ModelData = _ModelData()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.objects import forms, gateway_endpoint, kind
 from mlflow_migration.objects.lookalikes import Lookalikes
 from mlflow_migration.places import Ids, Selection, Writing
@@ -51,7 +51,7 @@ def home(budget_id: str) -> tuple[str, ...]:
     return ("gateway", "budgets", budget_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All budgets; none where only some experiments are asked for."""
     if kind.of_experiments(selection):
         return
@@ -60,13 +60,13 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     yield from (_record(head, names) for head in heads)
 
 
-def record(source: Live, budget_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, budget_id: str, selection: Selection) -> Record | None:
     """One budget by id, or None."""
     head = source.gateway.get_budget(budget_id)
     return _record(head, _names(source)) if head else None
 
 
-def _names(source: Live) -> dict[str, str]:
+def _names(source: Readable) -> dict[str, str]:
     return {each["endpoint_id"]: each["name"] for each in source.gateway.list_endpoints()}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import experiment, forms, gateway_model_definition, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -51,7 +51,7 @@ def home(endpoint_id: str) -> tuple[str, ...]:
     return ("gateway", "endpoints", endpoint_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All endpoints; none where only some experiments are asked for."""
     if kind.of_experiments(selection):
         return
@@ -60,7 +60,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     yield from (_record(head, bound[head["endpoint_id"]]) for head in heads)
 
 
-def record(source: Live, endpoint_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, endpoint_id: str, selection: Selection) -> Record | None:
     """One endpoint by id, or None."""
     head = source.gateway.get_endpoint(endpoint_id)
     return _record(head, _bound(source, [head])[endpoint_id]) if head else None
@@ -80,7 +80,7 @@ def _record(shown: Json, scorers: list[Json]) -> Record:
     return Record(NAME, head["endpoint_id"], head["name"], home(head["endpoint_id"]), head)
 
 
-def _bound(place: Live, endpoints: list[Json]) -> dict[str, list[Json]]:
+def _bound(place: Readable, endpoints: list[Json]) -> dict[str, list[Json]]:
     """The scorers bound to each endpoint: their experiment, "" where they can't be seen, and name."""
     bindings = {head["endpoint_id"]: list(place.gateway.list_bindings(head["endpoint_id"])) for head in endpoints}
     scorers = scorer_ids(place) if any(bindings.values()) else {}
@@ -94,7 +94,7 @@ def _bound(place: Live, endpoints: list[Json]) -> dict[str, list[Json]]:
     return {endpoint_id: [scorer(each) for each in found] for endpoint_id, found in bindings.items()}
 
 
-def scorer_ids(place: Live) -> dict[tuple[str, str], str]:
+def scorer_ids(place: Readable) -> dict[tuple[str, str], str]:
     """Experiment and name of each scorer of a place's active experiments → its id."""
     active = [head["experiment_id"] for head in place.search_experiments() if head.get("lifecycle_stage") != "deleted"]
     heads = place.evaluation.list_scorers(active)

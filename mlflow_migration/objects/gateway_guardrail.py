@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.objects import experiment, forms, gateway_endpoint, kind
 from mlflow_migration.objects.lookalikes import Lookalikes
 from mlflow_migration.places import Ids, Selection, Writing
@@ -48,7 +48,7 @@ def home(guardrail_id: str) -> tuple[str, ...]:
     return ("gateway", "guardrails", guardrail_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All guardrails; none where only some experiments are asked for."""
     if kind.of_experiments(selection):
         return
@@ -57,13 +57,13 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
     yield from (_record(head, endpoints) for head in heads)
 
 
-def record(source: Live, guardrail_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, guardrail_id: str, selection: Selection) -> Record | None:
     """One guardrail by id, or None."""
     head = source.gateway.get_guardrail(guardrail_id)
     return _record(head, _endpoints(source)) if head else None
 
 
-def _endpoints(source: Live) -> dict[str, tuple[str, dict[str, Json]]]:
+def _endpoints(source: Readable) -> dict[str, tuple[str, dict[str, Json]]]:
     """Each endpoint's name and, by id, the guardrails it has: one request for each endpoint."""
     return {
         head["endpoint_id"]: (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import forms, gateway_secret, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -47,13 +47,13 @@ def home(model_definition_id: str) -> tuple[str, ...]:
     return ("gateway", "model_definitions", model_definition_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All model definitions; none where only some experiments are asked for."""
     if not kind.of_experiments(selection):
         yield from map(_record, source.gateway.list_model_definitions())
 
 
-def record(source: Live, model_definition_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, model_definition_id: str, selection: Selection) -> Record | None:
     """One model definition by id, or None."""
     head = source.gateway.get_model_definition(model_definition_id)
     return _record(head) if head else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -47,13 +47,13 @@ def home(name: str) -> tuple[str, ...]:
     return ("gateway", "secrets", name)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The names of all secrets; none where only some experiments are asked for."""
     if not kind.of_experiments(selection):
         yield from map(_record, source.gateway.list_secrets())
 
 
-def record(source: Live, name: str, selection: Selection) -> Record | None:
+def record(source: Readable, name: str, selection: Selection) -> Record | None:
     """One secret by name, or None."""
     return next((_record(head) for head in source.gateway.list_secrets() if head["secret_name"] == name), None)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import access, access_forms, experiment, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -55,18 +55,18 @@ def id_of(head: Json) -> str:
     return "/".join(quote(part, safe="*") for part in (head["username"], *thing))
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All grants in the workspace, where they are asked for."""
     if access.wanted(selection) and source.users.exist():
         yield from _records(source)
 
 
-def record(source: Live, grant_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, grant_id: str, selection: Selection) -> Record | None:
     """One grant by id, or None."""
     return next((found for found in _records(source) if found.id == grant_id), None)
 
 
-def _records(source: Live) -> Iterator[Record]:
+def _records(source: Readable) -> Iterator[Record]:
     described = access.Described(source)
     for user in source.users.list_users():
         for role in _roles(source, user):
@@ -77,7 +77,7 @@ def _records(source: Live) -> Iterator[Record]:
                 yield _record({"username": user["username"], "permission": permission})
 
 
-def _roles(live: Live, user: Json) -> Iterator[Json]:
+def _roles(live: Readable, user: Json) -> Iterator[Json]:
     return (role for role in user["roles"] if role["workspace"] == live.users.workspace)
 
 

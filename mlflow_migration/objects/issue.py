@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written, digest_of
@@ -50,7 +50,7 @@ def home(experiment_id: str, issue_id: str) -> tuple[str, ...]:
     return (*experiment.home(experiment_id), "issues", issue_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The issues of the selected experiments."""
     if selection.run_ids:
         return
@@ -59,7 +59,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
         yield from map(_record, source.reviews.search_issues(found.id))
 
 
-def record(source: Live, issue_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, issue_id: str, selection: Selection) -> Record | None:
     """One issue by id, or None."""
     head = source.reviews.get_issue(issue_id)
     return _record(head) if head else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import LeftOutError, NotFoundError
 from mlflow_migration.places import Abilities, Ids, Selection, Writing
 from mlflow_migration.records import File, Identity, Json, Loss, Record, Written
@@ -58,10 +58,10 @@ class Kind(Protocol):
     NEW_IDS: bool
     """Whether a server gives it an id of its own, so that one object has two ids at two places."""
 
-    def read(self, source: Live, selection: Selection) -> Iterator[Record]:
+    def read(self, source: Readable, selection: Selection) -> Iterator[Record]:
         """The selected objects. Raises NotFoundError when one that was named isn't there."""
 
-    def record(self, source: Live, record_id: str, selection: Selection) -> Record | None:
+    def record(self, source: Readable, record_id: str, selection: Selection) -> Record | None:
         """One object by id, or None."""
 
     def choose(self, records: Iterator[Record], selection: Selection, where: str) -> Iterator[Record]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -50,7 +50,7 @@ def home(experiment_id: str, schema_id: str) -> tuple[str, ...]:
     return (*experiment.home(experiment_id), "label_schemas", schema_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The schemas of the selected experiments that are active: of a deleted one MLflow gives none."""
     if selection.run_ids:
         return
@@ -58,7 +58,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
         yield from map(_record, _heads(source, found.id))
 
 
-def _heads(source: Live, experiment_id: str) -> Iterator[Json]:
+def _heads(source: Readable, experiment_id: str) -> Iterator[Json]:
     default = source.reviews.get_label_schema_by_name(experiment_id, DEFAULT)
     if default is not None and default.get("is_default"):
         yield from source.reviews.list_label_schemas(experiment_id)
@@ -68,7 +68,7 @@ def _heads(source: Live, experiment_id: str) -> Iterator[Json]:
     yield from (head for head in heads.values() if head is not None)
 
 
-def record(source: Live, schema_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, schema_id: str, selection: Selection) -> Record | None:
     """One schema by id, or None."""
     head = source.reviews.get_label_schema(schema_id)
     return _record(head) if head else None

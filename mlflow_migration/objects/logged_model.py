@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, model_metrics, registry
 from mlflow_migration.objects import run as runs
@@ -51,6 +52,7 @@ VERSIONS = "mlflow.modelVersions"
 """A tag the server writes itself whenever a version is made of the model; the source's value is set last."""
 FINAL = frozenset({"LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"})
 DELETED = "deleted_but_named_by"
+UNSEEN = "it is deleted and no run names it: no server would show it"
 """Stands in the head of a deleted model: a run that gave it out, `{"run_id": id, "outputs": [[model id, step]]}`."""
 KEPT = ("creation_timestamp_ms", "last_updated_timestamp_ms", "artifact_uri", "status_message")
 """What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
@@ -66,23 +68,39 @@ def home(experiment_id: str, model_id: str) -> tuple[str, ...]:
     return (*experiment.home(experiment_id), "logged_models", model_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The selected models, and those that are deleted but that a selected run names."""
     chosen = Selection(selection.experiments, deleted=selection.deleted, shard=selection.shard)
     ids = [found.id for found in experiment.readable(source, chosen)]
     # A model may be of a run in another shard.
     everywhere = replace(selection, shard=None)
     wanted = None if _takes_all(selection) else {*_named_by(source, everywhere), *selection.logged_models}
-    seen = set()
+    seen: set[str] = set()
     for head in source.models.search(ids):
         seen.add(head["info"]["model_id"])
         if wanted is None or head["info"]["model_id"] in wanted or head["info"].get("source_run_id") in wanted:
             yield _listed(source, head, selection)
     if selection.deleted and source.models.exist():
-        for model_id, named in _named_by(source, selection).items():
-            deleted = source.models.get(model_id) if model_id not in seen and named["outputs"] else None
-            if deleted is not None and deleted["info"]["experiment_id"] in ids:
-                yield _listed(source, {**deleted, DELETED: named}, selection)
+        for head in _deleted(source, selection, ids, seen):
+            if wanted is None or head[DELETED]["run_id"] or head["info"]["model_id"] in wanted:
+                yield _listed(source, head, selection)
+
+
+def _deleted(source: Readable, selection: Selection, experiment_ids: list[str], seen: set[str]) -> Iterator[Json]:
+    """The deleted models of some experiments, each with the run that names it. A server gives only those that one
+    does; where a place lists them all, one that no run names has "" for it."""
+    listed = source.models.deleted(experiment_ids)
+    if listed is not None:
+        first = next(listed, None)
+        names = {} if first is None else _named_by(source, replace(selection, shard=None))
+        for head in itertools.chain([] if first is None else [first], listed):
+            named = names.get(head["info"]["model_id"])
+            yield {**head, DELETED: named if named and named["outputs"] else {"run_id": "", "outputs": []}}
+        return
+    for model_id, named in _named_by(source, selection).items():
+        deleted = source.models.get(model_id) if model_id not in seen and named["outputs"] else None
+        if deleted is not None and deleted["info"]["experiment_id"] in experiment_ids:
+            yield {**deleted, DELETED: named}
 
 
 def _takes_all(selection: Selection) -> bool:
@@ -90,7 +108,7 @@ def _takes_all(selection: Selection) -> bool:
     return not (by_run or selection.logged_models)
 
 
-def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
+def _named_by(source: Readable, selection: Selection) -> dict[str, Json]:
     """By the id of each selected run and of each model it gave out: the run, and its outputs of that model."""
     named: dict[str, Json] = {}
     if selection.logged_models and not selection.run_ids:
@@ -105,22 +123,22 @@ def _named_by(source: Live, selection: Selection) -> dict[str, Json]:
     return named
 
 
-def record(source: Live, model_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, model_id: str, selection: Selection) -> Record | None:
     """One model by id, or None."""
     head = source.models.get(model_id)
     return _with_nan(source, _record(source, head, selection)) if head else None
 
 
-def _listed(source: Live, head: Json, selection: Selection) -> Record:
+def _listed(source: Readable, head: Json, selection: Selection) -> Record:
     found = _record(source, head, selection)
     return replace(found, whole=partial(_with_nan, source, found))
 
 
-def _with_nan(source: Live, record: Record) -> Record:
+def _with_nan(source: Readable, record: Record) -> Record:
     return replace(record, head=model_metrics.with_nan(source, record.head), whole=None)
 
 
-def _record(source: Live, head: Json, selection: Selection) -> Record:
+def _record(source: Readable, head: Json, selection: Selection) -> Record:
     info = head["info"]
     refs = {"experiment": info["experiment_id"]}
     if info.get("source_run_id"):
@@ -170,8 +188,13 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
 
 
 def is_deleted(record: Record) -> bool:
-    """Whether the model is deleted: searches leave those out, so they are only known by a run that names them."""
+    """Whether the model is deleted: searches leave those out, so a server shows one only by a run that names it."""
     return DELETED in record.head
+
+
+def is_unseen(record: Record) -> bool:
+    """Whether only a database shows the model: it is deleted, and no run names it."""
+    return is_deleted(record) and not record.head[DELETED]["run_id"]
 
 
 def origin(record: Record) -> str:
@@ -202,6 +225,8 @@ def comparable(file: File, swaps: dict[str, str]) -> File:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the model whole at the destination; one that is there already is completed or brought up to date."""
+    if is_unseen(record) and not sink.abilities.keeps_ids:
+        return Written("", "skipped", reason=UNSEEN)
     experiment_id = kind.experiment_at(ids, record)
     found = _find(sink, record, experiment_id, ids)
     if found is not None and SOURCE_ID not in tags_of(found["info"].get("tags")):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -62,18 +62,18 @@ def home(name: str) -> tuple[str, ...]:
     return ("mcp_servers", name)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All MCP servers; none where only some experiments are asked for."""
     if not kind.of_experiments(selection):
         yield from (_record(source, head) for head in source.mcp.list_servers())
 
 
-def record(source: Live, name: str, selection: Selection) -> Record | None:
+def record(source: Readable, name: str, selection: Selection) -> Record | None:
     """One MCP server by name, or None."""
     return _at(source, name)
 
 
-def _record(source: Live, shown: Json) -> Record:
+def _record(source: Readable, shown: Json) -> Record:
     name = str(shown["name"])
     # MLflow calls the later made one of two versions that differ in their build only the newer one.
     found = sorted(source.mcp.list_versions(name), key=lambda each: (each["creation_timestamp"], each["version"]))
@@ -154,7 +154,7 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     return Written(record.id, "updated" if changed else "same", losses=tuple(target.losses))
 
 
-def _at(place: Live, name: str) -> Record | None:
+def _at(place: Readable, name: str) -> Record | None:
     head = place.mcp.get_server(name)
     return _record(place, head) if head else None
 

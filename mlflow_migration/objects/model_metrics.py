@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.points import bad_key
 from mlflow_migration.objects.texts import swap
@@ -20,7 +20,7 @@ from mlflow_migration.records import Json, Loss, Record
 BATCH = 1000
 
 
-def with_nan(source: Live, head: Json) -> Json:
+def with_nan(source: Readable, head: Json) -> Json:
     """The head with NaN where the run's history says so."""
     metrics = (head.get("data") or {}).get("metrics", [])
     zeros = {(metric.get("run_id", ""), metric["key"]) for metric in metrics if metric.get("value", 0) == 0}
@@ -37,7 +37,7 @@ def with_nan(source: Live, head: Json) -> Json:
     return {**head, "data": {**head["data"], "metrics": found}}
 
 
-def _nans(source: Live, run_id: str, key: str) -> set[tuple[int, int]]:
+def _nans(source: Readable, run_id: str, key: str) -> set[tuple[int, int]]:
     """(step, timestamp) of each NaN of a series that has no zero at that moment."""
     nans: set[tuple[int, int]] = set()
     zeros: set[tuple[int, int]] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Readable
 from mlflow_migration.objects import logged_model, model_version, prompt_version, registered_model, run, sources
 from mlflow_migration.objects.model_links import links_of
 from mlflow_migration.objects.registry import version_id
@@ -19,7 +19,7 @@ NONE = ("",)
 """A choice of no version, where an empty one would mean all: no version has this id."""
 
 
-def with_needed(source: Live, selection: Selection) -> Selection:
+def with_needed(source: Readable, selection: Selection) -> Selection:
     """The selection with exact versions, and with what they were made of at the source where that is asked for.
 
     Raises NotFoundError when a model or a version that was named isn't there.
@@ -37,7 +37,7 @@ def with_needed(source: Live, selection: Selection) -> Selection:
 class _Closure:
     """What has been found to be needed so far. A run or model that is gone is left to the version that names it."""
 
-    def __init__(self, source: Live) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._versions: dict[str, str] = {}
         self._runs: dict[str, None] = {}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms
 from mlflow_migration.objects.kind import Known
@@ -83,7 +83,7 @@ def validate(family: Family, head: Json) -> Identity:
     return (family.folder, name), name
 
 
-def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]:
+def read(family: Family, source: Readable, selection: Selection) -> Iterator[Record]:
     """The selected models, and last those the server refuses to give. Raises NotFoundError for a name it hasn't."""
     refused = Refused(family.model, lambda name: (family.folder, name), source.registry.get_model)
     records = (_record(family, head) for head in filter(family.takes, source.registry.search_models(family.prompts)))
@@ -101,7 +101,7 @@ def _with_chosen_aliases(record: Record, ids: frozenset[str]) -> Record:
     return replace(record, head={**record.head, "aliases": kept})
 
 
-def record(family: Family, source: Live, name: str, selection: Selection) -> Record | None:
+def record(family: Family, source: Readable, name: str, selection: Selection) -> Record | None:
     """One model by name, or None."""
     head = source.registry.get_model(name)
     return _record(family, head) if head and family.takes(head) else None

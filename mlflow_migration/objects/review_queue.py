@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -49,7 +49,7 @@ def home(experiment_id: str, queue_id: str) -> tuple[str, ...]:
     return (*experiment.home(experiment_id), "review_queues", queue_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The queues of the selected experiments, with their items."""
     if selection.run_ids:
         return
@@ -59,13 +59,13 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
             yield replace(listed, whole=partial(_whole, source, head))
 
 
-def record(source: Live, queue_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, queue_id: str, selection: Selection) -> Record | None:
     """One queue by id, or None."""
     head = source.reviews.get_review_queue(queue_id)
     return _whole(source, head) if head else None
 
 
-def _whole(source: Live, head: Json) -> Record:
+def _whole(source: Readable, head: Json) -> Record:
     return _record(head, sorted(source.reviews.list_queue_items(head["queue_id"]), key=_age))
 
 

@@ -56,6 +56,7 @@ class Rewritten:
     def __init__(self, source: Source, changes: Changes) -> None:
         """Raises ConflictError where a new name is another object's already."""
         self.address = source.address
+        self.shows_all = source.shows_all
         self._source = source
         self._changes = changes
         self._old_names = {new: old for old, new in changes.models.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import access, access_forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -47,18 +47,18 @@ def home(name: str) -> tuple[str, ...]:
     return ("roles", name)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All roles of the workspace, where they are asked for."""
     if access.wanted(selection) and source.users.exist():
         yield from _records(source)
 
 
-def record(source: Live, name: str, selection: Selection) -> Record | None:
+def record(source: Readable, name: str, selection: Selection) -> Record | None:
     """One role by name, or None."""
     return next((found for found in _records(source) if found.id == name), None)
 
 
-def _records(source: Live) -> Iterator[Record]:
+def _records(source: Readable) -> Iterator[Record]:
     described = access.Described(source)
     for role in source.users.list_roles():
         if not role["name"].startswith(access.OWN_PREFIX):

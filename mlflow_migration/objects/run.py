@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, registry
 from mlflow_migration.objects import points as series
@@ -63,18 +63,18 @@ def validate(head: Json) -> Identity:
     return (*experiment.home(info.experiment_id), info.run_id), info.run_id
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The selected runs with their lazy histories and artifacts, oldest first."""
     for head, rows in source.with_histories(heads(source, selection)):
         found = _record(source, head, rows, selection)
         yield replace(found, whole=partial(_with_models, source, found)) if source.models.exist() else found
 
 
-def _with_models(source: Live, record: Record) -> Record:
+def _with_models(source: Readable, record: Record) -> Record:
     return replace(record, head=source.models.with_inputs(record.head), whole=None)
 
 
-def record(source: Live, run_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, run_id: str, selection: Selection) -> Record | None:
     """One run by id, or None."""
     head = source.get_run(run_id)
     if head is None:
@@ -83,7 +83,7 @@ def record(source: Live, run_id: str, selection: Selection) -> Record | None:
     return _record(source, found, rows, selection)
 
 
-def _record(source: Live, head: Json, rows: Rows, selection: Selection) -> Record:
+def _record(source: Readable, head: Json, rows: Rows, selection: Selection) -> Record:
     info = head["info"]
     return Record(
         kind=NAME,
@@ -97,7 +97,7 @@ def _record(source: Live, head: Json, rows: Rows, selection: Selection) -> Recor
     )
 
 
-def heads(source: Live, selection: Selection) -> Iterator[Json]:
+def heads(source: Readable, selection: Selection) -> Iterator[Json]:
     """The selected runs as searches show them: without the models they took in."""
     # Runs that are named, and families, may reach into other shards; what of them is in this one is chosen last.
     reaches_out = bool(selection.run_ids or selection.nested)
@@ -113,7 +113,7 @@ def heads(source: Live, selection: Selection) -> Iterator[Json]:
     return (head for head in whole if selection.holds(head["info"]["experiment_id"]))
 
 
-def _by_ids(source: Live, run_ids: tuple[str, ...], experiment_ids: set[str]) -> Iterator[Json]:
+def _by_ids(source: Readable, run_ids: tuple[str, ...], experiment_ids: set[str]) -> Iterator[Json]:
     for run_id in dict.fromkeys(run_ids):
         head = source.get_run(run_id)
         if head is None:
@@ -135,7 +135,7 @@ def _filter(selection: Selection) -> str:
     return " AND ".join(parts)
 
 
-def _families(source: Live, heads: Iterator[Json], experiment_ids: list[str]) -> Iterator[Json]:
+def _families(source: Readable, heads: Iterator[Json], experiment_ids: list[str]) -> Iterator[Json]:
     """The runs with all their ancestors and descendants, each once, parents first."""
     seen: set[str] = set()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -57,7 +57,7 @@ def id_of(experiment_id: str, name: str) -> str:
     return f"{experiment_id}/{FOLDER}/{name}"
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The scorers of the selected experiments."""
     if selection.run_ids:
         return
@@ -69,20 +69,20 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
         yield replace(listed, refs={experiment.NAME: experiment_id}, whole=partial(_whole, source, experiment_id, name))
 
 
-def record(source: Live, record_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, record_id: str, selection: Selection) -> Record | None:
     """One scorer by id, or None."""
     experiment_id, _, name = record_id.partition(f"/{FOLDER}/")
     return _record(source, experiment_id, name)
 
 
-def _whole(source: Live, experiment_id: str, name: str) -> Record:
+def _whole(source: Readable, experiment_id: str, name: str) -> Record:
     found = _record(source, experiment_id, name)
     if found is None:
         raise NotFoundError("the scorer vanished while it was read", id_of(experiment_id, name), "run it again")
     return found
 
 
-def _record(source: Live, experiment_id: str, name: str) -> Record | None:
+def _record(source: Readable, experiment_id: str, name: str) -> Record | None:
     found = source.evaluation.list_scorer_versions(experiment_id, name)
     if not found:
         return None

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, MigrationError, NotFoundError, ServerError, UsageError
 from mlflow_migration.objects import logged_model, registry, run, sources
 from mlflow_migration.objects.texts import LARGEST_MODEL_FILE
@@ -46,7 +46,7 @@ class ModelFiles:
         return f"{self.folder}/{MLMODEL}".lstrip("/")
 
 
-def locate(live: Live, address: str) -> ModelFiles:
+def locate(live: Readable, address: str) -> ModelFiles:
     """The files of the model at `models:/name/1`, `models:/name@alias`, `models:/m-…` or `runs:/id/path`.
 
     Also takes a stage, or `latest`, in place of a version's number. Raises UsageError for another form, NotFoundError
@@ -72,13 +72,13 @@ def locate(live: Live, address: str) -> ModelFiles:
     return of_version(live, head)
 
 
-def _absent(address: str, live: Live) -> NotFoundError:
+def _absent(address: str, live: Readable) -> NotFoundError:
     return NotFoundError(
         f"no such model: {address}", f"at {live.address}", "list-registered-models shows what is there"
     )
 
 
-def _number(live: Live, name: str, word: str, is_alias: bool) -> str:
+def _number(live: Readable, name: str, word: str, is_alias: bool) -> str:
     """The version that an alias, a stage or `latest` means."""
     head = live.registry.get_model(name)
     number = None
@@ -93,7 +93,7 @@ def _number(live: Live, name: str, word: str, is_alias: bool) -> str:
     return number
 
 
-def of_version(live: Live, head: Json) -> ModelFiles:
+def of_version(live: Readable, head: Json) -> ModelFiles:
     """The files of a version of a registered model. Raises NotFoundError for a prompt's, which has none."""
     address = f"models:/{head['name']}/{head['version']}"
     if registry.is_prompt(head):
@@ -105,7 +105,7 @@ def of_version(live: Live, head: Json) -> ModelFiles:
     return ModelFiles(address, Root("model_version", registry.version_id(head["name"], str(head["version"])), ""))
 
 
-def _of_run(live: Live, run_id: str, path: str, address: str) -> ModelFiles:
+def _of_run(live: Readable, run_id: str, path: str, address: str) -> ModelFiles:
     head = live.get_run(run_id)
     if head is None:
         raise NotFoundError(f"no such run: {run_id}", f"{address} at {live.address}", "check the run's id")
@@ -118,13 +118,13 @@ def _of_run(live: Live, run_id: str, path: str, address: str) -> ModelFiles:
     return ModelFiles(address, run.root_of(head), path)
 
 
-def _logged(head: Json | None, address: str, live: Live, folder: str = "") -> ModelFiles:
+def _logged(head: Json | None, address: str, live: Readable, folder: str = "") -> ModelFiles:
     if head is None:
         raise _absent(address, live)
     return ModelFiles(address, logged_model.root_of(head), folder)
 
 
-def read(live: Live, files: ModelFiles) -> Json:
+def read(live: Readable, files: ModelFiles) -> Json:
     """What stands in MLmodel. Raises NotFoundError where there is no such file, ConflictError where it is broken."""
     data = _bytes(live, files)
     try:
@@ -136,7 +136,7 @@ def read(live: Live, files: ModelFiles) -> Json:
     return value
 
 
-def _bytes(live: Live, files: ModelFiles) -> bytes:
+def _bytes(live: Readable, files: ModelFiles) -> bytes:
     try:
         with live.open_file(files.root, files.mlmodel) as reader:
             return b"".join(_blocks(reader))

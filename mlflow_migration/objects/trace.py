@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, NotFoundError
 from mlflow_migration.objects import experiment, forms, kind, run, spans, trace_head
 from mlflow_migration.objects.texts import name_swaps
@@ -65,7 +65,7 @@ def _home(experiment_id: str, trace_id: str) -> tuple[str, ...]:
     return (*experiment.home(experiment_id), "traces", trace_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The traces of the selected experiments, oldest first; of the selected runs only where runs are named."""
     shard = None if selection.traces else selection.shard
     chosen = Selection(selection.experiments, deleted=selection.deleted, shard=shard)
@@ -83,7 +83,7 @@ def read(source: Live, selection: Selection) -> Iterator[Record]:
         yield _record(head, rows, partial(selection.files_of, files))
 
 
-def _named(source: Live, selection: Selection, experiment_ids: list[str]) -> Iterator[Json]:
+def _named(source: Readable, selection: Selection, experiment_ids: list[str]) -> Iterator[Json]:
     """The traces asked for by id. Raises NotFoundError for one that isn't in the chosen experiments."""
     found: list[Json] = []
     for trace_id in dict.fromkeys(selection.traces):
@@ -94,20 +94,19 @@ def _named(source: Live, selection: Selection, experiment_ids: list[str]) -> Ite
     yield from PromptTies(source, sorted({experiment_of(info) for info in found})).attach_to(found)
 
 
-def _with_ties(source: Live, experiment_ids: list[str]) -> Iterator[Json]:
+def _with_ties(source: Readable, experiment_ids: list[str]) -> Iterator[Json]:
     """All infos, with their ties to prompts. Ties are found by the order of a listing, which is that of one search."""
     for begin in range(0, len(experiment_ids), AT_ONCE):
         part = experiment_ids[begin : begin + AT_ONCE]
         yield from PromptTies(source, part).attach(source.traces.search(part))
 
 
-def _links(source: Live, experiment_ids: list[str]) -> dict[str, list[str]]:
-    """The runs each trace is linked to. Only a search by one run tells, so that it takes a request for each run."""
+def _links(source: Readable, experiment_ids: list[str]) -> dict[str, list[str]]:
+    """The runs each trace is linked to besides the one that made it."""
     links: dict[str, list[str]] = {}
     runs = (head["info"]["run_id"] for head in source.search_runs(experiment_ids))
-    for run_id, info in source.traces.of_runs(experiment_ids, runs):
-        if info.get("trace_metadata", {}).get(SOURCE_RUN) != run_id:
-            links.setdefault(info["trace_id"], []).append(run_id)
+    for run_id, trace_id in source.traces.linked(experiment_ids, runs):
+        links.setdefault(trace_id, []).append(run_id)
     return links
 
 
@@ -115,7 +114,7 @@ def _with_links(info: Json, runs: list[str]) -> Json:
     return {**info, RUNS: sorted(runs)} if runs else info
 
 
-def record(source: Live, trace_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, trace_id: str, selection: Selection) -> Record | None:
     """One trace by id, or None; without its links to further runs, which only `read` finds."""
     info = source.traces.get(trace_id)
     if info is None:

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Readable
 from mlflow_migration.errors import ServerError
 from mlflow_migration.objects.trace_head import TIES, prompts
 from mlflow_migration.records import Json
@@ -31,7 +31,7 @@ class _Next:
 class PromptTies:
     """Gives the traces of some experiments their ties, as they come by in the order of their listing."""
 
-    def __init__(self, source: Live, experiment_ids: Sequence[str]) -> None:
+    def __init__(self, source: Readable, experiment_ids: Sequence[str]) -> None:
         self._source = source
         self._experiment_ids = experiment_ids
         self._asked: set[str] = set()
@@ -101,7 +101,7 @@ def _sortable(time: str) -> str:
     return f"{whole}.{fraction:0<9}"
 
 
-def _versions(source: Live) -> Iterator[str]:
+def _versions(source: Readable) -> Iterator[str]:
     return (f"{head['name']}/{head['version']}" for head in source.registry.search_versions(prompts=True))
 
 

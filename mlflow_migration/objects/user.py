@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.objects import access, access_forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
@@ -45,13 +45,13 @@ def home(username: str) -> tuple[str, ...]:
     return ("users", username)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All users, where they are asked for."""
     if access.wanted(selection) and source.users.exist():
         yield from map(_record, source.users.list_users())
 
 
-def record(source: Live, username: str, selection: Selection) -> Record | None:
+def record(source: Readable, username: str, selection: Selection) -> Record | None:
     """One user by name, or None."""
     found = (head for head in source.users.list_users() if head["username"] == username)
     return next(map(_record, found), None)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, forms, registry, sources
 from mlflow_migration.objects.kind import Known, run_at
@@ -47,7 +47,7 @@ def validate(family: Family, head: Json) -> Identity:
     return (family.folder, form.name, form.version), version_id(form.name, form.version)
 
 
-def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]:
+def read(family: Family, source: Readable, selection: Selection) -> Iterator[Record]:
     """The versions of the selected models, in the order of writing."""
     patterns = family.chosen(selection)
     plain = patterns and not any(char in pattern for pattern in patterns for char in "*?[")
@@ -60,7 +60,7 @@ def read(family: Family, source: Live, selection: Selection) -> Iterator[Record]
     return choose(family, found, selection, source.address)
 
 
-def record(family: Family, source: Live, id_: str, selection: Selection) -> Record | None:
+def record(family: Family, source: Readable, id_: str, selection: Selection) -> Record | None:
     """One version by id, or None."""
     name, _, number = id_.rpartition("/")
     head = source.registry.get_version(name, number)

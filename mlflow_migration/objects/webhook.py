@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -46,13 +46,13 @@ def home(webhook_id: str) -> tuple[str, ...]:
     return ("webhooks", webhook_id)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All webhooks; none where only some experiments are asked for."""
     if not selection.experiments and not selection.run_ids:
         yield from map(_record, source.webhooks.list_webhooks())
 
 
-def record(source: Live, webhook_id: str, selection: Selection) -> Record | None:
+def record(source: Readable, webhook_id: str, selection: Selection) -> Record | None:
     """One webhook by id, or None."""
     head = source.webhooks.get_webhook(webhook_id)
     return _record(head) if head else None

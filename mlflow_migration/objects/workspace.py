@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import access_forms, kind
 from mlflow_migration.places import Ids, Selection, Writing
@@ -50,13 +50,13 @@ def home(name: str) -> tuple[str, ...]:
     return ("workspaces", name)
 
 
-def read(source: Live, selection: Selection) -> Iterator[Record]:
+def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """All workspaces these credentials may see; none for a job in one of them, or about some experiments."""
     if _whole(selection) and source.workspaces.at_default() and source.workspaces.exist():
         yield from map(_record, source.workspaces.list_workspaces())
 
 
-def record(source: Live, name: str, selection: Selection) -> Record | None:
+def record(source: Readable, name: str, selection: Selection) -> Record | None:
     """One workspace by name, or None."""
     head = source.workspaces.get_workspace(name)
     return _record(head) if head else None

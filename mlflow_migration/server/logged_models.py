@@ -36,6 +36,10 @@ class LoggedModels:
         """A model in whatever state, deleted ones too."""
         return pages.get_or_none(self._rest, f"{MODELS}/{model_id}", {"allow_deleted": "true"}, "model")
 
+    def deleted(self, experiment_ids: Sequence[str]) -> Iterator[Json] | None:
+        """None: no request lists the deleted ones."""
+        return None
+
     def create(self, body: Json, tags: Mapping[str, str], origin: tuple[str, str]) -> Json:
         """The new model's head. `origin` is the tag by which one made by a lost answer is found again."""
         key, value = origin

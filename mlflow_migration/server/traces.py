@@ -39,6 +39,7 @@ RUNS_AHEAD = 200
 """Runs whose traces are searched side by side, as far as the server's pace lets them, and in one go."""
 NO_ROUTE = "ENDPOINT_NOT_FOUND"
 LOCATION = "mlflow.artifactLocation"
+SOURCE_RUN = "mlflow.sourceRun"
 SPANS_LOCATION = "mlflow.trace.spansLocation"
 STORED = frozenset({"TRACKING_STORE", "ARCHIVE_REPO"})
 """Where batchGet finds spans; one trace elsewhere in a batch makes a 500 of the whole answer (found on 3.17.2)."""
@@ -135,14 +136,16 @@ class Traces:
             return None
         return {info["trace_id"]: info for info in answer.get("trace_infos", [])}
 
-    def of_runs(self, experiment_ids: Sequence[str], run_ids: Iterable[str]) -> Iterator[tuple[str, Json]]:
-        """(run, info) of every trace that each run made or is linked to, several runs at a time.
+    def linked(self, experiment_ids: Sequence[str], run_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """(run, trace) of every trace that one of these runs is linked to without having made it, several runs at once.
 
         MLflow takes one run in a search: it refuses `run_id IN (…)` (3.17.2).
         """
 
-        def search(run_id: str) -> list[tuple[str, Json]]:
-            return [(run_id, info) for info in self.search(experiment_ids, f"attributes.run_id = '{run_id}'")]
+        def search(run_id: str) -> list[tuple[str, str]]:
+            found = self.search(experiment_ids, f"attributes.run_id = '{run_id}'")
+            others = (info for info in found if info.get("trace_metadata", {}).get(SOURCE_RUN) != run_id)
+            return [(run_id, info["trace_id"]) for info in others]
 
         runs = iter(run_ids)
         with ThreadPoolExecutor(RUNS_AT_ONCE, thread_name_prefix="links") as pool:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from mlflow_migration import errors
 from mlflow_migration.bundle import layout, merge
+from mlflow_migration.calls import Readable
 from mlflow_migration.engine import config
 from mlflow_migration.errors import MigrationError, UsageError
 from mlflow_migration.exporting import Export, options_of
@@ -76,7 +77,7 @@ class _Shard:
 
 
 def export_with_spark(
-    source: str | Callable[[], Server],
+    source: str | Callable[[], Readable],
     output_dir: str,
     selection: Selection,
     how: How | None = None,
@@ -108,7 +109,7 @@ def export_with_spark(
         live.close()
     work = Work(source, asked, target.beside(ENDING).address, of, how.workers, how.dry_run)
     found = _exported(session, work, target)
-    requests = live.rest.requests + sum(row["requests"] for row in found)
+    requests = task.requests_of(live) + sum(row["requests"] for row in found)
     if how.dry_run:
         shards = [_Shard(row["shard"], row["counts"], row["failures"]) for row in found]
         report.kinds, rows = merge.added_up((each.counts, map(_line, each.failures)) for each in shards)
@@ -187,7 +188,7 @@ def _slots(session: Any) -> int:
         return int(session.conf.get("spark.sql.shuffle.partitions", "200")) // SHARDS_FOR_A_SLOT
 
 
-def _begin(target: shared.Folder, live: Server, asked: Export, of: int) -> int:
+def _begin(target: shared.Folder, live: Readable, asked: Export, of: int) -> int:
     """Mark the folder as being written; the number of shards, that of a job which is now gone on with if there is one.
 
     Raises UsageError where the folder holds a whole bundle, something else, or another job's beginning.

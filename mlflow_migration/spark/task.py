@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlflow_migration import exporting
 from mlflow_migration.bundle import layout
+from mlflow_migration.calls import Readable
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import MigrationError
@@ -35,7 +36,7 @@ class Work:
     the folder for attempts, `of` the number of shards, `workers` the requests at once of each task.
     """
 
-    open_source: Callable[[], Server]
+    open_source: Callable[[], Readable]
     asked: Export
     parts: str
     of: int
@@ -82,10 +83,15 @@ def _export(work: Work, number: int) -> Json:
                 live.close()
         finally:
             ledger.close()
-    found: Json = {"shard": number, "attempt": attempt, "requests": live.rest.requests}
+    found: Json = {"shard": number, "attempt": attempt, "requests": requests_of(live)}
     if work.dry_run:
         found.update(counts=counts(report), failures=failures(report))
     return found
+
+
+def requests_of(live: Readable) -> int:
+    """How many requests a server has been sent; a database gets none."""
+    return live.rest.requests if isinstance(live, Server) else 0
 
 
 def publish_shard(work: Work, number: int, attempt: str, target: str) -> None:

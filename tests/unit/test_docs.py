@@ -6,7 +6,8 @@ import click
 import pytest
 
 from docs.checks import dead_links, poor_commands, stale_pages
-from mlflow_migration.cli.main import COMMANDS
+from mlflow_migration.cli.commands import COMMANDS
+from mlflow_migration.cli.main import all_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,11 +38,11 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(scripts()) - {"mlflow-migration"}))
 def test_a_console_script_is_a_command_of_the_same_name(name: str) -> None:
-    commands: dict[str, click.Command] = {command.name or "": command for command in COMMANDS}
+    commands: dict[str, click.Command] = {command.name or "": command for command in all_commands()}
     module, _, attribute = scripts()[name].partition(":")
     assert vars(__import__(module, fromlist=[attribute]))[attribute] is commands[name]
 
 
 def test_every_moving_command_is_a_console_script() -> None:
-    moving = {command.name for command in COMMANDS if (command.name or "").startswith(("export", "import", "copy"))}
+    moving = {name for name in COMMANDS if name.startswith(("export", "import", "copy"))}
     assert moving <= set(scripts())

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from mlflow_migration.cli.main import COMMANDS
+from mlflow_migration.cli.main import all_commands
 
 OLD = {
     "copy-model-version": (
@@ -89,7 +89,7 @@ OLD = {
     "set-model-signature": "--model-uri --input-file --output-file --overwrite-signature=?",
 }
 """Command → its options; those that end in `=?` take True or False. `download-notebook` is for Databricks alone."""
-BY_NAME = {command.name: command for command in COMMANDS}
+BY_NAME = {command.name: command for command in all_commands()}
 
 
 @pytest.mark.parametrize("name", OLD)

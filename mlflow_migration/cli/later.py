@@ -1,0 +1,65 @@
+"""Modules that commands work with, imported when they are first used: `--help` and `--version` need none of them.
+
+`from mlflow_migration.cli.later import jobs` gives what stands for the module `mlflow_migration.cli.jobs`; its first
+attribute that is asked for imports it. Type checkers and the linter of layers see plain imports.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow_migration import compare, objects, pipeline
+    from mlflow_migration.bundle import layout
+    from mlflow_migration.cli import copies, jobs, opening, spreading
+    from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
+    from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
+    from mlflow_migration.server import pages
+
+__all__ = [
+    "compare",
+    "config",
+    "copies",
+    "filtered",
+    "id_map",
+    "jobs",
+    "layout",
+    "ledger",
+    "naming",
+    "needed",
+    "objects",
+    "opening",
+    "pages",
+    "parallel",
+    "pipeline",
+    "progress",
+    "registry",
+    "rewritten",
+    "run",
+    "samples",
+    "signature",
+    "spreading",
+    "versions",
+]
+_FOLDERS = {
+    "": ("compare", "objects", "pipeline"),
+    "bundle.": ("layout",),
+    "cli.": ("copies", "jobs", "opening", "spreading"),
+    "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
+    "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
+    "server.": ("pages",),
+}
+
+
+class _Later(ModuleType):
+    """Stands for the module of its name."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self.__name__), name)
+
+
+globals().update(
+    {name: _Later(f"mlflow_migration.{folder}{name}") for folder, names in _FOLDERS.items() for name in names}
+)

@@ -1,0 +1,239 @@
+"""A database of MLflow's: its address, a connection, and whether its tables are those the installed MLflow knows.
+
+The facts about MLflow's tables come from MLflow 3.17.2 (`mlflow.store.db`), found by running it on SQLite and
+PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from mlflow_migration.errors import AccessError, UsageError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+SCHEME = re.compile(r"(sqlite|postgresql|postgres|mysql|mssql)(\+\w+)?:")
+SUPPORTED = ("sqlite", "postgresql", "mysql")
+DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
+DEFAULT_WORKSPACE = "default"
+WAIT = 20
+"""Seconds that SQLite waits for another writer, as MLflow's own store does."""
+
+
+def is_database(text: str) -> bool:
+    """Whether an address names a database and not a server or a folder."""
+    return SCHEME.match(text) is not None
+
+
+def printable(uri: str) -> str:
+    """An address without user, password and options, fit for logs, reports and ledgers; a file's path is absolute."""
+    if uri.startswith("sqlite"):
+        return f"sqlite:///{_file(uri)}"
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
+    return f"{parts.scheme.partition('+')[0]}://{host}{parts.path.rstrip('/')}"
+
+
+def _file(uri: str) -> Path:
+    """The file of an SQLite address. Raises UsageError where there is none: what lies in memory can't be moved."""
+    path = uri.partition("://")[2].partition("?")[0].removeprefix("/")
+    if not path or path == ":memory:":
+        raise UsageError(f"no database file: {uri}", hint="write it like sqlite:///mlflow.db")
+    return Path(path).absolute()
+
+
+@dataclass(frozen=True)
+class Connected:
+    """An open database. `tables` are MLflow's, by name; `workspace` is the one asked for, "" for all."""
+
+    address: str
+    engine: sa.Engine
+    tables: Mapping[str, sa.Table]
+    workspace: str = ""
+
+    @property
+    def dialect(self) -> str:
+        """ "sqlite", "postgresql" or "mysql"."""
+        return str(self.engine.dialect.name)
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection that sees the database as it was when this began, whatever a server writes meanwhile."""
+        with self.engine.connect() as connection:
+            if self.dialect == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection.execution_options(stream_results=True)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def open_database(uri: str, workspace: str = "", create: bool = False, alone: bool = False) -> Connected:
+    """Connect, and check that the tables are those of the installed MLflow.
+
+    With `create` an empty database gets MLflow's tables. Raises UsageError for an address that can't be meant, a driver
+    that isn't installed, tables of another MLflow, and with `alone` where somebody else has it open; AccessError where
+    the database can't be reached.
+    """
+    address = printable(uri)
+    if uri.startswith("sqlite") and not create and not _file(uri).is_file():
+        raise UsageError(f"no such database: {address}", "the file isn't there", "check the path")
+    engine = _engine(uri, address)
+    try:
+        if alone:
+            _check_alone(engine, address)
+        _check_schema(engine, address, create)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Connected(address, engine, _tables(), workspace)
+
+
+def _engine(uri: str, address: str) -> sa.Engine:
+    try:
+        import sqlalchemy as sa
+    except ImportError as error:
+        raise UsageError(
+            "databases need packages that aren't installed", str(error), "pip install 'mlflow-migration[database]'"
+        ) from error
+    try:
+        url = _with_driver(sa.make_url(uri))
+        engine = sa.create_engine(url, pool_pre_ping=True)
+    except sa.exc.ArgumentError as error:
+        # SQLAlchemy's text would show the address, and with it a password.
+        raise UsageError("not a database's address", hint="write it like postgresql://user@host/name") from error
+    except ImportError as error:
+        extra = "postgresql" if "psycopg" in str(error) else "mysql"
+        raise UsageError(f"no driver for {address}", str(error), f"pip install 'mlflow-migration[{extra}]'") from error
+    if engine.dialect.name not in SUPPORTED:
+        raise UsageError(f"not a database this tool can read: {address}", hint=f"it knows {', '.join(SUPPORTED)}")
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _with_driver(url: sa.URL) -> sa.URL:
+    """The address with the driver this tool knows, whichever it names."""
+    name = "postgresql" if url.get_backend_name() == "postgres" else url.get_backend_name()
+    return url.set(drivername=f"{name}+{DRIVERS[name]}") if name in DRIVERS else url
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # Transactions begin where we say so: Python's driver would begin none for reading.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA busy_timeout = {WAIT * 1000}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _check_schema(engine: sa.Engine, address: str, create: bool) -> None:
+    import sqlalchemy as sa
+    from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version, _initialize_tables
+    from mlflow.version import VERSION
+
+    try:
+        found = _get_schema_version(engine)
+        if found is None and create and not sa.inspect(engine).get_table_names():
+            _initialize_tables(engine)
+            return
+    except sa.exc.DBAPIError as error:
+        raise _unreachable(error, address) from None
+    head = _get_latest_schema_revision()
+    if found == head:
+        return
+    if found is None:
+        raise UsageError(f"no MLflow database: {address}", "it has no tables of MLflow's", "check the address")
+    known = _is_known(found)
+    raise UsageError(
+        f"the tables of {address} are of {'an older' if known else 'a newer'} MLflow",
+        f"they are at {found}; those of the installed MLflow {VERSION} are at {head}",
+        f"back it up, then: mlflow db upgrade {address}" if known else "install that MLflow: pip install -U mlflow",
+    )
+
+
+def _is_known(revision: str) -> bool:
+    """Whether the installed MLflow can upgrade tables of this revision."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+    from mlflow.store.db.utils import _get_alembic_config
+
+    try:
+        return ScriptDirectory.from_config(_get_alembic_config("")).get_revision(revision) is not None
+    except CommandError:
+        return False
+
+
+def reason(error: sa.exc.DBAPIError) -> str:
+    """The driver's own words, first line: SQLAlchemy's show whole statements, and what was to be written."""
+    return str(error.orig).strip().partition("\n")[0]
+
+
+def _tables() -> Mapping[str, sa.Table]:
+    """Every table of MLflow's, as the installed MLflow declares them."""
+    from mlflow.store.db.base_sql_model import Base
+
+    # Importing them fills the metadata.
+    for module in ("tracking", "model_registry", "workspace"):
+        import_module(f"mlflow.store.{module}.dbmodels.models")
+    return dict(Base.metadata.tables)
+
+
+def _check_alone(engine: sa.Engine, address: str) -> None:
+    """Raise UsageError where somebody else has the database open."""
+    users = _others(engine, address)
+    if users:
+        raise UsageError(f"{address} is in use", users, "stop the server, or write beside it with --online")
+
+
+def _others(engine: sa.Engine, address: str) -> str:
+    """Who else has the database open, in words."""
+    import sqlalchemy as sa
+
+    counts = {
+        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+        "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+    }
+    if engine.dialect.name == "sqlite":
+        found = _processes(Path(str(engine.url.database)).absolute())
+        return f"process {', '.join(found)}" if found else ""
+    try:
+        with engine.connect() as connection:
+            count = int(connection.execute(sa.text(counts[engine.dialect.name])).scalar_one())
+    except sa.exc.DBAPIError as error:
+        raise _unreachable(error, address) from None
+    return f"{count} other connection{'s' if count > 1 else ''}" if count else ""
+
+
+def _unreachable(error: sa.exc.DBAPIError, address: str) -> AccessError:
+    return AccessError(f"can't open {address}", reason(error), "check address, user and password")
+
+
+def _processes(path: Path) -> list[str]:
+    """The other processes that have a file open, as far as this user may see, as "pid (name)"."""
+    import os
+
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["name"]):
+        try:
+            if process.pid != os.getpid() and any(Path(file.path) == path for file in process.open_files()):
+                found.append(f"{process.pid} ({process.info['name']})")
+        except psutil.Error:
+            # Another user's, or gone meanwhile.
+            continue
+    return found
