@@ -117,8 +117,10 @@ class _Filling:
         live = self._source.live
         for record in experiments:
             others = sorted(self._with_traces - {record.id})
-            runs = (head["info"]["run_id"] for head in live.search_runs([record.id])) if others else iter(())
-            pairs = ((trace_id, run_id) for run_id, trace_id in (live.traces.linked(others, runs) if others else ()))
+            if not others:
+                continue
+            runs = (head["info"]["run_id"] for head in live.search_runs([record.id]))
+            pairs = ((trace_id, run_id) for run_id, trace_id in live.traces.linked([record.id, *others], runs))
             while some := list(islice(pairs, LIMIT_OF_GROUP)):
                 with self._sink.transaction():
                     self._sink.tie(some)
