@@ -139,7 +139,7 @@ def copy_tables(job: Job, common: Common, ends: table_copy.Ends) -> int:
     source, destination = ends.source, ends.destination
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
-    report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
+    report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}{_roots(common)}"
 
     def work(tools: Tools) -> None:
         table_copy.copy(ends, job.selection, job.on_conflict, tools)
@@ -241,6 +241,12 @@ def _how(job: Job) -> str:
     options += ["--prefix", job.names.prefix] if job.names.prefix else []
     options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
     return "".join(f" {shlex.quote(option)}" for option in options)
+
+
+def _roots(common: Common) -> str:
+    """The options that have `verify` find the artifacts of databases."""
+    given = {"--src-artifact-root": common.src_artifact_root, "--dst-artifact-root": common.dst_artifact_root}
+    return "".join(f" {option} {shlex.quote(root)}" for option, root in given.items() if root)
 
 
 def _with_users(selection: Selection) -> str:
