@@ -112,7 +112,8 @@ def queue(record: Record, to: Settled) -> Made:
         "review_queues": [row],
         "review_queue_users": [{"queue_id": record.id, "user_id": user} for user in head.get("users", ())],
         "review_queue_label_schemas": [
-            {"queue_id": record.id, "schema_id": schema_id} for schema_id in head.get("schema_ids", ())
+            {"queue_id": record.id, "schema_id": to.ids.get(schema_id, schema_id)}
+            for schema_id in head.get("schema_ids", ())
         ],
         "review_queue_items": items,
     }

@@ -27,7 +27,9 @@ class Place:
 class Settled:
     """Filled while experiments and models are written; read by whatever belongs to them.
 
-    `left_out` are the source's experiments (and `models` those models) that aren't to be written, each with why.
+    `left_out` are the source's experiments that aren't to be written, `models_left_out` those models, each with why.
+    `joined` are the experiments of the database's own that are added to. `ids` are those of what is there already under
+    another id.
     """
 
     workspace: str
@@ -35,6 +37,8 @@ class Settled:
     experiments: dict[str, Place] = field(default_factory=dict)
     left_out: dict[str, Exception] = field(default_factory=dict)
     names: dict[tuple[str, str], str] = field(default_factory=dict)
+    joined: set[int] = field(default_factory=set)
+    ids: dict[str, str] = field(default_factory=dict)
     models_left_out: dict[str, Exception] = field(default_factory=dict)
 
     def place(self, experiment_id: str) -> Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mlflow_migration.database import conflicts, gateway_rows, registry_rows, review_rows, run_rows, trace_rows
@@ -13,13 +13,11 @@ from mlflow_migration.errors import ConflictError, LeftOutError, MigrationError,
 from mlflow_migration.places import Writing
 from mlflow_migration.records import Loss, Record, Written
 
+OF_A_DATASET = ("dataset_source_type", "dataset_source", "dataset_schema", "dataset_profile")
 PLAIN: dict[str, Callable[[Record, Settled], Made]] = {
     "webhook": registry_rows.webhook,
-    "label_schema": review_rows.label_schema,
     "review_queue": review_rows.queue,
     "evaluation_dataset": review_rows.dataset,
-    "mcp_server": gateway_rows.mcp_server,
-    "workspace": gateway_rows.workspace,
 }
 """What depends on nothing but itself."""
 
@@ -56,6 +54,9 @@ class Shaper:
             "prompt_version": lambda: self._version(record),
             "issue": lambda: self._issue(record),
             "scorer": lambda: self._scorer(record),
+            "label_schema": lambda: self._label_schema(record),
+            "mcp_server": lambda: self._mcp_server(record),
+            "workspace": lambda: self._workspace(record),
         }
         return ways[kind]()
 
@@ -63,6 +64,62 @@ class Shaper:
         made = run_rows.run(record, self.settled, address)
         if not self.job.source_user:
             made.rows["runs"][0]["user_id"] = None
+        if made.rows["datasets"] and made.rows["runs"][0]["experiment_id"] in self.settled.joined:
+            made.losses += self._other_datasets(made.rows["datasets"])
+        return made
+
+    def _other_datasets(self, rows: list[Values]) -> Iterator[Loss]:
+        """The inputs whose name and digest another dataset has in an experiment of the database's own."""
+        names = [row["name"] for row in rows]
+        columns = ("name", "digest", *OF_A_DATASET)
+        found = self.writer.select("datasets", columns, experiment_id=rows[0]["experiment_id"], name=names)
+        there = {(each["name"], each["digest"]): [each[column] or "" for column in OF_A_DATASET] for each in found}
+        for row in rows:
+            mine = [row[column].value or "" for column in OF_A_DATASET]
+            if there.get((row["name"], row["digest"]), mine) != mine:
+                reason = "the experiment has another dataset of this name and digest, which is kept"
+                yield Loss("input", f"{row['name']} {row['digest']}", reason)
+
+    def _label_schema(self, record: Record) -> Made:
+        """A label schema; the one that MLflow itself makes in each experiment may be there under another id."""
+        made = review_rows.label_schema(record, self.settled)
+        row = made.rows["label_schemas"][0]
+        where = {"experiment_id": row["experiment_id"], "name": row["name"], "is_default": True}
+        found = self.writer.select("label_schemas", ("schema_id",), **where) if row["is_default"] else []
+        if not found or found[0]["schema_id"] == record.id:
+            return made
+        self.settled.ids[record.id] = str(found[0]["schema_id"])
+        own = {key: value if key in {"name", "experiment_id"} else Guess(value) for key, value in row.items()}
+        return Made((found[0]["schema_id"],), {"label_schemas": [{**own, "schema_id": found[0]["schema_id"]}]})
+
+    def _mcp_server(self, record: Record) -> Made:
+        """An MCP server. Raises ConflictError where another one has the name."""
+        made = gateway_rows.mcp_server(record, self.settled)
+        born = made.rows["mcp_servers"][0]["created_at"]
+        where = {"workspace": self.settled.workspace, "name": record.id}
+        found = self.writer.select("mcp_servers", ("created_at",), **where)
+        if found and not isinstance(born, Guess) and found[0]["created_at"] != born:
+            marks = self.writer.select("mcp_server_tags", ("value",), key=conflicts.SOURCE, **where)
+            if [mark["value"] for mark in marks] != [self.job.source]:
+                raise ConflictError(
+                    f"the MCP server {record.name!r} is another one at the destination",
+                    f"at {self.address}",
+                    "delete that one, then type the command again",
+                )
+        return made
+
+    def _workspace(self, record: Record) -> Made:
+        """A workspace. Raises ConflictError where the one of that name is described otherwise."""
+        made = gateway_rows.workspace(record, self.settled)
+        row = made.rows["workspaces"][0]
+        columns = ("description", "trace_archival_retention")
+        for there in self.writer.select("workspaces", columns, name=record.id):
+            if any((there[column] or "") != (row[column] or "") for column in columns):
+                raise ConflictError(
+                    f"the workspace {record.id!r} is another one at the destination",
+                    f"its description or trace archival differs at {self.address}",
+                    "make them equal, then type the command again",
+                )
         return made
 
     def _logged_model(self, record: Record, address: str | None) -> Made:

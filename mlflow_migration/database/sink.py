@@ -144,6 +144,7 @@ class DatabaseSink:
         made = run_rows.experiment(record.head, place, chosen.name, self.settled)
         losses: tuple[Loss, ...] = ()
         if chosen.joins:
+            self.settled.joined.add(place.id)
             made, losses = self._joined(made, place)
         made.rows["experiment_tags"] += [
             {"key": key, "value": value, "experiment_id": place.id} for key, value in (chosen.marks or {}).items()

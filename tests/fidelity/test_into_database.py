@@ -357,8 +357,12 @@ def test_an_experiment_in_the_place_of_another_is_written_beside_it_or_added_to_
     source: Server, template: Path, target: Target, run_here: Run, policy: str
 ) -> None:
     other(template, target)
-    more = ("--artifacts", "skip", "--on-conflict", policy, "--allow-loss", "tag")
-    target.copy(run_here, source, *more).expect(0)
+    dataset = servers.select(source, "SELECT name, digest FROM datasets WHERE experiment_id = 1")[0]
+    target.execute("INSERT INTO datasets VALUES ('u', 1, ?, ?, 'local', 'their own', NULL, NULL)", *dataset)
+    more = ("--artifacts", "skip", "--on-conflict", policy, "--allow-loss", "tag", "--allow-loss", "input")
+    report = target.copy(run_here, source, *more).expect(0).json
+    assert ("input" in states(report, "unsupported")) == (policy == "update")
+    assert target.rows("SELECT dataset_source FROM datasets WHERE dataset_uuid = 'u'") == [("their own",)]
     name = "one (2)" if policy == "new-name" else "one"
     found = target.rows("SELECT experiment_id FROM experiments WHERE name = ?", name)
     assert found == ([(3,)] if policy == "new-name" else [(1,)])
