@@ -23,6 +23,16 @@ class Place:
     before: str
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """Experiments whose artifacts get another address, and what all their old ones begin with: most texts hold none of
+    them, and there may be thousands. `known` is how many experiments there were when this was found."""
+
+    known: int = 0
+    places: list[Place] = field(default_factory=list)
+    common: str = ""
+
+
 @dataclass
 class Settled:
     """Filled while experiments and models are written; read by whatever belongs to them.
@@ -40,6 +50,7 @@ class Settled:
     joined: set[int] = field(default_factory=set)
     ids: dict[str, str] = field(default_factory=dict)
     models_left_out: dict[str, Exception] = field(default_factory=dict)
+    _moves: _Moved = field(default_factory=_Moved)
 
     def place(self, experiment_id: str) -> Place:
         """Raises LeftOutError or NotFoundError where the experiment isn't at the database."""
@@ -63,12 +74,28 @@ class Settled:
 
     def text(self, text: str) -> str:
         """A text with the new addresses of artifacts."""
-        if ":/" not in text and "/" not in text:
+        moved = self._moved()
+        if not moved.places or moved.common not in text:
             return text
-        for place in self.experiments.values():
-            if place.before and place.before != place.location and place.before in text:
+        for place in moved.places:
+            if place.before in text:
                 text = _replaced(text, place.before, place.location)
         return text
+
+    def _moved(self) -> _Moved:
+        """The experiments whose artifacts get another address."""
+        if self._moves.known != len(self.experiments):
+            places = [each for each in self.experiments.values() if each.before and each.before != each.location]
+            self._moves = _Moved(len(self.experiments), places, _common([each.before for each in places]))
+        return self._moves
+
+
+def _common(texts: list[str]) -> str:
+    """What all texts begin with."""
+    first, last = min(texts, default=""), max(texts, default="")
+    pairs = zip(first, last, strict=False)
+    length = next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(first), len(last)))
+    return first[:length]
 
 
 def _is_mlflows(key: str) -> bool:
