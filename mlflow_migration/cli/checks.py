@@ -20,7 +20,6 @@ from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
 from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
 from mlflow_migration.cli.later import id_map as ids
-from mlflow_migration.cli.later import live as server
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
 from mlflow_migration.database.connect import printable
@@ -115,8 +114,8 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     uri, _ = config.load(common.config, os.environ).place(place, "SRC", os.environ)
     found = config.kind_of_place(uri)
     if found != "bundle":
-        shown = printable(uri) if found == "database" else place
-        raise UsageError(f"one {found} can't be verified alone", hint=f"verify {shown} OTHER-PLACE")
+        typed = printable(uri) if found == "database" else place
+        raise UsageError(f"one {found} can't be verified alone", hint=f"verify {typed} OTHER-PLACE")
     begun = time.monotonic()
     bundle = pipeline.bundle_folder(jobs.existing(uri))
     source = pipeline.BundleSource(bundle)
@@ -256,7 +255,7 @@ def plan(**given: Any) -> int:
     if kinds[1] == "bundle":
         return jobs.export(job, common, opening.readable(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:
-        return jobs.import_(job, common, ends[0], opening.server(places[1], "DST", common))
+        return jobs.import_(job, common, ends[0], opening.destination(places[1], common))
     return copies.between(job, common, (places[0], places[1]))
 
 
@@ -377,8 +376,8 @@ def _examined(place: str, role: str, common: Common) -> Json:
         live = opening.readable(place, role, replace(common, patience=min(common.patience, 10.0)))
         row.update({"place": live.address, "kind": found, "mlflow": live.abilities.version or "unknown"})
         row.update({"experiments": sum(1 for _ in live.search_experiments()), "may_read": True})
-        if isinstance(live, server.Server):
-            row["may_write"] = live.may_write()
+        if (may_write := opening.may_write(live)) is not None:
+            row["may_write"] = may_write
         live.close()
     except (AccessError, ForbiddenError, MigrationError) as error:
         row["exit_code"] = error.exit_code or INCOMPLETE

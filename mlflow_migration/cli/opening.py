@@ -59,6 +59,11 @@ def readable(text: str | None, role: str, common: Common) -> Readable:
     return Database(opened, root or common.artifact_root or "")
 
 
+def may_write(live: Readable) -> bool | None:
+    """Whether these credentials may create something at a server; None for a place that isn't asked so."""
+    return live.may_write() if isinstance(live, Server) else None
+
+
 def _uri(text: str, role: str, common: Common) -> str:
     """The address of what a person typed."""
     return config.load(common.config, os.environ).place(text, role, os.environ)[0]
@@ -99,6 +104,14 @@ def databases(source: str | None, destination: str | None, common: Common) -> tu
         connect.open_database(uris[0], ends[0][1]),
         writable(uris[1], ends[1][1], common),
     )
+
+
+def destination(text: str | None, common: Common) -> Server | Connected:
+    """A server or a database to write to. Without an address MLFLOW_TRACKING_URI is taken."""
+    given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
+    address, workspace = _workspace(given, "DST", common.workspace)
+    uri = config.load(common.config, os.environ).place(address, "DST", os.environ)[0] if given else ""
+    return writable(uri, workspace, common) if connect.is_database(uri) else server(text, "DST", common)
 
 
 def writable(uri: str, workspace: str, common: Common) -> Connected:
