@@ -120,7 +120,7 @@ def _more(column: sa.ColumnElement[Any], value: Any) -> sa.ColumnElement[bool]:
     if isinstance(value, bool):
         # Not every database compares truth values.
         return sa.false() if value else column.is_(True)
-    return column > value
+    return sa.and_(column > value)
 
 
 class _Batch:
