@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any, cast
 
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
@@ -19,7 +20,7 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard
 from mlflow_migration.places import Selection, Sink, Source, Writing
 from mlflow_migration.records import Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
@@ -43,13 +44,31 @@ class LiveSource:
         found = KINDS[kind].read(self.live, selection)
         first = next(found, None)
         if first is not None:
-            yield first
-            yield from found
+            yield from (record for record in chain([first], found) if in_shard(record, selection))
         elif "*" in self.live.rights.denied(kind):
             raise ForbiddenError(f"{self.address} hides all of kind {kind} from these credentials", hint="ask for READ")
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         return KINDS[kind].record(self.live, record_id, selection)
+
+    def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
+        """What of a kind belongs to one experiment and is asked for."""
+        live = cast(Readable, _OnlyOne(self.live, one.head))
+        return KINDS[kind].read(live, replace(selection, experiments=(one.id,)))
+
+
+class _OnlyOne:
+    """A live place that shows one of its experiments: what belongs to it is found without listing all the others."""
+
+    def __init__(self, live: Readable, head: Json) -> None:
+        self._live = live
+        self._head = head
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._live, name)
+
+    def search_experiments(self) -> Iterator[Json]:
+        yield self._head
 
 
 class BundleSource:
@@ -76,7 +95,19 @@ class BundleSource:
             if all(record.refs[parent] in self._chosen.get(parent, {record.refs[parent]}) for parent in parents)
         )
         for record in KINDS[kind].choose(records, selection, self.address):
+            if not in_shard(record, selection):
+                continue
             chosen.add(record.id)
+            yield self._limited(record, selection)
+
+    def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
+        """What of a kind belongs to one experiment and is asked for."""
+        if isinstance(self.bundle, Bundle):
+            found = self.bundle.records_below(kind, one.home)
+        else:
+            every = self.bundle.records(kind, selection)
+            found = (record for record in every if record.refs.get(experiment.NAME) == one.id)
+        for record in KINDS[kind].choose(found, selection, self.address):
             yield self._limited(record, selection)
 
     def lost(self, selection: Selection) -> Iterator[Row]:
@@ -141,7 +172,11 @@ class BundleSink:
         self._dry_run = dry_run
 
     def put(self, record: Record) -> Written:
-        return self.writer.put(record, self._dry_run, record.kind in SHARDED)
+        return self.begin(record)()
+
+    def begin(self, record: Record) -> Callable[[], Written]:
+        """Fetch what an object has; the rest of its writing, which asks no server."""
+        return self.writer.begin(record, self._dry_run, record.kind in SHARDED)
 
 
 @dataclass(frozen=True)
@@ -175,8 +210,8 @@ def _move(records: Iterator[Record], sink: Sink, kind: str, tools: Tools) -> Mig
     """Move what is listed; the error at which the listing broke, if it did."""
     listing = Listing(records, kind)
     for record, outcome in _moved(kind, listing, sink, tools):
-        _account(record, outcome, tools)
-    _check_stop(tools)
+        account(record, outcome, tools)
+    check_stop(tools)
     return listing.error
 
 
@@ -185,8 +220,19 @@ def _moved(kind: str, records: Iterator[Record], sink: Sink, tools: Tools) -> It
         groups = iter(lambda: list(islice(records, GROUP)), [])
         for outcomes in parallel.each(groups, partial(_put_group, sink), tools.workers, tools.stop):
             yield from outcomes
+    elif isinstance(sink, BundleSink) and kind in SHARDED:
+        # They lie side by side in files: in the order of the listing, so that two exports are equal byte for byte.
+        for record, begun in parallel.in_order(records, partial(_begin, sink), tools.workers, tools.stop):
+            if isinstance(begun, MigrationError):
+                yield record, begun
+            else:
+                yield record, guarded(begun, record.kind, record.id)
     else:
         yield from parallel.each(records, partial(_put, sink), tools.workers, tools.stop)
+
+
+def _begin(sink: BundleSink, record: Record) -> tuple[Record, Callable[[], Written] | MigrationError]:
+    return record, guarded(lambda: sink.begin(completed(record)), record.kind, record.id)
 
 
 def _move_rest(source: Source, sink: Sink, kind: str, broken: tuple[Selection, MigrationError], tools: Tools) -> None:
@@ -226,7 +272,8 @@ def _put_group(sink: LiveSink, records: list[Record]) -> list[Outcome]:
     return [(record, guarded(rest, record.kind, record.id)) for record, rest in zip(records, begun, strict=True)]
 
 
-def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
+def account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
+    """Tell the report, the ledger and the progress how an object ended."""
     if isinstance(outcome, MigrationError):
         state = "skipped" if isinstance(outcome, LeftOutError) else "failed"
         tools.report.add(Row(record.kind, record.id, record.name, state, str(outcome)))
@@ -252,7 +299,7 @@ def _link(sink: LiveSink, tools: Tools) -> None:
         for rows in parallel.each(tools.ledger.links(kind), partial(_tie, sink, kind), tools.workers, tools.stop):
             for row in rows:
                 tools.report.add(row)
-        _check_stop(tools)
+        check_stop(tools)
 
 
 def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
@@ -262,11 +309,17 @@ def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
     return outcome
 
 
-def _check_stop(tools: Tools) -> None:
+def check_stop(tools: Tools) -> None:
+    """Raise InterruptedJobError after Ctrl-C."""
     if tools.stop.is_set():
         raise InterruptedJobError(
             "interrupted", "what was begun has been ended", "type the same command again: it goes on where it stopped"
         )
+
+
+def counts(report: Report) -> Json:
+    """How many objects of each kind ended how, as a bundle keeps it."""
+    return dict(sorted(report.kinds.items()))
 
 
 def failures(report: Report) -> list[Json]:

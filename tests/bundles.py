@@ -1,39 +1,38 @@
-"""What stands in a bundle, file by file, read without the tool: for comparing two that were made of one server."""
+"""Two bundles compared byte by byte, but for `system`: who wrote a file, and when."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+
+from tests import databases
+
+SYSTEM = re.compile(rb'^\{\n "system": \{\n(?:  .*\n)+ \},\n')
+"""The first part of an object file. A bundle's JSON is written with one space for each level."""
 
 
-def content(folder: Path) -> dict[str, Any]:
-    """Each file's content by its path: JSON as values, all else as bytes.
-
-    Left out: who exported it and when (`system`), the proof, the source's address. Lines of JSON come in any order.
-    """
-    found: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"):
-        name, data = path.relative_to(folder).as_posix(), path.read_bytes()
-        if "/artifacts/" in f"/{name}" or path.suffix not in {".json", ".jsonl"}:
-            found[name] = data
-        elif path.suffix == ".jsonl":
-            lines = [json.loads(line) for line in data.split(b"\n") if line]
-            found[name] = sorted(lines, key=json.dumps) if _is_shard(name) else lines
-        else:
-            value = json.loads(data)
-            value.pop("system", None)
-            if name == "manifest.json":
-                for own in ("source", "sha256sums"):
-                    value["info"].pop(own)
-            found[name] = value
+def settled(folder: Path) -> dict[str, bytes]:
+    """Every file's bytes without `system`; digests of files that have one are not looked at."""
+    found = {name: path.read_bytes() for name, path in databases.files(folder).items()}
+    dated = {name for name, data in found.items() if name.endswith(".json") and SYSTEM.match(data)}
+    for name in dated:
+        found[name] = SYSTEM.sub(b"{\n", found[name])
+    if "manifest.json" in found:
+        info = json.loads(found["manifest.json"])["info"]
+        found["manifest.json"] = found["manifest.json"].replace(info["sha256sums"].encode(), b"")
+    if "SHA256SUMS" in found:
+        lines = found["SHA256SUMS"].splitlines()
+        found["SHA256SUMS"] = b"\n".join(line[64:] if line[66:].decode() in dated else line for line in lines)
     return found
 
 
-def _is_shard(name: str) -> bool:
-    """Whether the lines are objects, which arrive in any order, and not the points of one run."""
-    return not name.endswith("metrics.jsonl")
-
-
-def differing(left: Path, right: Path) -> list[str]:
-    """The paths of files that two bundles don't hold alike."""
-    ours, theirs = content(left), content(right)
-    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+def differences(one: Path, other: Path) -> list[str]:
+    """What differs, in words; nothing where the bundles are equal byte for byte."""
+    left, right = settled(one), settled(other)
+    found = [f"only in {one.name}: {name}" for name in sorted(left.keys() - right.keys())]
+    found += [f"only in {other.name}: {name}" for name in sorted(right.keys() - left.keys())]
+    found += [
+        f"{name}: {left[name][-300:]!r} | {right[name][-300:]!r}"
+        for name in sorted(left.keys() & right.keys())
+        if left[name] != right[name]
+    ]
+    return found

@@ -8,7 +8,7 @@ import click
 
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.later import copies, jobs, opening, pipeline
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
@@ -66,6 +66,8 @@ def export_experiment(**given: Any) -> int:
 @TRACKING
 @RUN_IDS
 @options.run_choice
+@options.shard
+@options.spreading
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions", "use-threads")
@@ -84,7 +86,7 @@ def export_experiments(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     job = jobs.Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
-    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return spreading.export(job, common, given)
 
 
 @click.command("import-experiment", cls=Command)
@@ -126,6 +128,7 @@ def import_experiment(**given: Any) -> int:
 @click.option(
     "--experiments", metavar="NAMES", default="all", help="Only these: names, ids or globs with commas, or a .txt file."
 )
+@options.shard
 @RENAME
 @options.writing
 @options.artifacts
@@ -149,7 +152,7 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
     chosen = choose.names(given.get("experiments", "all"))
     job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 @click.command("copy-experiment", cls=Command)
@@ -181,7 +184,7 @@ def copy_experiment(**given: Any) -> int:
         names = {head["name"] if head else name: one_name(given["experiment_name"], "--experiment-name")}
     selection = options.selection_of(given, (name,))
     job = jobs.job_of("copy-experiment", selection, options.names_of(given, names), given)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))
 
 
 @click.command("copy-experiments", cls=Command)
@@ -193,6 +196,7 @@ def copy_experiment(**given: Any) -> int:
 @RENAME
 @RUN_IDS
 @options.run_choice
+@options.shard
 @options.writing
 @options.artifacts
 @options.moving

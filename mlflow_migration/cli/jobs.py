@@ -20,10 +20,12 @@ from typing import Any
 
 import click
 
-from mlflow_migration import table_copy
-from mlflow_migration.bundle.writer import BundleWriter
+from mlflow_migration import exporting, into_database, leftovers, table_copy
+from mlflow_migration.bundle import merge as merging
+from mlflow_migration.bundle.manifest import read_manifest
+from mlflow_migration.bundle.writer import BundleWriter, storage
 from mlflow_migration.calls import Readable
-from mlflow_migration.cli import leftovers, logs
+from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.database.connect import Connected
@@ -32,6 +34,7 @@ from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
+from mlflow_migration.exporting import Export, options_of, tell_hidden
 from mlflow_migration.objects.needed import with_needed
 from mlflow_migration.pipeline import (
     BundleSink,
@@ -40,11 +43,12 @@ from mlflow_migration.pipeline import (
     LiveSource,
     Tools,
     bundle_folder,
+    counts,
     failures,
     transfer,
 )
 from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source, Writing
-from mlflow_migration.report import Report, Row, check_report_path, write_report
+from mlflow_migration.report import Report, check_report_path, write_report
 from mlflow_migration.server.live import Server
 
 Places = Mapping[str, Readable | Connected]
@@ -77,33 +81,18 @@ def job_of(command: str, selection: Selection, names: Names, given: dict[str, An
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
     """Server or database → bundle; the exit code."""
-    folder = _folder(output_dir)
+    folder = Path(checked_folder(output_dir))
     if job.selection.filter:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
     report.next_command += _with_users(job.selection)
-    source = LiveSource(live)
-    selection = with_needed(live, job.selection)
-    asked = replace(job.selection, kinds=selection.kinds)
-    writer = BundleWriter(folder, live.address, _options(asked), common.checksum)
-
-    def work(tools: Tools) -> None:
-        try:
-            _tell_hidden(live, job, report)
-            read = leftovers.of_server(live, job.command, selection, report)
-            transfer(source, BundleSink(writer, common.dry_run), read, tools)
-        except MigrationError:
-            writer.discard_empty()
-            raise
-        if not common.dry_run:
-            writer.finish({"counts": report.kinds}, failures(report))
-
-    return _run(job, common, report, work, {"source": live})
+    asked = Export(job.command, job.selection, common.checksum)
+    return _run(job, common, report, exporting.begin(asked, live, folder), {"source": live})
 
 
-def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
-    """Bundle → server; the exit code."""
+def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) -> int:
+    """Bundle → server or database; the exit code."""
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
@@ -115,27 +104,27 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
         leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
-        transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
+        _write(source, live, (job, common), job.selection, (bundle.origin, tools))
         for row in source.lost(job.selection):
             report.add(row)
 
     return _run(job, common, report, work, {"destination": live})
 
 
-def copy(job: Job, common: Common, source: Readable, destination: Server) -> int:
-    """Server or database → server, nothing staged on disk; the exit code."""
+def copy(job: Job, common: Common, source: Readable, destination: Server | Connected) -> int:
+    """Server or database → server or database, nothing staged on disk; the exit code."""
     if job.selection.filter:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
-    if job.adding is None:
+    if job.adding is None and job.selection.shard is None:
         report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
-        _tell_hidden(source, job, report)
+        tell_hidden(source, job.selection, report)
         asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
-        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
+        _write(reading, destination, (job, common), asked, (source.address, tools))
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -165,11 +154,7 @@ def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callabl
     """
     source, target = folders
     bundle = bundle_folder(source)
-    inside = {source.resolve(), target.resolve()} & {*source.resolve().parents, *target.resolve().parents}
-    if inside or source.resolve() == target.resolve():
-        raise UsageError(f"one of the two folders lies in the other: {source}, {target}", hint="give a new folder")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"the folder is not empty: {target}", hint="give a new or empty folder")
+    _check_new(target, [source])
     made = not target.exists()
     report = _report(job, common, str(source), str(target))
     report.next_command = f"mlflow-migration verify {shlex.quote(str(target))}"
@@ -177,12 +162,12 @@ def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callabl
     def work(tools: Tools) -> None:
         proven = BundleSource(bundle)
         changed = change(proven)
-        writer = BundleWriter(target, bundle.origin, _options(_narrowed(bundle.asked_for(), job.selection)))
+        writer = BundleWriter(target, bundle.origin, options_of(_narrowed(bundle.asked_for(), job.selection)))
         whole = False
         try:
             transfer(changed, BundleSink(writer, common.dry_run), job.selection, tools)
             if not common.dry_run:
-                writer.finish({"counts": report.kinds}, [*failures(report), *bundle.failures()])
+                writer.finish({"counts": counts(report)}, [*failures(report), *bundle.failures()])
             whole = True
         finally:
             if not whole and not common.dry_run:
@@ -191,9 +176,33 @@ def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callabl
     return _run(job, common, report, work, {})
 
 
-def _options(selection: Selection) -> dict[str, Any]:
-    """What a bundle keeps of what it was asked to hold."""
-    return {key: value for key, value in asdict(selection).items() if value}
+def merge(folders: list[Path], target: Path) -> dict[str, Any]:
+    """Shards → one bundle; what its manifest then says. What is begun and not ended is removed.
+
+    Raises UsageError where the folder isn't new or empty, or the shards don't belong together, and BundleError where
+    one of them isn't whole.
+    """
+    _check_new(target, folders)
+    parts = merging.parts_of(folders)
+    made, whole = not target.exists(), False
+    try:
+        with storage(target):
+            merging.merge(parts, target)
+        whole = True
+    finally:
+        if not whole:
+            _remove(target, made)
+    found: dict[str, Any] = read_manifest(target)["info"]
+    return found
+
+
+def _check_new(target: Path, sources: list[Path]) -> None:
+    for source in sources:
+        inside = {source.resolve(), target.resolve()} & {*source.resolve().parents, *target.resolve().parents}
+        if inside or source.resolve() == target.resolve():
+            raise UsageError(f"one of the two folders lies in the other: {source}, {target}", hint="give a new folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"the folder is not empty: {target}", hint="give a new or empty folder")
 
 
 def _narrowed(asked: Selection, chosen: Selection) -> Selection:
@@ -238,6 +247,21 @@ def _with_users(selection: Selection) -> str:
     return " --permissions" if selection.permissions else ""
 
 
+def _write(
+    source: Source, place: Server | Connected, how: tuple[Job, Common], asked: Selection, made: tuple[str, Tools]
+) -> None:
+    """Move what is asked for to a server or a database; `made` is where the source's objects come from, and the
+    tools of the job."""
+    job, common = how
+    origin, tools = made
+    if isinstance(place, Server):
+        transfer(source, _live_sink(place, tools, job, origin, common.checksum), asked, tools)
+        return
+    writing = _writing(job, origin, common.dry_run, common.checksum)
+    root = common.artifact_root if common.artifact_root is not None else common.dst_artifact_root
+    into_database.fill(source, into_database.sink(place, writing, root, asked.files), writing, asked, tools)
+
+
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:
     dry_run = tools.report.dry_run
     return LiveSink(live, Lineage(live, tools.ledger, dry_run), _writing(job, origin, dry_run, checksum))
@@ -261,17 +285,11 @@ def _report(job: Job, common: Common, source: str, destination: str) -> Report:
     return Report(job.command, source, destination, common.dry_run, frozenset(common.allow_loss))
 
 
-def _folder(output_dir: str) -> Path:
+def checked_folder(output_dir: str) -> str:
+    """The output folder as it was given. Raises UsageError where its name is empty."""
     if not output_dir.strip():
         raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
-    return Path(output_dir)
-
-
-def _tell_hidden(live: Readable, job: Job, report: Report) -> None:
-    """A row where the server lists only what these credentials may read: what stays behind is said, not hidden."""
-    if job.selection.takes("experiment") and not job.selection.experiments and live.rights.are_limited():
-        reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
-        report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
+    return output_dir
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], places: Places) -> int:
@@ -345,7 +363,7 @@ def show(report: Report, common: Common) -> None:
             click.echo(line, err=True)
         if len(lines) > FIRST_LINES and not common.verbose:
             click.echo(f"… and {len(lines) - FIRST_LINES} more: -v shows them, --report FILE keeps them", err=True)
-        if report.exit_code == 0 and not report.dry_run:
+        if report.exit_code == 0 and not report.dry_run and report.next_command:
             click.echo(f"next: {report.next_command}", err=True)
     if report.error is not None:
         say_error(report.error)

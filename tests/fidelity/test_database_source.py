@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import bundles, databases, genai, rest, seeding, servers, traces
+from tests import bundle_content, databases, genai, rest, seeding, servers, traces
 from tests.conftest import Run, ServerFactory
 from tests.fidelity import (
     test_evaluation_dataset,
@@ -75,7 +75,7 @@ def test_a_bundle_made_of_postgresql_is_the_one_made_by_its_server(
     test_mcp_server.seed(server)
     run_here("export-all", "--tracking-uri", server.url, "--output-dir", tmp_path / "rest", *ALL).expect(0)
     export_tables(place, server, run_here, tmp_path)
-    assert bundles.differing(tmp_path / "rest", tmp_path / "tables") == []
+    assert bundle_content.differing(tmp_path / "rest", tmp_path / "tables") == []
     roots = ("--src-artifact-root", server.artifacts, "-q")
     run_here("verify", place, server.url, *roots).expect(0)
 
@@ -101,8 +101,8 @@ def both_bundles_are_the_same(server: Server, run_here: Run, folder: Path) -> No
     before = databases.dump(server)
     export_tables(uri(server), server, run_here, folder)
     assert databases.dump(server) == before
-    assert bundles.differing(folder / "rest", folder / "tables") == []
-    assert len(bundles.content(folder / "tables")) > 3
+    assert bundle_content.differing(folder / "rest", folder / "tables") == []
+    assert len(bundle_content.content(folder / "tables")) > 3
 
 
 def export_tables(place: str, server: Server, run_here: Run, folder: Path) -> None:
@@ -164,7 +164,7 @@ def test_what_rest_cuts_or_never_shows_is_in_the_bundle(
 ) -> None:
     place = ("--tracking-uri", uri(empty_source), "--artifact-root", empty_source.artifacts)
     run_here("export-all", *place, "--output-dir", tmp_path / "b", "-q").expect(0)
-    found = bundles.content(tmp_path / "b")
+    found = bundle_content.content(tmp_path / "b")
     (lines,) = [value for name, value in found.items() if "/traces/" in name and name.endswith(".jsonl")]
     head = lines[0]["mlflow"]
     assert (head["trace_metadata"]["long"], head["tags"]["long"]) == ("m" * 3000, "t" * 5000)
@@ -238,8 +238,8 @@ def test_artifacts_outside_the_proxy_are_read_where_they_lie(
     (folder / "plots" / "a.txt").write_bytes(b"direct")
     run_here("export-all", "--tracking-uri", server.url, "--output-dir", tmp_path / "rest", *ALL).expect(0)
     run_here("export-all", "--tracking-uri", uri(server), "--output-dir", tmp_path / "tables", "-q").expect(0)
-    assert bundles.differing(tmp_path / "rest", tmp_path / "tables") == []
-    assert b"direct" in bundles.content(tmp_path / "tables").values()
+    assert bundle_content.differing(tmp_path / "rest", tmp_path / "tables") == []
+    assert b"direct" in bundle_content.content(tmp_path / "tables").values()
 
 
 def test_no_secret_leaves_the_tables(empty_source: Server, run_here: Run, tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_search_text_finds_the_same_runs(empty_source: Server, run_here: Run, 
         for name, place in (("rest", empty_source.url), ("tables", uri(empty_source))):
             folder = tmp_path / f"{name} {number}"
             run_here("export-experiments", "--tracking-uri", place, "--output-dir", folder, *asked, *ALL).expect(0)
-        assert bundles.differing(tmp_path / f"rest {number}", tmp_path / f"tables {number}") == [], text
+        assert bundle_content.differing(tmp_path / f"rest {number}", tmp_path / f"tables {number}") == [], text
     wrong = ("--tracking-uri", uri(empty_source), "--output-dir", tmp_path / "no", "--experiments", "all")
     told = run_here("export-experiments", *wrong, "--filter", "nonsense is this").expect(2)
     assert "not a filter" in told.stderr
@@ -302,7 +302,7 @@ def test_only_the_asked_workspace_is_read(source: Server, run_here: Run, tmp_pat
     names = {
         folder: {
             value["mlflow"]["name"]
-            for name, value in bundles.content(tmp_path / folder).items()
+            for name, value in bundle_content.content(tmp_path / folder).items()
             if name.endswith(("experiment.json", "model.json"))
         }
         for folder in ("ours", "theirs")
