@@ -343,3 +343,16 @@ def test_doctor_plan_and_the_lists_take_a_database(source: Server, destination: 
     run_here("list-registered-models", "--tracking-uri", place, "--json").expect(0)
     run_here("id-map", place, "--json").expect(0)
     assert json.loads(run_here("http-client", "--resource", "x", "--tracking-uri", place).stdout or "{}") == {}
+
+
+def test_a_broken_row_costs_its_object_and_is_told(empty_source: Server, run_here: Run, tmp_path: Path) -> None:
+    seed_traces(empty_source)
+    whole, image = "tr-" + "1" * 32, "tr-" + "3" * 32
+    servers.execute(empty_source, "UPDATE spans SET content = '{\"not\": 1' WHERE trace_id = ?", image)
+    place = ("--tracking-uri", uri(empty_source), "--artifact-root", empty_source.artifacts)
+    report = run_here("export-all", *place, "--output-dir", tmp_path / "b", "--json").expect(1).json
+    (failed,) = [row for row in report["rows"] if row["state"] == "failed"]
+    assert (failed["kind"], failed["id"]) == ("trace", image)
+    assert "broken in the database" in failed["reason"]
+    lines = [value for name, value in bundles.content(tmp_path / "b").items() if name.endswith("traces-00001.jsonl")]
+    assert any(whole in json.dumps(value) for value in lines)
