@@ -354,5 +354,7 @@ def test_a_broken_row_costs_its_object_and_is_told(empty_source: Server, run_her
     (failed,) = [row for row in report["rows"] if row["state"] == "failed"]
     assert (failed["kind"], failed["id"]) == ("trace", image)
     assert "broken in the database" in failed["reason"]
-    lines = [value for name, value in bundles.content(tmp_path / "b").items() if name.endswith("traces-00001.jsonl")]
+    lines = [
+        value for name, value in bundle_content.content(tmp_path / "b").items() if name.endswith("traces-00001.jsonl")
+    ]
     assert any(whole in json.dumps(value) for value in lines)
