@@ -1,6 +1,7 @@
 """A database as the source: what is read from its tables is what a server on it answers, and what REST hides."""
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -358,3 +359,15 @@ def test_a_broken_row_costs_its_object_and_is_told(empty_source: Server, run_her
         value for name, value in bundle_content.content(tmp_path / "b").items() if name.endswith("traces-00001.jsonl")
     ]
     assert any(whole in json.dumps(value) for value in lines)
+
+
+def test_the_next_command_that_is_shown_can_be_typed(
+    source: Server, destination: Server, run_here: Run, tmp_path: Path
+) -> None:
+    place = ("--tracking-uri", uri(source), "--artifact-root", source.artifacts)
+    exported = run_here("export-all", *place, "--output-dir", tmp_path / "b").expect(0)
+    ends = ("--src-mlflow-uri", uri(source), "--dst-mlflow-uri", destination.url)
+    copied = run_here("copy-all", *ends, "--src-artifact-root", source.artifacts).expect(0)
+    for told in (exported, copied):
+        _, _, line = told.stderr.partition("next: mlflow-migration ")
+        run_here(*shlex.split(line.partition("\n")[0])).expect(0)
