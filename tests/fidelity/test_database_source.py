@@ -371,3 +371,20 @@ def test_the_next_command_that_is_shown_can_be_typed(
     for told in (exported, copied):
         _, _, line = told.stderr.partition("next: mlflow-migration ")
         run_here(*shlex.split(line.partition("\n")[0])).expect(0)
+
+
+def test_values_that_are_not_finite_are_kept_in_a_bundle(empty_source: Server, run_here: Run, tmp_path: Path) -> None:
+    run_id = genai.run(empty_source, genai.experiment(empty_source, "wild"))
+    for step, value in enumerate((float("inf"), float("-inf"), 0.0)):
+        point = ("k", run_id, step, step, value, step == 2)
+        columns = "(key, run_uuid, timestamp, step, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)"
+        servers.execute(empty_source, f"INSERT INTO metrics {columns}", *point)
+        servers.execute(empty_source, f"INSERT OR REPLACE INTO latest_metrics {columns}", *point)
+    place = ("--tracking-uri", uri(empty_source), "--artifact-root", empty_source.artifacts)
+    run_here("export-all", *place, "--output-dir", tmp_path / "b", "-q").expect(0)
+    (rows,) = [
+        found for name, found in bundle_content.content(tmp_path / "b").items() if name.endswith("metrics.jsonl")
+    ]
+    assert rows == [{"key": "k", "points": [[0, 0, "Infinity"], [1, 1, "-Infinity"], [2, 2, "NaN"]]}]
+    roots = ("--src-artifact-root", empty_source.artifacts, "-q")
+    run_here("verify", uri(empty_source), tmp_path / "b", *roots).expect(0)
