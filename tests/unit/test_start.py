@@ -75,12 +75,7 @@ def test_the_help_is_that_of_a_group_that_has_imported_them_all() -> None:
 
 def test_no_command_of_the_modules_is_missing_in_the_list() -> None:
     modules = {sys.modules[f"mlflow_migration.cli.{module}"] for module, _ in COMMANDS.values()}
-    found = {
-        value.name
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, click.Command)
-    }
+    found = {value.name for module in modules for value in vars(module).values() if isinstance(value, click.Command)}
     groups = [command for command in map(command_of, COMMANDS) if isinstance(command, click.Group)]
     assert found == {*COMMANDS, *(name for group in groups for name in group.commands)}
 
