@@ -64,11 +64,12 @@ def copy(ends: Ends, selection: Selection, policy: str, tools: Tools) -> None:
         copier = Copier(flow, copying.held(flow))
         files = _files(ends, selection, tools)
         everything = not selection.kinds
+        # First what may be refused as a whole, before anything is written.
+        there = targets.Experiments(copier, policy, ends.destination_root if files else "")
+        chosen = there.planned(_asked(there.names, selection, ends.source.address))
         if everything:
             for unit in parts.BEFORE:
                 _copy(copier, targets.planned(copier, unit, policy), tools)
-        there = targets.Experiments(copier, policy, ends.destination_root if files else "")
-        chosen = there.planned(_asked(there.names, selection, ends.source.address))
         _copy(copier, chosen, tools, files)
         for each in chosen:
             _tie(copier, each, tools)

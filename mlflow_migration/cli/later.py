@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
-    from mlflow_migration.server import pages
+    from mlflow_migration.server import live, pages
 
 __all__ = [
     "compare",
@@ -27,6 +27,7 @@ __all__ = [
     "jobs",
     "layout",
     "ledger",
+    "live",
     "naming",
     "needed",
     "objects",
@@ -49,7 +50,7 @@ _FOLDERS = {
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
-    "server.": ("pages",),
+    "server.": ("live", "pages"),
 }
 
 

@@ -59,6 +59,11 @@ def readable(text: str | None, role: str, common: Common) -> Readable:
     return Database(opened, root or common.artifact_root or "")
 
 
+def may_write(live: Readable) -> bool | None:
+    """Whether these credentials may create something at a server; None for a place that isn't asked so."""
+    return live.may_write() if isinstance(live, Server) else None
+
+
 def _uri(text: str, role: str, common: Common) -> str:
     """The address of what a person typed."""
     return config.load(common.config, os.environ).place(text, role, os.environ)[0]

@@ -193,8 +193,8 @@ def is_deleted(record: Record) -> bool:
 
 
 def is_unseen(record: Record) -> bool:
-    """Whether only a database shows the model: it is deleted, and no run names it."""
-    return is_deleted(record) and not record.head[DELETED]["run_id"]
+    """Whether it is a model that only a database shows: one that is deleted, and that no run names."""
+    return record.kind == NAME and is_deleted(record) and not record.head[DELETED]["run_id"]
 
 
 def origin(record: Record) -> str:

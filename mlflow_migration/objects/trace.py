@@ -298,7 +298,7 @@ def _as_there(info: Json) -> _There:
 def _foreign(sink: Live, record: Record) -> Written:
     """A trace that didn't come by this tool: nothing is to do where it is the same one."""
     twin = _whole(sink, record.id)
-    same = trace_head.portable(trace_head.untied(record.head)) == portable(twin)
+    same = trace_head.portable(trace_head.as_shown(trace_head.untied(record.head))) == portable(twin)
     if same and spans.ordered(record) == spans.ordered(twin):
         return Written(record.id, "same")
     raise ConflictError("another trace of this id is there already", "it didn't come from this source", CHOICE)
