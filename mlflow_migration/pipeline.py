@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any, cast
 
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
@@ -50,6 +51,25 @@ class LiveSource:
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         return KINDS[kind].record(self.live, record_id, selection)
 
+    def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
+        """What of a kind belongs to one experiment and is asked for."""
+        live = cast(Readable, _OnlyOne(self.live, one.head))
+        return KINDS[kind].read(live, replace(selection, experiments=(one.id,)))
+
+
+class _OnlyOne:
+    """A live place that shows one of its experiments: what belongs to it is found without listing all the others."""
+
+    def __init__(self, live: Readable, head: Json) -> None:
+        self._live = live
+        self._head = head
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._live, name)
+
+    def search_experiments(self) -> Iterator[Json]:
+        yield self._head
+
 
 class BundleSource:
     """A proven bundle to read from, with the selection applied here since a folder can't search."""
@@ -78,6 +98,16 @@ class BundleSource:
             if not in_shard(record, selection):
                 continue
             chosen.add(record.id)
+            yield self._limited(record, selection)
+
+    def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
+        """What of a kind belongs to one experiment and is asked for."""
+        if isinstance(self.bundle, Bundle):
+            found = self.bundle.records_below(kind, one.home)
+        else:
+            every = self.bundle.records(kind, selection)
+            found = (record for record in every if record.refs.get(experiment.NAME) == one.id)
+        for record in KINDS[kind].choose(found, selection, self.address):
             yield self._limited(record, selection)
 
     def lost(self, selection: Selection) -> Iterator[Row]:
@@ -180,8 +210,8 @@ def _move(records: Iterator[Record], sink: Sink, kind: str, tools: Tools) -> Mig
     """Move what is listed; the error at which the listing broke, if it did."""
     listing = Listing(records, kind)
     for record, outcome in _moved(kind, listing, sink, tools):
-        _account(record, outcome, tools)
-    _check_stop(tools)
+        account(record, outcome, tools)
+    check_stop(tools)
     return listing.error
 
 
@@ -242,7 +272,8 @@ def _put_group(sink: LiveSink, records: list[Record]) -> list[Outcome]:
     return [(record, guarded(rest, record.kind, record.id)) for record, rest in zip(records, begun, strict=True)]
 
 
-def _account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
+def account(record: Record, outcome: Written | MigrationError, tools: Tools) -> None:
+    """Tell the report, the ledger and the progress how an object ended."""
     if isinstance(outcome, MigrationError):
         state = "skipped" if isinstance(outcome, LeftOutError) else "failed"
         tools.report.add(Row(record.kind, record.id, record.name, state, str(outcome)))
@@ -268,7 +299,7 @@ def _link(sink: LiveSink, tools: Tools) -> None:
         for rows in parallel.each(tools.ledger.links(kind), partial(_tie, sink, kind), tools.workers, tools.stop):
             for row in rows:
                 tools.report.add(row)
-        _check_stop(tools)
+        check_stop(tools)
 
 
 def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
@@ -278,7 +309,8 @@ def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
     return outcome
 
 
-def _check_stop(tools: Tools) -> None:
+def check_stop(tools: Tools) -> None:
+    """Raise InterruptedJobError after Ctrl-C."""
     if tools.stop.is_set():
         raise InterruptedJobError(
             "interrupted", "what was begun has been ended", "type the same command again: it goes on where it stopped"

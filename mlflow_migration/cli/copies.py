@@ -15,4 +15,4 @@ def between(job: Job, common: Common, ends: tuple[str | None, str | None]) -> in
         roots = (common.src_artifact_root or "", common.dst_artifact_root or "")
         return jobs.copy_tables(job, common, Ends(*pair, *roots))
     source = opening.readable(ends[0], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(ends[1], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(ends[1], common))

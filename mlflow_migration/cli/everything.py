@@ -85,7 +85,7 @@ def import_all(**given: Any) -> int:
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 @click.command("copy-all", cls=Command)

@@ -152,7 +152,7 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
     chosen = choose.names(given.get("experiments", "all"))
     job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 @click.command("copy-experiment", cls=Command)
@@ -184,7 +184,7 @@ def copy_experiment(**given: Any) -> int:
         names = {head["name"] if head else name: one_name(given["experiment_name"], "--experiment-name")}
     selection = options.selection_of(given, (name,))
     job = jobs.job_of("copy-experiment", selection, options.names_of(given, names), given)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))
 
 
 @click.command("copy-experiments", cls=Command)

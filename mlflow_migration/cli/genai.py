@@ -377,7 +377,7 @@ def _import(command: str, selection: Selection, given: dict[str, Any], names: Na
     jobs.configure(common)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     job = jobs.job_of(command, selection, names or options.names_of(given), given)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 def _into(given: dict[str, Any]) -> Names:

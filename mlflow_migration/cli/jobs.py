@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration import exporting, leftovers, table_copy
+from mlflow_migration import exporting, into_database, leftovers, table_copy
 from mlflow_migration.bundle import merge as merging
 from mlflow_migration.bundle.manifest import read_manifest
 from mlflow_migration.bundle.writer import BundleWriter, storage
@@ -91,8 +91,8 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
     return _run(job, common, report, exporting.begin(asked, live, folder), {"source": live})
 
 
-def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
-    """Bundle → server; the exit code."""
+def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) -> int:
+    """Bundle → server or database; the exit code."""
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
@@ -104,15 +104,15 @@ def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
         leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
-        transfer(source, _live_sink(live, tools, job, bundle.origin, common.checksum), job.selection, tools)
+        _write(source, live, (job, common), job.selection, (bundle.origin, tools))
         for row in source.lost(job.selection):
             report.add(row)
 
     return _run(job, common, report, work, {"destination": live})
 
 
-def copy(job: Job, common: Common, source: Readable, destination: Server) -> int:
-    """Server or database → server, nothing staged on disk; the exit code."""
+def copy(job: Job, common: Common, source: Readable, destination: Server | Connected) -> int:
+    """Server or database → server or database, nothing staged on disk; the exit code."""
     if job.selection.filter:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
@@ -124,7 +124,7 @@ def copy(job: Job, common: Common, source: Readable, destination: Server) -> int
         reading = LiveSource(source)
         tell_hidden(source, job.selection, report)
         asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
-        transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
+        _write(reading, destination, (job, common), asked, (source.address, tools))
 
     return _run(job, common, report, work, {"source": source, "destination": destination})
 
@@ -245,6 +245,21 @@ def _how(job: Job) -> str:
 
 def _with_users(selection: Selection) -> str:
     return " --permissions" if selection.permissions else ""
+
+
+def _write(
+    source: Source, place: Server | Connected, how: tuple[Job, Common], asked: Selection, made: tuple[str, Tools]
+) -> None:
+    """Move what is asked for to a server or a database; `made` is where the source's objects come from, and the
+    tools of the job."""
+    job, common = how
+    origin, tools = made
+    if isinstance(place, Server):
+        transfer(source, _live_sink(place, tools, job, origin, common.checksum), asked, tools)
+        return
+    writing = _writing(job, origin, common.dry_run, common.checksum)
+    root = common.artifact_root if common.artifact_root is not None else common.dst_artifact_root
+    into_database.fill(source, into_database.sink(place, writing, root, asked.files), writing, asked, tools)
 
 
 def _live_sink(live: Server, tools: Tools, job: Job, origin: str, checksum: bool) -> LiveSink:

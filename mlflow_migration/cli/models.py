@@ -242,7 +242,7 @@ def copy_models(**given: Any) -> int:
     selection = _selection(given, choose.names(given["models"]), _versions(given))
     job = jobs.job_of("copy-models", selection, options.names_of(given), given)
     source = opening.readable(given["src_mlflow_uri"], "SRC", common)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))
 
 
 @click.command("copy-model-version", cls=Command)
@@ -286,7 +286,7 @@ def copy_model_version(**given: Any) -> int:
     names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
     adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])
     job = jobs.Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding)
-    return jobs.copy(job, common, source, opening.server(given["dst_registry_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_registry_uri"], common))
 
 
 def _only_model(given: dict[str, Any]) -> str:
@@ -313,4 +313,4 @@ def _import(command: str, given: dict[str, Any], common: Common, names: Names, a
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     selection = options.selection_of(given, kinds=needed.OF_MODELS)
     job = replace(jobs.job_of(command, selection, names, given), adding=adding)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))

@@ -106,6 +106,14 @@ def databases(source: str | None, destination: str | None, common: Common) -> tu
     )
 
 
+def destination(text: str | None, common: Common) -> Server | Connected:
+    """A server or a database to write to. Without an address MLFLOW_TRACKING_URI is taken."""
+    given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
+    address, workspace = _workspace(given, "DST", common.workspace)
+    uri = config.load(common.config, os.environ).place(address, "DST", os.environ)[0] if given else ""
+    return writable(uri, workspace, common) if connect.is_database(uri) else server(text, "DST", common)
+
+
 def writable(uri: str, workspace: str, common: Common) -> Connected:
     """A database to write to; an empty one gets MLflow's tables, unless nothing is to be written.
 

@@ -92,7 +92,7 @@ def import_run(**given: Any) -> int:
         )
     names = options.names_of(given, {records[0].name: name})
     job = jobs.job_of("import-run", options.selection_of(given), names, given)
-    return jobs.import_(job, common, given["input_dir"], opening.server(given["tracking_uri"], "DST", common))
+    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
 
 @click.command("copy-run", cls=Command)
@@ -120,4 +120,4 @@ def copy_run(**given: Any) -> int:
     experiment = _experiment_of(source, given["run_id"])
     names = options.names_of(given, {experiment["name"]: name})
     job = jobs.job_of("copy-run", _selection(given, experiment), names, given)
-    return jobs.copy(job, common, source, opening.server(given["dst_mlflow_uri"], "DST", common))
+    return jobs.copy(job, common, source, opening.destination(given["dst_mlflow_uri"], common))

@@ -73,6 +73,14 @@ class Connected:
             with connection.begin():
                 yield connection.execution_options(stream_results=True)
 
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A connection in one transaction: what is written is there when this ends well, or not at all."""
+        with self.engine.connect() as connection:
+            writer = connection.execution_options(writing=True)
+            with writer.begin():
+                yield writer
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -138,7 +146,9 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    # Who means to write waits for other writers now: one that has read already would be refused later.
+    is_writing = connection.get_execution_options().get("writing")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
 
 def _check_schema(engine: sa.Engine, address: str, create: bool) -> None:

@@ -37,6 +37,8 @@ MADE = f"{NAME} made by this job"
 ID = "budget_policy_id"
 FIELDS = ("budget_unit", "budget_amount", "duration", "target_scope", "target_value", "budget_action")
 PEOPLE = ("created_by", "last_updated_by")
+TIMES = ("created_at", "last_updated_at")
+"""Only a database keeps them."""
 TARGET = "endpoint_name"
 """In a head, beside MLflow's fields: the name of the endpoint that `target_value` is the id of."""
 
@@ -71,7 +73,7 @@ def _names(source: Readable) -> dict[str, str]:
 
 
 def _record(shown: Json, endpoints: dict[str, str]) -> Record:
-    head = {key: shown[key] for key in (ID, *FIELDS, *PEOPLE) if key in shown}
+    head = {key: shown[key] for key in (ID, *FIELDS, *PEOPLE, *TIMES) if key in shown}
     if head["target_scope"] == "ENDPOINT":
         # The name of one that was deleted is gone; its budget says nothing any more.
         head[TARGET] = endpoints.get(head.get("target_value", ""), "")

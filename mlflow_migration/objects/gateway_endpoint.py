@@ -39,6 +39,11 @@ SOURCE_ID = ORIGIN + "endpoint_id"
 KEPT = ("endpoint_id", "name", "routing_strategy", "fallback_config", "usage_tracking", "experiment_id", "tags")
 PEOPLE = ("created_by", "last_updated_by")
 OF_A_MODEL = ("linkage_type", "weight", "fallback_order")
+MADE_AT = "made"
+"""Stands in a head for what only a database keeps: times, and ids and authors of the ties to models, in their order."""
+TIMES = ("created_at", "last_updated_at")
+OF_A_BINDING = ("created_at", "last_updated_at", "last_updated_by", "display_name")
+OF_A_TIE = ("mapping_id", "created_at", "created_by")
 
 
 def validate(head: Json) -> Identity:
@@ -77,6 +82,8 @@ def _record(shown: Json, scorers: list[Json]) -> Record:
         }
         for each in shown.get("model_mappings", ())
     ]
+    ties = [{key: each.get(key) for key in OF_A_TIE} for each in shown.get("model_mappings", ())]
+    head[MADE_AT] = {**{key: shown.get(key) for key in TIMES}, "ties": ties}
     return Record(NAME, head["endpoint_id"], head["name"], home(head["endpoint_id"]), head)
 
 
@@ -89,7 +96,8 @@ def _bound(place: Readable, endpoints: list[Json]) -> dict[str, list[Json]]:
     def scorer(binding: Json) -> Json:
         id_ = binding["resource_id"]
         experiment_id, name = names.get(id_, ("", binding.get("display_name") or id_))
-        return {"experiment_id": experiment_id, "name": name, "created_by": binding.get("created_by", "")}
+        bound = {"experiment_id": experiment_id, "name": name, "created_by": binding.get("created_by", "")}
+        return {**bound, **{key: binding[key] for key in OF_A_BINDING if key in binding}}
 
     return {endpoint_id: [scorer(each) for each in found] for endpoint_id, found in bindings.items()}
 

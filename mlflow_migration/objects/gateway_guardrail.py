@@ -36,6 +36,7 @@ choose = kind.choose_unless_of_experiments
 MADE = f"{NAME} made by this job"
 ID = "guardrail_id"
 ORDER = "execution_order"
+KEPT_BY_DATABASES = ("created_by", "created_at", "last_updated_by", "last_updated_at")
 
 
 def validate(head: Json) -> Identity:
@@ -77,6 +78,7 @@ def _endpoints(source: Readable) -> dict[str, tuple[str, dict[str, Json]]]:
 
 def _record(shown: Json, endpoints: dict[str, tuple[str, dict[str, Json]]]) -> Record:
     head = {key: shown[key] for key in (ID, "name", "stage", "action")}
+    head |= {key: shown[key] for key in KEPT_BY_DATABASES if key in shown}
     head["scorer"] = {
         "experiment_id": str(shown["scorer"]["experiment_id"]),
         "name": shown["scorer"]["scorer_name"],
@@ -88,7 +90,12 @@ def _record(shown: Json, endpoints: dict[str, tuple[str, dict[str, Json]]]) -> R
         ({"endpoint_id": id_, "name": name} for id_, (found, _) in endpoints.items() if name and found == name), None
     )
     head["endpoints"] = [
-        {"endpoint_id": id_, "name": name, ORDER: guardrails[head[ID]].get(ORDER)}
+        {
+            "endpoint_id": id_,
+            "name": name,
+            ORDER: guardrails[head[ID]].get(ORDER),
+            **{key: guardrails[head[ID]][key] for key in KEPT_BY_DATABASES if key in guardrails[head[ID]]},
+        }
         for id_, (name, guardrails) in endpoints.items()
         if head[ID] in guardrails
     ]

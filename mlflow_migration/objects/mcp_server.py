@@ -38,6 +38,8 @@ differing_rows = kind.no_differing_rows
 choose = kind.choose_unless_of_experiments
 Step = Callable[[], object]
 ACCESS = "mcp_access_endpoint"
+MADE_AT = "made"
+OF_ITS_MAKING = ("created_by", "creation_timestamp", "last_updated_by", "last_updated_timestamp")
 SOURCE = ORIGIN + "source"
 SOURCE_NAME = ORIGIN + "mcp_server"
 OWN = ("display_name", "description", "icons")
@@ -83,11 +85,21 @@ def _record(source: Readable, shown: Json) -> Record:
         {"id": each["id"], **{key: each.get(key) for key in OF_AN_ADDRESS}} for each in shown["access_endpoints"]
     ]
     head["versions"] = [{**{key: each.get(key) for key in OF_A_VERSION}, "tools": _tools(each)} for each in found]
+    head[MADE_AT] = {
+        "server": _made_at(shown),
+        "versions": {each["version"]: _made_at(each) for each in found},
+        "access_endpoints": {each["id"]: _made_at(each) for each in shown["access_endpoints"]},
+    }
     latest = next((each for each in found if each["version"] == shown.get("latest_version")), None)
     if latest and shown.get("description") == latest["server_json"].get("description"):
         # A server without one of its own shows that of its latest version.
         head["description"] = None
     return Record(NAME, name, name, home(name), head)
+
+
+def _made_at(shown: Json) -> Json:
+    """Who made and changed it, and when: only a database keeps that."""
+    return {key: shown[key] for key in OF_ITS_MAKING if shown.get(key) is not None}
 
 
 def _own_icons(icons: list[Json] | None) -> list[Json] | None:

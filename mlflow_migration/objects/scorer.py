@@ -38,6 +38,8 @@ rows_summary = kind.no_rows_summary
 differing_rows = kind.no_differing_rows
 FOLDER = "scorers"
 CONFIG = ("sample_rate", "filter_string")
+ID, CONFIG_ID = "scorer_id", "online_scoring_config_id"
+"""What only a database keeps."""
 
 
 def validate(head: Json) -> Identity:
@@ -101,8 +103,10 @@ def _record(source: Readable, experiment_id: str, name: str) -> Record | None:
         "experiment_id": experiment_id,
         "name": name,
         "versions": versions,
-        "online_configs": [{key: config.get(key) for key in CONFIG} for config in configs],
+        "online_configs": [{key: config.get(key) for key in (*CONFIG, CONFIG_ID)} for config in configs],
     }
+    if scorer_id:
+        head[ID] = scorer_id
     refs = {experiment.NAME: experiment_id}
     return Record(NAME, id_of(experiment_id, name), name, home(experiment_id, name), head, refs)
 
