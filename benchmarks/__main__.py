@@ -40,14 +40,16 @@ def main() -> int:
     measured: list[Row] = []
     try:
         for name in options.only:
-            measured += measure_one(name, options)
+            found = measure_one(name, options)
+            # At once, so that a scenario that breaks off costs no other its rows.
+            results.keep(found, options.results)
+            measured += found
     except KeyboardInterrupt:
         print("interrupted: the servers are down; this is what was measured", file=sys.stderr)
-    print("\n".join(table.lines(table.HEAD, table.rows_of(measured))), end="\n\n")
-    print("\n".join(table.lines(table.TARGET_HEAD, table.target_rows(measured))))
-    if options.results:
-        results.keep(measured, options.results)
-        print(f"\nwritten to {options.results}; `make docs` draws the page from it", file=sys.stderr)
+    finally:
+        print("\n".join(table.lines(table.HEAD, table.rows_of(measured))), end="\n\n")
+        print("\n".join(table.lines(table.TARGET_HEAD, table.target_rows(measured))))
+    print(f"\nwritten to {options.results}; `make docs` draws the page from it", file=sys.stderr)
     return 1 if not measured or any(row.lost and row.tool != measure.PEER for row in measured) else 0
 
 

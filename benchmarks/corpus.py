@@ -166,6 +166,11 @@ def insert(database: sqlite3.Connection, table: str, columns: str, rows: Iterabl
     database.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608
 
 
+def columns_of(database: sqlite3.Connection, table: str) -> str:
+    """The columns of a table that take values; MLflow has some that the database computes."""
+    return ", ".join(f'"{row[1]}"' for row in database.execute(f'PRAGMA table_info("{table}")'))
+
+
 def run_folder(folder: Path, index: int) -> Path:
     """Where the server of `folder` keeps the artifacts of a run."""
     return servers.artifacts_of(folder) / str(EXPERIMENT_ID) / run_id(index) / "artifacts"

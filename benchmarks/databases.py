@@ -63,8 +63,9 @@ def copy_all(source: str, destination: str) -> None:
         with database:
             for name in names:
                 # What is in every new database (its version, the default experiment) is there already.
-                words = ("INSERT OR IGNORE INTO", f'main."{name}"', "SELECT * FROM", f'source."{name}"')
-                database.execute(" ".join(words))
+                columns = corpus.columns_of(database, name)
+                words = ("INSERT OR IGNORE INTO", f'main."{name}" ({columns})', "SELECT", columns, "FROM")
+                database.execute(" ".join((*words, f'source."{name}"')))
 
 
 if __name__ == "__main__":

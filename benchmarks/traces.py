@@ -28,12 +28,7 @@ TRACES_PER_REQUEST = 50
 INFO = "/api/3.0/mlflow/traces"
 TEXT = "What is the answer? " * 10
 NANO = 1_000_000
-TABLES = {
-    "trace_info": "SELECT * FROM trace_info",
-    "trace_tags": "SELECT * FROM trace_tags",
-    "trace_request_metadata": "SELECT * FROM trace_request_metadata",
-    "spans": "SELECT * FROM spans",
-}
+TABLES = ("trace_info", "trace_tags", "trace_request_metadata", "spans")
 """Where MLflow keeps a trace, the table that others point at first."""
 
 
@@ -76,7 +71,8 @@ def tally(folder: Path) -> dict[str, int]:
     queries = {
         "traces": "SELECT count(*) FROM trace_info WHERE execution_time_ms = 1500",
         "spans": "SELECT count(*) FROM spans",
-        "tags": "SELECT count(*) FROM trace_tags WHERE key = 'mlflow.traceName'",
+        "names": "SELECT count(*) FROM trace_info WHERE trace_name LIKE 'trace %'",
+        "tags": "SELECT count(*) FROM trace_tags WHERE key = 'fold'",
         "metadata": "SELECT count(*) FROM trace_request_metadata WHERE key = 'mlflow.user'",
     }
     return corpus.counted(folder, queries)
@@ -85,10 +81,9 @@ def tally(folder: Path) -> dict[str, int]:
 def seed(folder: Path, shape: Shape) -> None:
     """Multiply the one trace that the database of a stopped server holds: the same rows under further ids."""
     with contextlib.closing(sqlite3.connect(servers.database_of(folder))) as database, database:
-        for table, query in TABLES.items():
-            found = database.execute(query)
-            columns = ", ".join(f'"{column[0]}"' for column in found.description)
-            one = found.fetchall()
+        for table in TABLES:
+            columns = corpus.columns_of(database, table)
+            one = database.execute(" ".join(("SELECT", columns, "FROM", table))).fetchall()
             if any(isinstance(value, bytes) for row in one for value in row):
                 raise TypeError(f"{table} holds bytes, in which an id can't be replaced")
             for index in range(1, shape.traces):
@@ -173,7 +168,7 @@ def info_of(index: int, experiment: str) -> bytes:
         "state": "OK",
         "request_preview": TEXT,
         "trace_metadata": {"mlflow.user": "bench", "mlflow.source.name": "train.py"},
-        "tags": {"mlflow.traceName": f"trace {index}"},
+        "tags": {"mlflow.traceName": f"trace {index}", "fold": str(index)},
     }
     return json.dumps({"trace": {"trace_info": info}}).encode()
 

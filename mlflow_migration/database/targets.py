@@ -149,7 +149,9 @@ class Experiments:
     def _changed(self, each: _Experiment, made: _Experiment) -> dict[tuple[str, str], Callable[[Any], Any]]:
         changes: dict[tuple[str, str], Callable[[Any], Any]] = {}
         if self._root:
-            location = addresses.moved(each.location, self._root, made.id)
+            # One that is there already keeps the place it has.
+            there = self._by_id.get(made.id)
+            location = there.location if there else addresses.moved(each.location, self._root, made.id)
             self._copier.addresses[each.location] = location
             changes.update(addresses.changes(each.location, location))
         name, workspace = made.name, made.workspace

@@ -76,18 +76,20 @@ def test_a_chart_is_well_formed_and_escapes_what_it_shows() -> None:
 
 
 def test_a_trace_is_multiplied_under_ids_of_its_own(tmp_path: Path) -> None:
+    columns = "request_id TEXT, content TEXT, size INTEGER, twice INTEGER GENERATED ALWAYS AS (size * 2)"
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         for name in traces.TABLES:
-            database.execute(f'CREATE TABLE "{name}" (request_id TEXT, content TEXT, size INTEGER)')
+            database.execute(f'CREATE TABLE "{name}" ({columns})')
             values = ("tr-" + "0" * 31 + "1", '{"trace_id": "AAAAAAAAAAAAAAAAAAAAAQ=="}', 7)
             corpus.insert(database, name, "request_id, content, size", [values])
     traces.seed(tmp_path, traces.Shape(traces=3))
+    wanted = [
+        (f"tr-{number:032x}", f'{{"trace_id": "AAAAAAAAAAAAAAAAAAAAA{end}=="}}', 7, 14)
+        for number, end in ((1, "Q"), (2, "g"), (3, "w"))
+    ]
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        for query in traces.TABLES.values():
-            assert database.execute(query).fetchall() == [
-                (f"tr-{number:032x}", f'{{"trace_id": "AAAAAAAAAAAAAAAAAAAAA{end}=="}}', 7)
-                for number, end in ((1, "Q"), (2, "g"), (3, "w"))
-            ]
+        found = database.execute("SELECT * FROM trace_info"), database.execute("SELECT * FROM spans")
+        assert [each.fetchall() for each in found] == [wanted, wanted]
 
 
 def test_every_version_of_a_model_is_made_of_one_of_the_runs() -> None:
