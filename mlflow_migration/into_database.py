@@ -44,7 +44,7 @@ def _check(job: Writing) -> None:
     if job.adding is not None:
         raise UsageError(
             "a version can't be added to a model of a database under its next number",
-            hint="start a server on the database and give its address, or bring the whole model: copy-model",
+            hint="start a server on the database and give its address, or bring the whole model: copy-models",
         )
     if job.replace:
         raise UsageError("nothing is deleted in a database", hint="leave --delete-… out, and choose with --on-conflict")

@@ -86,7 +86,7 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
-    report.next_command += _with_users(job.selection)
+    report.next_command += _with_users(job.selection) + _roots(common.artifact_root, None)
     asked = Export(job.command, job.selection, common.checksum)
     return _run(job, common, report, exporting.begin(asked, live, folder), {"source": live})
 
@@ -98,6 +98,7 @@ def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) 
     if job.adding is None:
         places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
         report.next_command = f"mlflow-migration verify {places}{_with_users(job.selection)}{_how(job)}"
+        report.next_command += _roots(None, common.artifact_root)
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
@@ -119,6 +120,7 @@ def copy(job: Job, common: Common, source: Readable, destination: Server | Conne
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
     if job.adding is None and job.selection.shard is None:
         report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
+        report.next_command += _roots(common.src_artifact_root, common.dst_artifact_root)
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
@@ -140,6 +142,7 @@ def copy_tables(job: Job, common: Common, ends: table_copy.Ends) -> int:
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
     report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
+    report.next_command += _roots(common.src_artifact_root, common.dst_artifact_root)
 
     def work(tools: Tools) -> None:
         table_copy.copy(ends, job.selection, job.on_conflict, tools)
@@ -241,6 +244,12 @@ def _how(job: Job) -> str:
     options += ["--prefix", job.names.prefix] if job.names.prefix else []
     options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
     return "".join(f" {shlex.quote(option)}" for option in options)
+
+
+def _roots(source: str | None, destination: str | None) -> str:
+    """The options that tell `verify` where the artifacts of databases lie."""
+    given = (("--src-artifact-root", source), ("--dst-artifact-root", destination))
+    return "".join(f" {option} {shlex.quote(root)}" for option, root in given if root)
 
 
 def _with_users(selection: Selection) -> str:

@@ -119,7 +119,9 @@ def writable(uri: str, workspace: str, common: Common) -> Connected:
 
     Raises UsageError where others have it open and `--online` doesn't say that this is meant.
     """
-    return connect.open_database(uri, workspace, create=not common.dry_run, alone=not (common.online or common.dry_run))
+    if common.dry_run:
+        return connect.rehearsed(uri, workspace)
+    return connect.open_database(uri, workspace, create=True, alone=not common.online)
 
 
 def source(text: str, role: str, common: Common) -> LiveSource | BundleSource:

@@ -25,7 +25,11 @@ METHODS = (READING, "POST", "PUT", "PATCH", "DELETE")
 
 
 @click.command("list-registered-models", cls=Command)
-@click.option("--tracking-uri", metavar="URI", help="The server, or a bundle's folder [default: MLFLOW_TRACKING_URI].")
+@click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="The server, a database's address, or a bundle's folder [default: MLFLOW_TRACKING_URI].",
+)
 @options.common
 def list_registered_models(**given: Any) -> int:
     """List the registered models of a server or bundle with their versions, stages and aliases; prompts are left out.

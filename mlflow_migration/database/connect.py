@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -52,12 +53,14 @@ def _file(uri: str) -> Path:
 
 @dataclass(frozen=True)
 class Connected:
-    """An open database. `tables` are MLflow's, by name; `workspace` is the one asked for, "" for all."""
+    """An open database. `tables` are MLflow's, by name; `workspace` is the one asked for, "" for all; `scratch` is the
+    folder of one that only stands for another, and goes with it."""
 
     address: str
     engine: sa.Engine
     tables: Mapping[str, sa.Table]
     workspace: str = ""
+    scratch: TemporaryDirectory[str] | None = None
 
     @property
     def dialect(self) -> str:
@@ -83,6 +86,8 @@ class Connected:
 
     def close(self) -> None:
         self.engine.dispose()
+        if self.scratch is not None:
+            self.scratch.cleanup()
 
 
 def open_database(uri: str, workspace: str = "", create: bool = False, alone: bool = False) -> Connected:
@@ -104,6 +109,32 @@ def open_database(uri: str, workspace: str = "", create: bool = False, alone: bo
         engine.dispose()
         raise
     return Connected(address, engine, _tables(), workspace)
+
+
+def rehearsed(uri: str, workspace: str = "") -> Connected:
+    """A database for a job that writes nothing: where there are no tables yet, an empty one that stands for it.
+
+    Raises what `open_database` does.
+    """
+    import sqlalchemy as sa
+
+    address = printable(uri)
+    if uri.startswith("sqlite") and not _file(uri).is_file():
+        return _stand_in(address, workspace)
+    engine = _engine(uri, address)
+    try:
+        is_empty = not sa.inspect(engine).get_table_names()
+    except sa.exc.DBAPIError as error:
+        raise _unreachable(error, address) from None
+    finally:
+        engine.dispose()
+    return _stand_in(address, workspace) if is_empty else open_database(uri, workspace)
+
+
+def _stand_in(address: str, workspace: str) -> Connected:
+    folder = TemporaryDirectory(prefix="mlflow-migration-")
+    made = open_database(f"sqlite:///{folder.name}/empty.db", workspace, create=True)
+    return replace(made, address=address, scratch=folder)
 
 
 def _engine(uri: str, address: str) -> sa.Engine:

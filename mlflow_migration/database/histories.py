@@ -108,15 +108,19 @@ class Histories:
 
 
 def _behind(columns: Sequence[sa.ColumnElement[Any]], last: Sequence[Any]) -> sa.ColumnElement[bool]:
-    """What comes behind a row, in the order of its columns: MySQL is slow with a comparison of whole rows."""
+    """What comes behind a row in the order of its columns, said so that an index of the first of them helps."""
     either = []
-    for number_, column in enumerate(columns):
-        equal = [other == value for other, value in zip(columns[:number_], last, strict=False)]
-        value = last[number_]
-        # PostgreSQL compares truth values, and has no `>` for the literals that SQLAlchemy makes of them.
-        more = sa.false() if value else column.is_(True) if isinstance(value, bool) else column > value
-        either.append(sa.and_(*equal, more))
-    return sa.or_(*either)
+    for place, column in enumerate(columns):
+        equal = [other == value for other, value in zip(columns[:place], last, strict=False)]
+        either.append(sa.and_(*equal, _more(column, last[place])))
+    return sa.and_(columns[0] >= last[0], sa.or_(*either))
+
+
+def _more(column: sa.ColumnElement[Any], value: Any) -> sa.ColumnElement[bool]:
+    if isinstance(value, bool):
+        # Not every database compares truth values.
+        return sa.false() if value else column.is_(True)
+    return sa.and_(column > value)
 
 
 class _Batch:

@@ -59,6 +59,7 @@ class Reading:
             raise AccessError(f"{self.connected.address} is only read from")
         with (
             self.failures(),
+            converting("what is asked for"),
             self.connected.reading() as connection,
             Session(connection.execution_options(stream_results=False), autoflush=False) as session,
         ):
@@ -97,6 +98,16 @@ class Reading:
         """Whether a column with an experiment's id names one of the workspace."""
         experiments = self.tables["experiments"]
         return column.in_(sa.select(experiments.c.experiment_id).where(experiments.c.workspace == self.workspace))
+
+
+@contextmanager
+def converting(what: str) -> Iterator[None]:
+    """For MLflow's own conversion of rows: says of which ones it isn't able to make anything, as ServerError."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ServerError(f"{what} is broken in the database", why, 0, "") from error
 
 
 def _reason(error: Exception) -> str:

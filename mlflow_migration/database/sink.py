@@ -100,7 +100,9 @@ class DatabaseSink:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What is written inside is there as a whole, or not at all. Raises StorageError where it can't be kept."""
-        with _told(), self._connected.writing() as connection:
+        # A rehearsal keeps nobody from writing.
+        opened = self._connected.reading() if self._job.dry_run else self._connected.writing()
+        with _told(), opened as connection:
             writer = Writer(connection, self._connected.tables, self._job.dry_run)
             self._shaper = Shaper(writer, self.settled, self._job, self.address, self._made)
             try:
@@ -147,7 +149,7 @@ class DatabaseSink:
             {"key": key, "value": value, "experiment_id": place.id} for key, value in (chosen.marks or {}).items()
         ]
         state = self._saved(lambda: self.writer.put(run_rows.EXPERIMENT, [made]))[0]
-        told = made.rows["experiments"][0]["creation_time"] if made.rows["experiments"] else None
+        told = made.rows["experiments"][0].get("creation_time")
         self._experiments.made(chosen, location, told.value if isinstance(told, Guess) else told)
         if state != "done":
             self._here[record.id] = self._look(place)
@@ -293,7 +295,8 @@ class DatabaseSink:
         losses = (*made.losses, *each.put.losses)
         if record.kind == "webhook" and state != "done":
             losses = ()
-        self._made.add((record.kind, record.id))
+        if self._job.dry_run:
+            self._made.add((record.kind, record.id))
         if record.kind == "gateway_endpoint" and state != "same":
             self.shaper.name_in_scorers(record)
         id_ = record.id

@@ -149,7 +149,9 @@ class Experiments:
     def _changed(self, each: _Experiment, made: _Experiment) -> dict[tuple[str, str], Callable[[Any], Any]]:
         changes: dict[tuple[str, str], Callable[[Any], Any]] = {}
         if self._root:
-            location = addresses.moved(each.location, self._root, made.id)
+            # One that is there already keeps the place it has.
+            there = self._by_id.get(made.id)
+            location = there.location if there else addresses.moved(each.location, self._root, made.id)
             self._copier.addresses[each.location] = location
             changes.update(addresses.changes(each.location, location))
         name, workspace = made.name, made.workspace
@@ -210,6 +212,7 @@ def planned(copier: Copier, unit: Unit, policy: str) -> Iterator[Planned]:
     """Every object of a kind that belongs to no experiment."""
     flow = copier.flow
     prompts = _prompts(flow.reader, flow.source.tables) if unit is parts.REGISTERED_MODEL else frozenset()
+    scorers = _scorers(flow.reader, flow.source.tables) if unit is parts.GUARDRAIL else {}
     here = list(_rows(flow.reader, flow.source.tables, unit))
     there = {_key(unit, row): row for row in _rows(flow.writer, flow.destination.tables, unit)}
     flow.writer.rollback()
@@ -221,12 +224,14 @@ def planned(copier: Copier, unit: Unit, policy: str) -> Iterator[Planned]:
         key = _moved(unit, _key(unit, row), flow.destination.workspace)
         kind = "prompt" if _key(unit, row) in prompts else unit.kind
         other = by_name.get((row[name_column], flow.destination.workspace or row["workspace"])) if name_column else None
-        yield _plan(copier, _Found(unit, kind, row, key, there.get(key), other), policy)
+        experiment = scorers.get(row["scorer_id"]) if "scorer_id" in row else None
+        yield _plan(copier, _Found(unit, kind, row, key, there.get(key), other, experiment), policy)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """An object of the source: its key there, and the destination's rows of that key and of its name."""
+    """An object of the source: its key there, the destination's rows of that key and of its name, and the experiment
+    of what it refers to."""
 
     unit: Unit
     kind: str
@@ -234,6 +239,7 @@ class _Found:
     key: Key
     there: Mapping[str, Any] | None
     other: Mapping[str, Any] | None
+    experiment: int | None = None
 
 
 def _plan(copier: Copier, found: _Found, policy: str) -> Planned:
@@ -250,8 +256,9 @@ def _plan(copier: Copier, found: _Found, policy: str) -> Planned:
         target = Target(key, state, changes)
         return Planned(found.kind, str(source_key[-1]), name, Move(unit, source_key, target))
 
-    if row.get("experiment_id") in copier.left_out:
-        return stays("skipped", f"experiment {row['experiment_id']} is left out")
+    experiment_id = row.get("experiment_id") or found.experiment
+    if experiment_id in copier.left_out:
+        return stays("skipped", f"experiment {experiment_id} is left out")
     born = BORN.get(unit.root.table, "")
     if found.there is not None and (not born or found.there[born] == row[born]):
         return goes(found.key, OWN)
@@ -276,11 +283,21 @@ def _prompts(connection: sa.Connection, tables: Mapping[str, sa.Table]) -> froze
     return frozenset(tuple(row) for row in connection.execute(statement))
 
 
+def _scorers(connection: sa.Connection, tables: Mapping[str, sa.Table]) -> dict[str, int]:
+    """The experiment of each scorer, by the scorer's id."""
+    import sqlalchemy as sa
+
+    table = tables["scorers"]
+    return {
+        id_: experiment for id_, experiment in connection.execute(sa.select(table.c.scorer_id, table.c.experiment_id))
+    }
+
+
 def _rows(connection: sa.Connection, tables: Mapping[str, sa.Table], unit: Unit) -> Iterator[dict[str, Any]]:
     import sqlalchemy as sa
 
     table = tables[unit.root.table]
-    wanted = {*unit.root.columns, "workspace", "experiment_id"}
+    wanted = {*unit.root.columns, "workspace", "experiment_id", "scorer_id"}
     wanted |= {BORN.get(table.name, ""), NAMES.get(table.name, "")}
     columns = [column for column in table.columns if column.name in wanted]
     order = [table.c[name] for name in unit.root.columns]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from mlflow_migration.database import filters
 from mlflow_migration.database.artifacts import Artifacts
-from mlflow_migration.database.reading import Reading, as_json, chunks, grouped, numbers, present
+from mlflow_migration.database.reading import Reading, as_json, chunks, converting, grouped, numbers, present
 from mlflow_migration.places import Root
 from mlflow_migration.records import File, Files, Json, Rows
 
@@ -126,10 +126,8 @@ class Traces:
                 texts = [{key: value for _, key, value in each.get(id_, ())} for each in (tags_of, metadata_of)]
                 yield _info(found[id_], texts[0], texts[1], assessments_of.get(id_, ()))
 
-    def stored_spans(self, infos: Sequence[Json]) -> dict[str, list[Json]]:
-        """The spans of traces that are in the database, by trace id: the root first, then by their start."""
-        from mlflow.entities.span import LazySpan
-
+    def stored_spans(self, infos: Sequence[Json]) -> dict[str, list[str]]:
+        """The spans of traces that are in the database as it holds them, by trace id: the root first, then by start."""
         spans = self._tables["spans"].c
         ids = [info["trace_id"] for info in infos if _location(info) == STORED]
         statement = sa.select(spans.trace_id, spans.content, spans.parent_span_id, spans.start_time_unix_nano)
@@ -138,8 +136,7 @@ class Traces:
         for id_ in ids:
             own = sorted(rows.get(id_, ()), key=lambda row: (row.parent_span_id is not None, row.start_time_unix_nano))
             # An archived trace leaves empty rows behind.
-            texts = [row.content for row in own if row.content]
-            found[id_] = [as_json(LazySpan.from_stored_content(text).to_otel_proto()) for text in texts]
+            found[id_] = [row.content for row in own if row.content]
         return found
 
     def archived_spans(self, info: Json) -> list[Json]:
@@ -185,7 +182,7 @@ class _Batch:
         self._traces = traces
         self._infos = infos
         self._lock = threading.Lock()
-        self._spans: dict[str, list[Json]] | None = None
+        self._spans: dict[str, list[str]] | None = None
 
     def rows(self, info: Json) -> Iterator[Json]:
         if _location(info) == ARCHIVED:
@@ -193,7 +190,15 @@ class _Batch:
         with self._lock:
             if self._spans is None:
                 self._spans = self._traces.stored_spans(self._infos)
-        return iter(self._spans.get(info["trace_id"], ()))
+        return iter([_span(info, text) for text in self._spans.get(info["trace_id"], ())])
+
+
+def _span(info: Json, text: str) -> Json:
+    """A span as REST shows it. Raises ServerError where it can't be read."""
+    from mlflow.entities.span import LazySpan
+
+    with converting(f"a span of trace {info['trace_id']}"):
+        return as_json(LazySpan.from_stored_content(text).to_otel_proto())
 
 
 def _location(info: Json) -> str:
@@ -253,7 +258,8 @@ def _assessment(row: Any) -> Json:
     from mlflow.store.tracking.dbmodels.models import SqlAssessments
 
     fields = {key: value for key, value in row._mapping.items() if key != "of"}
-    return as_json(SqlAssessments(**fields).to_mlflow_entity().to_proto())
+    with converting(f"assessment {row.assessment_id} of trace {row.trace_id}"):
+        return as_json(SqlAssessments(**fields).to_mlflow_entity().to_proto())
 
 
 def _time(milliseconds: int) -> str:

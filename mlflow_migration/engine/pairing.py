@@ -99,13 +99,14 @@ class Pairing:
         return map(_summary, self._db.execute(sql, (side, kind)))
 
     def both(self, kind: str) -> Iterator[tuple[Summary, Summary]]:
-        """Each left object with the first right one of its origin."""
+        """Each left object with the right one of its origin: the one of the same id, else the first."""
         sql = (
             "SELECT a.kind, a.grp, a.origin, a.id, a.name, a.digest, a.lineage, "
             "b.kind, b.grp, b.origin, b.id, b.name, b.digest, b.lineage FROM summary a JOIN summary b "
             "ON b.kind = a.kind AND b.grp = a.grp AND b.origin = a.origin WHERE a.side = 'left' AND b.side = 'right' "
-            "AND a.kind = ? AND b.id = (SELECT MIN(c.id) FROM summary c WHERE c.side = 'right' AND c.kind = a.kind "
-            "AND c.grp = a.grp AND c.origin = a.origin)"
+            "AND a.kind = ? AND b.id = COALESCE((SELECT c.id FROM summary c WHERE c.side = 'right' AND c.kind = a.kind "
+            "AND c.grp = a.grp AND c.origin = a.origin AND c.id = a.id), (SELECT MIN(c.id) FROM summary c "
+            "WHERE c.side = 'right' AND c.kind = a.kind AND c.grp = a.grp AND c.origin = a.origin))"
         )
         size = len(Summary.__dataclass_fields__)
         for row in self._db.execute(sql, (kind,)):

@@ -10,6 +10,7 @@ from pydantic import Base64Bytes, BaseModel, Field
 from mlflow_migration.records import Json
 
 NUMBER = (int, float)
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 POINT = len(("step", "timestamp", "value"))
 NUMBER_OF_VERSION = r"^[1-9][0-9]{0,5}$"
 """Each number below a version's has to be made at a destination: a bundle must not ask for billions."""
@@ -370,7 +371,7 @@ def validate_run_row(name: str, row: Json) -> None:
             or len(point) != POINT
             or type(point[0]) is not int
             or type(point[1]) is not int
-            or not (type(point[2]) in NUMBER or point[2] == "NaN")
+            or not (type(point[2]) in NUMBER or point[2] in NOT_FINITE)
             or not (-(1 << 63) <= point[0] < 1 << 63 and -(1 << 63) <= point[1] < 1 << 63)
         ):
             raise ValueError(f"not a [step, timestamp, value]: {str(point)[:100]}")

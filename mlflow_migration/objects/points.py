@@ -1,12 +1,12 @@
 """Metric points: their digest, what a server can hold of them, and which ones are missing.
 
-A row is `{"key": k, "points": [[step, timestamp in ms, value], ...]}`; a value is a float, or the text "NaN".
+A row is `{"key": k, "points": [[step, timestamp in ms, value], ...]}`; a value is a float, or one of the texts "NaN",
+"Infinity" and "-Infinity" (the latter from databases alone: MLflow keeps the largest number in their place).
 Within a key, points come ordered by (timestamp, step, value), as MLflow gives them.
 """
 
 from __future__ import annotations
 
-import math
 import posixpath
 import re
 import struct
@@ -40,7 +40,7 @@ class Digest:
         total = 0
         for step, timestamp, value in row["points"]:
             # Adding 0.0 makes -0.0 and 0.0 one value, which MLflow's tables can't tell apart.
-            data = _PACK(math.nan if value == "NaN" else value + 0.0, step, timestamp)
+            data = _PACK(float(value) + 0.0, step, timestamp)
             total += int.from_bytes(blake2b(data, digest_size=16, key=key).digest(), "little")
         self._sum = (self._sum + total) % MODULUS
         self.count += len(row["points"])
@@ -131,7 +131,10 @@ def _moments(rows: Iterator[Json]) -> Iterator[tuple[tuple[int, int], Counter[An
     """Points grouped by (timestamp, step): within one moment servers may order NaN and 0 either way."""
     points = (point for row in rows for point in row["points"])
     for moment, group in groupby(points, key=lambda point: (point[1], point[0])):
-        yield moment, Counter((step, time, value if value == "NaN" else value + 0.0) for step, time, value in group)
+        yield (
+            moment,
+            Counter((step, time, value if isinstance(value, str) else value + 0.0) for step, time, value in group),
+        )
 
 
 def rows_summary(record: Record, swaps: dict[str, str]) -> Json:

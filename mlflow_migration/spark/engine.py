@@ -27,7 +27,7 @@ from mlflow_migration.exporting import Export, options_of
 from mlflow_migration.objects import experiment
 from mlflow_migration.places import Selection
 from mlflow_migration.records import Json, canonical
-from mlflow_migration.report import STATES, Report, Row
+from mlflow_migration.report import ROWS_KEPT, STATES, Report, Row
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.rest import PATIENCE, Rest
 from mlflow_migration.spark import shared, task
@@ -115,7 +115,7 @@ def export_with_spark(
         report.kinds, rows = merge.added_up((each.counts, map(_line, each.failures)) for each in shards)
     else:
         shards, report.kinds, rows = _finished(session, work, target, {row["shard"]: row["attempt"] for row in found})
-    report.rows = [Row(**json.loads(line)) for line in rows]
+    report.rows = [Row(**json.loads(line)) for line in rows[:ROWS_KEPT]]
     report.end({"source": requests})
     return Exported(report, *_frames(session, shards))
 

@@ -3,10 +3,10 @@
 import sqlite3
 import subprocess
 import sys
-import warnings
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from mlflow_migration.database import histories
@@ -16,7 +16,7 @@ from mlflow_migration.errors import AccessError
 from mlflow_migration.records import Json
 from tests import servers
 from tests.conftest import Run
-from tests.postgres import running
+from tests.postgres import Postgres
 from tests.servers import Server
 
 RUN = "a" * 32
@@ -99,16 +99,15 @@ def test_a_database_that_stays_locked_is_told(source: Server, run_here: Run, tmp
     assert "Traceback" not in told.stderr
 
 
-@pytest.mark.slow
-def test_a_database_server_that_goes_while_it_is_read_ends_the_job_with_one_line() -> None:
-    with running() as postgres:
-        place = Database(open_database(postgres.database(), create=True))
-        assert list(place.registry.search_models(prompts=False)) == []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            postgres.stop()
-        with pytest.raises(AccessError) as told:
-            list(place.search_experiments())
-        assert "can't read postgresql:///" in str(told.value)
-        assert "\n" not in str(told.value)
-        assert "SELECT" not in str(told.value)
+def test_a_database_that_goes_while_it_is_read_ends_the_job_with_one_line(postgres: Postgres) -> None:
+    address = postgres.database()
+    place = Database(open_database(address, create=True))
+    assert list(place.registry.search_models(prompts=False)) == []
+    with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
+        name = address.partition("@/")[2].partition("?")[0]
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with pytest.raises(AccessError) as told:
+        list(place.search_experiments())
+    assert "can't read postgresql:///" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert "SELECT" not in str(told.value)

@@ -1,6 +1,7 @@
 """A database as the source: what is read from its tables is what a server on it answers, and what REST hides."""
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -343,3 +344,47 @@ def test_doctor_plan_and_the_lists_take_a_database(source: Server, destination: 
     run_here("list-registered-models", "--tracking-uri", place, "--json").expect(0)
     run_here("id-map", place, "--json").expect(0)
     assert json.loads(run_here("http-client", "--resource", "x", "--tracking-uri", place).stdout or "{}") == {}
+
+
+def test_a_broken_row_costs_its_object_and_is_told(empty_source: Server, run_here: Run, tmp_path: Path) -> None:
+    seed_traces(empty_source)
+    whole, image = "tr-" + "1" * 32, "tr-" + "3" * 32
+    servers.execute(empty_source, "UPDATE spans SET content = '{\"not\": 1' WHERE trace_id = ?", image)
+    place = ("--tracking-uri", uri(empty_source), "--artifact-root", empty_source.artifacts)
+    report = run_here("export-all", *place, "--output-dir", tmp_path / "b", "--json").expect(1).json
+    (failed,) = [row for row in report["rows"] if row["state"] == "failed"]
+    assert (failed["kind"], failed["id"]) == ("trace", image)
+    assert "broken in the database" in failed["reason"]
+    lines = [
+        value for name, value in bundle_content.content(tmp_path / "b").items() if name.endswith("traces-00001.jsonl")
+    ]
+    assert any(whole in json.dumps(value) for value in lines)
+
+
+def test_the_next_command_that_is_shown_can_be_typed(
+    source: Server, destination: Server, run_here: Run, tmp_path: Path
+) -> None:
+    place = ("--tracking-uri", uri(source), "--artifact-root", source.artifacts)
+    exported = run_here("export-all", *place, "--output-dir", tmp_path / "b").expect(0)
+    ends = ("--src-mlflow-uri", uri(source), "--dst-mlflow-uri", destination.url)
+    copied = run_here("copy-all", *ends, "--src-artifact-root", source.artifacts).expect(0)
+    for told in (exported, copied):
+        _, _, line = told.stderr.partition("next: mlflow-migration ")
+        run_here(*shlex.split(line.partition("\n")[0])).expect(0)
+
+
+def test_values_that_are_not_finite_are_kept_in_a_bundle(empty_source: Server, run_here: Run, tmp_path: Path) -> None:
+    run_id = genai.run(empty_source, genai.experiment(empty_source, "wild"))
+    for step, value in enumerate((float("inf"), float("-inf"), 0.0)):
+        point = ("k", run_id, step, step, value, step == 2)
+        columns = "(key, run_uuid, timestamp, step, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)"
+        servers.execute(empty_source, f"INSERT INTO metrics {columns}", *point)
+        servers.execute(empty_source, f"INSERT OR REPLACE INTO latest_metrics {columns}", *point)
+    place = ("--tracking-uri", uri(empty_source), "--artifact-root", empty_source.artifacts)
+    run_here("export-all", *place, "--output-dir", tmp_path / "b", "-q").expect(0)
+    (rows,) = [
+        found for name, found in bundle_content.content(tmp_path / "b").items() if name.endswith("metrics.jsonl")
+    ]
+    assert rows == [{"key": "k", "points": [[0, 0, "Infinity"], [1, 1, "-Infinity"], [2, 2, "NaN"]]}]
+    roots = ("--src-artifact-root", empty_source.artifacts, "-q")
+    run_here("verify", uri(empty_source), tmp_path / "b", *roots).expect(0)

@@ -240,3 +240,14 @@ def test_what_lies_in_several_experiments_is_in_one_shard(
         run_tool(*export, tmp_path / f"{number}", "--shard", f"{number}/2")
     run_tool("bundle", "merge", tmp_path / "1", tmp_path / "2", "--output-dir", tmp_path / "merged").expect(0)
     assert bundles.differences(tmp_path / "whole", tmp_path / "merged") == []
+
+
+def test_a_database_is_exported_in_shards_too(full: Server, run_tool: Tool, tmp_path: Path) -> None:
+    export = ("export-all", "--tracking-uri", f"sqlite:///{full.database}", "--artifact-root", full.artifacts)
+    run_tool(*export, "--output-dir", tmp_path / "whole")
+    for number in (1, 2):
+        run_tool(*export, "--output-dir", tmp_path / f"{number}", "--shard", f"{number}/2")
+    run_tool("bundle", "merge", tmp_path / "1", tmp_path / "2", "--output-dir", tmp_path / "merged").expect(0)
+    assert bundles.differences(tmp_path / "whole", tmp_path / "merged") == []
+    counts = json.loads((tmp_path / "whole" / "manifest.json").read_text("utf-8"))["info"]["counts"]
+    assert counts["run"]["done"] > EXPERIMENTS

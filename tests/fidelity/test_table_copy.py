@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -140,9 +141,10 @@ def test_addresses_change_where_artifacts_are_copied_out_of_a_plain_root(
     assert rows.select(address(there), "SELECT source FROM model_versions") == [(f"{new}/model",)]
     assert (new / "data.bin").read_bytes() == bytes(range(256))
     assert (new / "model" / "MLmodel").read_text() == f"artifact_path: {new}/model\nrun_id: {run['run_id']}\n"
-    before = there.read_bytes()
+    before, bytes_before = rows.rows(address(there)), there.read_bytes()
     copy(address(server.database), address(there), "--dst-artifact-root", tmp_path / "new").expect(0)
-    assert there.read_bytes() == before
+    assert rows.rows(address(there)) == before
+    assert there.read_bytes() == bytes_before
 
 
 def test_what_changed_at_the_source_is_brought_up_to_date_and_nothing_else(
@@ -283,7 +285,7 @@ def test_tables_of_another_mlflow_are_refused_with_the_command_that_upgrades_the
     rows.execute(address(full), "UPDATE alembic_version SET version_num = 'fffffffffff1'")
     assert "newer MLflow" in copy(address(full), address(there)).expect(2).stderr
     assert not there.exists()
-    with sqlite3.connect(tmp_path / "else.db") as base:
+    with closing(sqlite3.connect(tmp_path / "else.db")) as base:
         base.execute("CREATE TABLE notes (text)")
     rows.execute(address(full), "UPDATE alembic_version SET version_num = :known", known=known)
     assert "no MLflow database" in copy(address(tmp_path / "else.db"), address(there)).expect(2).stderr
@@ -331,12 +333,12 @@ def _count(path: Path, table: str) -> int:
         "runs": "SELECT count(*) FROM runs",
         "metrics": "SELECT count(*) FROM metrics",
     }
-    with sqlite3.connect(path, timeout=20) as base:
+    with closing(sqlite3.connect(path, timeout=20)) as base:
         return int(base.execute(counts[table]).fetchone()[0])
 
 
 def _many(path: Path, experiments: int, runs: int, points: int) -> None:
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         for number in range(1, experiments + 1):
             values = (number, f"e{number}", f"/x/{number}", "active", number, "default")
             base.execute(
