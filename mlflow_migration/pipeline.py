@@ -19,9 +19,9 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, registry
 from mlflow_migration.places import Selection, Sink, Source, Writing
-from mlflow_migration.records import Json, Record, Written, completed
+from mlflow_migration.records import Broken, Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
 
 Outcome = tuple[Record, Written | MigrationError]
@@ -50,6 +50,22 @@ class LiveSource:
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         return KINDS[kind].record(self.live, record_id, selection)
+
+    def broken(self, selection: Selection) -> Iterator[Broken]:
+        """What the place holds of what is asked for and can't give."""
+        if not self.live.broken:
+            return
+        chosen = {each.id for each in experiment.readable(self.live, selection)} if selection.experiments else set()
+        exact = {*selection.run_ids, *selection.logged_models, *selection.traces, *selection.versions.ids}
+        names = (*selection.models, *selection.prompts)
+        for each in self.live.broken:
+            asked = selection.takes(each.of) and (not chosen or each.experiment in chosen or not each.experiment)
+            if names or exact:
+                # Of a version its model is named.
+                named = bool(names) and registry.named(names, each.id.rpartition("/")[0] or each.id)
+                asked = asked and (named or each.id in exact)
+            if asked:
+                yield each
 
 
 class BundleSource:
@@ -267,6 +283,11 @@ def _check_stop(tools: Tools) -> None:
         raise InterruptedJobError(
             "interrupted", "what was begun has been ended", "type the same command again: it goes on where it stopped"
         )
+
+
+def row_of(broken: Broken) -> Row:
+    """A row for what a place can't give."""
+    return Row(broken.kind, broken.id, broken.name, broken.state, broken.reason)
 
 
 def failures(report: Report) -> list[Json]:

@@ -26,6 +26,7 @@ from mlflow_migration.calls import Readable
 from mlflow_migration.cli import leftovers, logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
+from mlflow_migration.database import file_store
 from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import naming
 from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
@@ -41,6 +42,7 @@ from mlflow_migration.pipeline import (
     Tools,
     bundle_folder,
     failures,
+    row_of,
     transfer,
 )
 from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source, Writing
@@ -76,7 +78,7 @@ def job_of(command: str, selection: Selection, names: Names, given: dict[str, An
 
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
-    """Server or database → bundle; the exit code."""
+    """Server, database or file store → bundle; the exit code."""
     folder = _folder(output_dir)
     if job.selection.filter:
         live.check_filter(job.selection.filter)
@@ -91,6 +93,7 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
     def work(tools: Tools) -> None:
         try:
             _tell_hidden(live, job, report)
+            _tell_broken(source, job, report)
             read = leftovers.of_server(live, job.command, selection, report)
             transfer(source, BundleSink(writer, common.dry_run), read, tools)
         except MigrationError:
@@ -104,6 +107,9 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
 
 def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
     """Bundle → server; the exit code."""
+    if file_store.is_file_store(input_dir):
+        hint = f"copy from it: mlflow-migration copy-all --src-mlflow-uri {shlex.quote(input_dir)} --dst-mlflow-uri …"
+        raise UsageError(f"a file store is no bundle: {input_dir}", hint=hint)
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
@@ -134,6 +140,7 @@ def copy(job: Job, common: Common, source: Readable, destination: Server) -> int
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
         _tell_hidden(source, job, report)
+        _tell_broken(reading, job, report)
         asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
@@ -264,6 +271,8 @@ def _report(job: Job, common: Common, source: str, destination: str) -> Report:
 def _folder(output_dir: str) -> Path:
     if not output_dir.strip():
         raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
+    if file_store.is_file_store(output_dir):
+        raise file_store.refuse(output_dir)
     return Path(output_dir)
 
 
@@ -272,6 +281,11 @@ def _tell_hidden(live: Readable, job: Job, report: Report) -> None:
     if job.selection.takes("experiment") and not job.selection.experiments and live.rights.are_limited():
         reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
         report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
+
+
+def _tell_broken(source: LiveSource, job: Job, report: Report) -> None:
+    for each in source.broken(job.selection):
+        report.add(row_of(each))
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], places: Places) -> int:
@@ -315,6 +329,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
+            file_store.remove_all()
             os._exit(INTERRUPTED)
         stop.set()
         sys.stderr.write("\nstopping: what runs is ended first; Ctrl-C again leaves at once\n")
