@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint format bench docs clean
+.PHONY: demo test test-all lint format bench bench-growth docs clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
@@ -27,8 +27,15 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Measures, then draws docs/explanation/performance.md from what was measured.
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m docs
+
+# Ten times as much must take ten times as long: half an hour. ARGS="--growth-runs 100,1000 --growth-traces 500,5000".
+bench-growth: $(READY)
+	$(BIN)/python -m benchmarks --only growth $(ARGS)
+	$(BIN)/python -m docs
 
 docs: $(READY)
 	$(BIN)/python -m docs

@@ -1,5 +1,6 @@
 """The runs that every candidate moves: made from their index alone, and written into a stopped server's SQLite file."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.row import Amount
 from demo import servers
 
 EXPERIMENT_ID = 1
@@ -32,7 +34,7 @@ Point = tuple[str, float, int, int]
 class Shape:
     """How much there is to move."""
 
-    runs: int = 200
+    runs: int = 400
     metrics: int = 8
     steps: int = 100
     params: int = 20
@@ -47,21 +49,9 @@ class Shape:
     def bytes(self) -> int:
         return self.runs * self.artifacts * self.artifact_bytes
 
-
-@dataclass(frozen=True)
-class Tally:
-    """What a server holds, counted in its database and artifact folder.
-
-    `times` counts the runs that still say how long they took at the source.
-    """
-
-    runs: int
-    times: int
-    params: int
-    points: int
-    inputs: int
-    files: int
-    bytes: int
+    @property
+    def amount(self) -> Amount:
+        return Amount(self.runs, self.points, self.bytes)
 
 
 def run_id(index: int) -> str:
@@ -190,19 +180,26 @@ def add_artifacts(folder: Path, index: int, shape: Shape) -> None:
         path.write_bytes(content)
 
 
-def tally(folder: Path) -> Tally:
-    """Count what a server's folder holds, without asking the server."""
-    database = sqlite3.connect(servers.database_of(folder))
-    runs, times, params, points, inputs = (
-        database.execute(query).fetchone()[0]
-        for query in (
-            "SELECT count(*) FROM runs",
-            "SELECT count(*) FROM runs WHERE end_time - start_time = 60000",  # RUN_MS
-            "SELECT count(*) FROM params",
-            "SELECT count(*) FROM metrics",
-            "SELECT count(*) FROM inputs",
-        )
+def tally(folder: Path) -> dict[str, int]:
+    """Count what a server's folder holds, without asking the server.
+
+    `times` counts the runs that still say how long they took at the source.
+    """
+    found = counted(
+        folder,
+        {
+            "runs": "SELECT count(*) FROM runs",
+            "times": "SELECT count(*) FROM runs WHERE end_time - start_time = 60000",  # RUN_MS
+            "params": "SELECT count(*) FROM params",
+            "points": "SELECT count(*) FROM metrics",
+            "inputs": "SELECT count(*) FROM inputs",
+        },
     )
-    database.close()
     files = [path for path in servers.artifacts_of(folder).rglob("*") if path.is_file()]
-    return Tally(runs, times, params, points, inputs, len(files), sum(path.stat().st_size for path in files))
+    return found | {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+
+
+def counted(folder: Path, queries: dict[str, str]) -> dict[str, int]:
+    """The one number that each query of a server's database gives."""
+    with contextlib.closing(sqlite3.connect(servers.database_of(folder))) as database:
+        return {name: int(database.execute(query).fetchone()[0]) for name, query in queries.items()}

@@ -1,16 +1,18 @@
-"""Measure one candidate's move between real servers, and look at what arrived."""
+"""Measure one candidate's move between real servers."""
 
 import contextlib
 import json
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks import corpus, ours, peer, process
+from benchmarks import corpus, process
+from benchmarks.row import Amount, Row
 from demo import servers
 
-LIMIT = "bare HTTP client"
+LIMIT, PEER = "bare HTTP client", "mlflow-export-import"
 
 
 @dataclass(frozen=True)
@@ -28,32 +30,17 @@ class Bench:
 
 @dataclass(frozen=True)
 class Job:
-    """One command line to measure. `watched` are the servers whose requests count."""
+    """One command line to measure. `watched` are the servers whose requests count.
+
+    A job that is `timed` from inside prints `{"seconds": …}` as its last line.
+    """
 
     action: str
     tool: str
     arguments: list[str]
-    environment: dict[str, str]
-    watched: tuple[servers.LocalServer, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the result; `lost` names what did not arrive (empty: all of it did)."""
-
-    action: str
-    tool: str
-    shape: corpus.Shape
-    seconds: float
-    peak_bytes: int
-    requests: int
-    requests_told: int | None
-    exit_code: int
-    lost: str
-
-    @property
-    def seconds_per_run(self) -> float:
-        return self.seconds / self.shape.runs
+    watched: tuple[servers.LocalServer, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    timed: bool = False
 
 
 def make_template(bench: Bench) -> None:
@@ -79,20 +66,21 @@ def fresh_destination(bench: Bench, name: str) -> Iterator[servers.LocalServer]:
         yield server
 
 
-def run(bench: Bench, job: Job, shape: corpus.Shape) -> Row:
+def run(bench: Bench, scenario: str, job: Job, amount: Amount) -> Row:
     """Run a job and count the requests in the logs of the servers it talks to."""
-    folder = bench.folder / f"{job.tool} {job.action} {shape.runs}"
+    print(f"{scenario}: {job.action} of {amount.objects:,} by {job.tool} …", file=sys.stderr, flush=True)
+    folder = bench.folder / f"{scenario} {job.tool} {job.action} {amount.objects}"
     before = requests_served(job.watched)
     usage = process.run(job.arguments, folder, bench.timeout, **job.environment)
     # The server writes the line of the last request after it has answered.
     time.sleep(0.3)
     seconds = usage.seconds
-    if job.tool == LIMIT and usage.exit_code == 0:
+    if job.timed and usage.exit_code == 0:
         seconds = float(json.loads(usage.output.splitlines()[-1])["seconds"])
-    told = ours.requests_told(folder) if job.tool == ours.NAME else None
-    served = requests_served(job.watched) - before
+    row = Row(scenario, job.action, job.tool, amount, seconds)
+    row = replace(row, cpu_seconds=usage.cpu_seconds, peak_bytes=usage.peak_bytes, exit_code=usage.exit_code)
     lost = "" if usage.exit_code == 0 else f"exit code {usage.exit_code}: {last_line(usage.output)}"
-    return Row(job.action, job.tool, shape, seconds, usage.peak_bytes, served, told, usage.exit_code, lost)
+    return replace(row, requests=requests_served(job.watched) - before, lost=lost)
 
 
 def last_line(output: str) -> str:
@@ -110,45 +98,14 @@ def requests_served(watched: tuple[servers.LocalServer, ...]) -> int:
     return total
 
 
-def missing(expected: corpus.Tally, found: corpus.Tally) -> str:
-    """What the destination lacks, such as `inputs 0 of 40`."""
-    wanted, there = asdict(expected), asdict(found)
-    return ", ".join(f"{name} {there[name]} of {wanted[name]}" for name in wanted if there[name] != wanted[name])
+def judged(row: Row, expected: dict[str, int], found: dict[str, int]) -> Row:
+    """A fast move that loses something is not a fast move: say what it lost, such as `inputs 0 of 40`."""
+    lacks = [f"{name} {found[name]} of {count}" for name, count in expected.items() if found[name] != count]
+    return replace(row, lost="; ".join([*([row.lost] if row.lost else []), *lacks]))
 
 
-def export_job(tool: str, source: servers.LocalServer, bench: Bench, shape: corpus.Shape) -> Job:
-    """The export of one candidate into its own bundle."""
-    bundle = bundle_of(bench, tool, shape)
-    if tool == ours.NAME:
-        return Job("export", tool, ours.export_arguments(source.uri, bundle), {}, (source,))
-    if tool == peer.NAME:
-        return Job("export", tool, peer.export_arguments(bundle), peer.environment(source.uri), (source,))
-    return Job("export", tool, limit_arguments("export", source, bench, shape), {}, (source,))
-
-
-def import_job(tool: str, destination: servers.LocalServer, bench: Bench, shape: corpus.Shape) -> Job:
-    """The import of what the same candidate exported."""
-    bundle, uri = bundle_of(bench, tool, shape), destination.uri
-    if tool == ours.NAME:
-        return Job("import", tool, ours.import_arguments(uri, bundle), {}, (destination,))
-    if tool == peer.NAME:
-        return Job("import", tool, peer.import_arguments(bundle), peer.environment(uri), (destination,))
-    return Job("import", tool, limit_arguments("import", destination, bench, shape), {}, (destination,))
-
-
-def copy_job(source: servers.LocalServer, destination: servers.LocalServer) -> Job:
-    """The copy from server to server, which only this tool is measured on."""
-    arguments = ours.copy_arguments(source.uri, destination.uri)
-    return Job("copy", ours.NAME, arguments, {}, (source, destination))
-
-
-def bundle_of(bench: Bench, tool: str, shape: corpus.Shape) -> Path:
-    """The folder a candidate exports into."""
-    return bench.folder / f"bundle of {tool} {shape.runs}"
-
-
-def limit_arguments(action: str, server: servers.LocalServer, bench: Bench, shape: corpus.Shape) -> list[str]:
-    """The bare client's command line."""
-    described = bench.folder / f"shape-{shape.runs}.json"
-    described.write_text(json.dumps(asdict(shape)), encoding="utf-8")
-    return ["-m", "benchmarks.limit", action, servers.HOST, str(server.port), str(described)]
+def described(bench: Bench, name: str, shape: Mapping[str, int]) -> str:
+    """The path of a JSON file that tells the bare client how much there is."""
+    path = bench.folder / f"{name}.json"
+    path.write_text(json.dumps(shape), encoding="utf-8")
+    return str(path)

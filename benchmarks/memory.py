@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import corpus, measure, ours, speed
-from benchmarks.measure import Bench, Row
+from benchmarks import corpus, ours, speed
+from benchmarks.measure import Bench
+from benchmarks.row import Row
 from demo import servers
 
+NAME = "memory"
 PEAK_LIMIT = 300 * 1000 * 1000
 KEYS = 5
 CHUNK = 1 << 20
@@ -32,14 +34,9 @@ def rows(bench: Bench, giant: Giant) -> Iterator[Row]:
     folder = servers.copy_folder(bench.template, bench.folder / "giant source")
     seed(folder_database(folder), giant)
     add_artifact(folder, giant)
-    expected, shape = corpus.tally(folder), giant.shape
     with servers.serving(folder, bench.server_workers) as source:
-        speed.tell(ours.NAME, "export", shape)
-        exported = measure.run(bench, measure.export_job(ours.NAME, source, bench, shape), shape)
-        yield exported
-        if exported.exit_code == 0:
-            yield speed.arrival(bench, shape, ours.NAME, expected)
-        yield speed.copied(bench, shape, source, expected)
+        yield from speed.there_and_back(bench, NAME, (source, giant.shape), ours.NAME)
+        yield speed.copied(bench, NAME, source, giant.shape)
 
 
 def seed(database: sqlite3.Connection, giant: Giant) -> None:

@@ -1,41 +1,47 @@
 """This tool, as its user starts it, with its own defaults."""
 
-import json
 from pathlib import Path
 
-from benchmarks import corpus
+from benchmarks.measure import Job
+from demo.servers import LocalServer
 
 NAME = "mlflow-migration"
 # The run's report, in the folder the command runs in.
-REPORT = "report.json"
-ENDING = ["--report", REPORT, "--state-dir", "state", "-q"]
+ENDING = ["--report", "report.json", "--state-dir", "state", "-q"]
+EVERY_RUN = ("experiments", "--experiments", "all")
+EVERY_MODEL = ("models", "--models", "all")
 
 
-def export_arguments(uri: str, bundle: Path) -> list[str]:
-    """Everything a server holds, into a new bundle."""
-    return command("export-experiments", "--experiments", "all", "--output-dir", str(bundle), "--tracking-uri", uri)
+def export_job(source: LocalServer, bundle: Path, what: tuple[str, ...] = EVERY_RUN) -> Job:
+    """Everything of a sort that a server holds, into a new bundle."""
+    words = [f"export-{what[0]}", *what[1:], "--output-dir", str(bundle), "--tracking-uri", source.uri]
+    return Job("export", NAME, command(*words), (source,))
 
 
-def import_arguments(uri: str, bundle: Path) -> list[str]:
-    """Everything a bundle holds, into a server."""
-    return command("import-experiments", "--input-dir", str(bundle), "--tracking-uri", uri)
+def import_job(destination: LocalServer, bundle: Path, what: tuple[str, ...] = EVERY_RUN) -> Job:
+    """Everything a bundle holds of a sort, into a server."""
+    words = [f"import-{what[0]}", "--input-dir", str(bundle), "--tracking-uri", destination.uri]
+    return Job("import", NAME, command(*words), (destination,))
 
 
-def copy_arguments(source: str, destination: str) -> list[str]:
-    """The corpus from server to server, with nothing staged on disk."""
-    ends = ["--src-mlflow-uri", source, "--dst-mlflow-uri", destination]
-    return command("copy-experiment", "--experiment", corpus.EXPERIMENT, *ends)
+def copy_job(source: LocalServer, destination: LocalServer, what: tuple[str, ...] = EVERY_RUN) -> Job:
+    """The same from server to server, with nothing staged on disk."""
+    ends = ["--src-mlflow-uri", source.uri, "--dst-mlflow-uri", destination.uri]
+    return Job("copy", NAME, command(f"copy-{what[0]}", *what[1:], *ends), (source, destination))
+
+
+def verify_job(source: LocalServer, bundle: Path, what: tuple[str, ...] = EVERY_RUN) -> Job:
+    """A server compared with the bundle made from it, value by value."""
+    words = ["-m", "mlflow_migration", "verify", source.uri, str(bundle), *what[1:], "--report", "report.json", "-q"]
+    return Job("verify", NAME, words, (source,))
+
+
+def copy_databases_job(source: Path, destination: Path) -> Job:
+    """Everything from one SQLite file to another, without a server."""
+    ends = ["--src-mlflow-uri", f"sqlite:///{source}", "--dst-mlflow-uri", f"sqlite:///{destination}"]
+    return Job("copy", NAME, command("copy-all", *ends))
 
 
 def command(*words: str) -> list[str]:
     """A command line of the tool, with its report kept and its state out of the user's home."""
     return ["-m", "mlflow_migration", *words, *ENDING]
-
-
-def requests_told(folder: Path) -> int | None:
-    """How many requests its own report counts at both ends; None without a report."""
-    report = folder / REPORT
-    if not report.exists():
-        return None
-    told = json.loads(report.read_text(encoding="utf-8")).get("requests") or {}
-    return sum(int(count or 0) for count in told.values())

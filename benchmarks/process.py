@@ -22,6 +22,7 @@ class Usage:
 
     exit_code: int
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
     output: str
 
@@ -35,6 +36,7 @@ def run(arguments: Sequence[str], folder: Path, timeout: float, **environment: s
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "output.log"
     known = servers.clean_environment(**environment) | {"PYTHONPATH": str(ROOT)}
+    known.pop("PYTHONDONTWRITEBYTECODE", None)
     with log.open("wb") as stream:
         begin = time.monotonic()
         process = subprocess.Popen(
@@ -51,4 +53,5 @@ def run(arguments: Sequence[str], folder: Path, timeout: float, **environment: s
             watchdog.cancel()
         seconds = time.monotonic() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
-    return Usage(process.returncode, seconds, used.ru_maxrss * RSS_UNIT, log.read_text(errors="replace"))
+    cpu = used.ru_utime + used.ru_stime
+    return Usage(process.returncode, seconds, cpu, used.ru_maxrss * RSS_UNIT, log.read_text(errors="replace"))

@@ -1,44 +1,40 @@
-"""The result: a table to read and a JSON file to keep."""
+"""The result in cells: the same for the terminal and for the page."""
 
-import json
-import os
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
 from benchmarks import measure, peer
-from benchmarks.measure import Row
+from benchmarks.row import Row
+from benchmarks.targets import against, targets
 
 HEAD = (
+    "scenario",
     "action",
     "tool",
-    "runs",
+    "objects",
     "wall s",
-    "runs/s",
+    "objects/s",
     "points/s",
     "MB/s",
-    "req/run",
+    "requests each",
+    "CPU s",
     "peak MB",
     "x peer",
     "/ limit",
     "lost",
 )
-LEFT = {"action", "tool", "lost"}
+TARGET_HEAD = ("target", "wanted", "measured", "")
+LEFT = {"scenario", "action", "tool", "lost", "target", "wanted", ""}
 MEGA = 1_000_000
 NOTE_LENGTH = 80
+UNJUDGED = {"export", "verify"}
+"""What proves itself only in the import after it, or by its exit code."""
 
 
-def lines(rows: Sequence[Row]) -> list[str]:
-    """The table, column by column as wide as it has to be."""
-    cells = [list(HEAD), *(cells_of(row, rows) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    text = [
-        "  ".join(pad(cell, width, name) for cell, width, name in zip(line, widths, HEAD, strict=True))
-        for line in cells
-    ]
+def lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """A table for the terminal, column by column as wide as it has to be."""
+    cells = [list(head), *map(list, body)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    text = ["  ".join(pad(*each) for each in zip(line, widths, head, strict=True)) for line in cells]
     return [line.rstrip() for line in [text[0], "  ".join("-" * width for width in widths), *text[1:]]]
 
 
@@ -47,19 +43,26 @@ def pad(cell: str, width: int, name: str) -> str:
     return cell.ljust(width) if name in LEFT else cell.rjust(width)
 
 
+def rows_of(rows: Sequence[Row]) -> list[list[str]]:
+    """Every measured move in words."""
+    return [cells_of(row, rows) for row in rows]
+
+
 def cells_of(row: Row, rows: Sequence[Row]) -> list[str]:
-    """One measured move in words."""
-    shape = row.shape
-    faster, slower = against(row, rows, peer.NAME), against(row, rows, measure.LIMIT)
+    """One measured move in words; what doesn't concern it stays empty."""
+    amount = row.amount
+    slower, faster = against(rows, row, measure.LIMIT), against(rows, row, peer.NAME)
     return [
+        row.scenario,
         row.action,
         row.tool,
-        f"{shape.runs:,}",
-        f"{row.seconds:.1f}",
-        f"{shape.runs / row.seconds:.1f}",
-        f"{shape.points / row.seconds:,.0f}",
-        f"{shape.bytes / row.seconds / MEGA:.1f}",
-        f"{row.requests / shape.runs:.1f}",
+        f"{amount.objects:,}",
+        f"{row.seconds:.2f}",
+        f"{amount.objects / row.seconds:,.1f}",
+        f"{amount.points / row.seconds:,.0f}" if amount.points else "",
+        f"{amount.bytes / row.seconds / MEGA:,.1f}" if amount.bytes else "",
+        f"{row.requests / amount.objects:.2f}" if row.requests else "",
+        f"{row.cpu_seconds:.2f}",
         f"{row.peak_bytes / MEGA:.0f}",
         f"{1 / faster:.1f}" if faster else "",
         f"{slower:.2f}" if slower else "",
@@ -68,34 +71,11 @@ def cells_of(row: Row, rows: Sequence[Row]) -> list[str]:
 
 
 def note(row: Row) -> str:
-    """What was lost, short; an export proves itself only in the import after it."""
-    unjudged = row.action == "export"
-    said = row.lost or ("" if unjudged else "nothing")
+    """What was lost, short."""
+    said = row.lost or ("" if row.action in UNJUDGED or not (row.amount.points or row.requests) else "nothing")
     return said if len(said) <= NOTE_LENGTH else said[: NOTE_LENGTH - 1] + "…"
 
 
-def against(row: Row, rows: Sequence[Row], tool: str) -> float | None:
-    """How many times as long per run as `tool` takes for the same action; None when it was not measured to its end."""
-    if row.exit_code != 0:
-        return None
-    for other in rows:
-        same_runs = other.shape.runs == row.shape.runs or tool == peer.NAME
-        if (other.action, other.tool) == (row.action, tool) and other.exit_code == 0 and same_runs:
-            return row.seconds_per_run / other.seconds_per_run
-    return None
-
-
-def document(rows: Sequence[Row]) -> dict[str, Any]:
-    """Everything measured, with the machine it was measured on."""
-    measured = []
-    for row in rows:
-        ratios = {"peer": against(row, rows, peer.NAME), "limit": against(row, rows, measure.LIMIT)}
-        measured.append(asdict(row) | {"requests_per_run": row.requests / row.shape.runs, "seconds_against": ratios})
-    machine = {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    return {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine, "rows": measured}
-
-
-def write(rows: Sequence[Row], path: Path) -> None:
-    """Keep the result as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document(rows), indent=2) + "\n", encoding="utf-8")
+def target_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """Every target in words."""
+    return [[each.what, each.bound, each.found, each.verdict] for each in targets(rows)]

@@ -1,84 +1,126 @@
 """The traces scenario: many small traces, written by a bare client (the limit) and moved by this tool.
 
-`python -m benchmarks.traces HOST PORT SHAPE.json` is the bare client, in a process of its own; it prints the seconds on
-the wire. What it wrote is the source of the moves.
+`python -m benchmarks.traces export|import HOST PORT SHAPE.json` is the bare client, in a process of its own; it prints
+the seconds on the wire. What it wrote is the source of the moves.
 """
 
+import base64
+import contextlib
 import json
 import sqlite3
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 from benchmarks import corpus, limit, measure, ours
-from benchmarks.measure import Bench, Job, Row
+from benchmarks.measure import Bench, Job
+from benchmarks.row import Amount, Row
 from benchmarks.wire import Wire
 from demo import servers
 
+NAME = "traces"
+PAGE = 500
 TRACES_PER_REQUEST = 50
 INFO = "/api/3.0/mlflow/traces"
 TEXT = "What is the answer? " * 10
 NANO = 1_000_000
+TABLES = {
+    "trace_info": "SELECT * FROM trace_info",
+    "trace_tags": "SELECT * FROM trace_tags",
+    "trace_request_metadata": "SELECT * FROM trace_request_metadata",
+    "spans": "SELECT * FROM spans",
+}
+"""Where MLflow keeps a trace, the table that others point at first."""
 
 
 @dataclass(frozen=True)
 class Shape:
     """How many traces, and spans in each."""
 
-    traces: int = 1000
+    traces: int = 2000
     spans: int = 5
-
-    @property
-    def shown(self) -> corpus.Shape:
-        """In the words of the result table, where a trace is a run."""
-        return corpus.Shape(self.traces, 0, 0, 0, 0, 0)
 
 
 def rows(bench: Bench, shape: Shape) -> Iterator[Row]:
-    """The bare client's import; export, import and copy by this tool."""
+    """The bare client's import, which makes the source; its export; this tool's export, import, verify and copy."""
+    amount, bundle = Amount(shape.traces), bench.folder / "bundle of traces"
     with measure.fresh_destination(bench, "source of traces") as source:
-        described = bench.folder / "traces.json"
-        described.write_text(json.dumps(asdict(shape)), encoding="utf-8")
-        words = ["-m", "benchmarks.traces", servers.HOST, str(source.port), str(described)]
-        yield measured(bench, shape, Job("import", measure.LIMIT, words, {}, (source,)))
+        yield measure.run(bench, NAME, limit_job(bench, "import", source, shape), amount)
         expected = tally(source.folder)
-        exported = measured(bench, shape, measure.export_job(ours.NAME, source, bench, shape.shown))
+        yield measure.run(bench, NAME, limit_job(bench, "export", source, shape), amount)
+        exported = measure.run(bench, NAME, ours.export_job(source, bundle), amount)
         yield exported
         if exported.exit_code == 0:
             with measure.fresh_destination(bench, "destination of traces") as there:
-                row = measured(bench, shape, measure.import_job(ours.NAME, there, bench, shape.shown))
-                yield judged(row, expected, tally(there.folder))
+                row = measure.run(bench, NAME, ours.import_job(there, bundle), amount)
+                yield measure.judged(row, expected, tally(there.folder))
+            yield measure.run(bench, NAME, ours.verify_job(source, bundle), amount)
         with measure.fresh_destination(bench, "destination of copied traces") as there:
-            row = measured(bench, shape, measure.copy_job(source, there))
-            yield judged(row, expected, tally(there.folder))
+            row = measure.run(bench, NAME, ours.copy_job(source, there), amount)
+            yield measure.judged(row, expected, tally(there.folder))
 
 
-def measured(bench: Bench, shape: Shape, job: Job) -> Row:
-    """Run a job."""
-    print(f"{job.tool}: {job.action} of {shape.traces} traces …", file=sys.stderr, flush=True)
-    return measure.run(bench, job, shape.shown)
+def limit_job(bench: Bench, action: str, server: servers.LocalServer, shape: Shape) -> Job:
+    """The bare client's command line."""
+    told = measure.described(bench, f"traces-{shape.traces}", asdict(shape))
+    words = ["-m", "benchmarks.traces", action, servers.HOST, str(server.port), told]
+    return Job(action, measure.LIMIT, words, (server,), timed=True)
 
 
 def tally(folder: Path) -> dict[str, int]:
     """What a server's folder holds, without asking the server."""
-    database = sqlite3.connect(servers.database_of(folder))
     queries = {
         "traces": "SELECT count(*) FROM trace_info WHERE execution_time_ms = 1500",
         "spans": "SELECT count(*) FROM spans",
         "tags": "SELECT count(*) FROM trace_tags WHERE key = 'mlflow.traceName'",
         "metadata": "SELECT count(*) FROM trace_request_metadata WHERE key = 'mlflow.user'",
     }
-    found = {name: int(database.execute(query).fetchone()[0]) for name, query in queries.items()}
-    database.close()
-    return found
+    return corpus.counted(folder, queries)
 
 
-def judged(row: Row, expected: dict[str, int], found: dict[str, int]) -> Row:
-    """A fast move that loses something is not a fast move: say what it lost."""
-    lacks = [f"{name} {found[name]} of {count}" for name, count in expected.items() if found[name] != count]
-    return replace(row, lost="; ".join([*([row.lost] if row.lost else []), *lacks]))
+def seed(folder: Path, shape: Shape) -> None:
+    """Multiply the one trace that the database of a stopped server holds: the same rows under further ids."""
+    with contextlib.closing(sqlite3.connect(servers.database_of(folder))) as database, database:
+        for table, query in TABLES.items():
+            found = database.execute(query)
+            columns = ", ".join(f'"{column[0]}"' for column in found.description)
+            one = found.fetchall()
+            if any(isinstance(value, bytes) for row in one for value in row):
+                raise TypeError(f"{table} holds bytes, in which an id can't be replaced")
+            for index in range(1, shape.traces):
+                own = [tuple(renumbered(value, index) for value in row) for row in one]
+                corpus.insert(database, table, columns, own)
+
+
+def renumbered(value: object, index: int) -> object:
+    """A value of the first trace's rows as trace number `index` has it."""
+    if not isinstance(value, str):
+        return value
+    first, own = (number.to_bytes(16, "big") for number in (1, index + 1))
+    encoded, own_encoded = (base64.b64encode(each).decode() for each in (first, own))
+    return value.replace(first.hex(), own.hex()).replace(encoded, own_encoded)
+
+
+def read_all(wire: Wire) -> None:
+    """Every page of infos, and the spans of 50 traces in a request, side by side."""
+    body: dict[str, Any] = {"max_results": PAGE, "order_by": ["timestamp_ms ASC"]}
+    body["locations"] = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "1"}}]
+    token, first, pending = "", True, []
+    with ThreadPoolExecutor(limit.EXPORT_THREADS) as pool:
+        while first or token:
+            sent = json.dumps(body | ({"page_token": token} if token else {})).encode()
+            page = wire.json("POST", f"{INFO}/search", sent)
+            token, first = page.get("next_page_token", ""), False
+            ids = [("trace_ids", info["trace_id"]) for info in page.get("traces", [])]
+            for begin in range(0, len(ids), TRACES_PER_REQUEST):
+                query = urlencode(ids[begin : begin + TRACES_PER_REQUEST])
+                pending.append(pool.submit(wire.send, "GET", f"{INFO}/batchGet?{query}"))
+        for task in pending:
+            task.result()
 
 
 def write_all(wire: Wire, experiment: str, shape: Shape) -> float:
@@ -136,11 +178,15 @@ def info_of(index: int, experiment: str) -> bytes:
     return json.dumps({"trace": {"trace_info": info}}).encode()
 
 
-def main(host: str, port: str, shape_file: str) -> None:
-    """Write the traces and print the seconds as JSON."""
+def main(action: str, host: str, port: str, shape_file: str) -> None:
+    """Read or write the traces and print the seconds as JSON."""
     wire = Wire(host, int(port))
     shape = Shape(**json.loads(Path(shape_file).read_text(encoding="utf-8")))
-    print(json.dumps({"seconds": write_all(wire, limit.make_experiment(wire), shape)}))
+    if action == "export":
+        seconds = limit.timed(lambda: read_all(wire))
+    else:
+        seconds = write_all(wire, limit.make_experiment(wire), shape)
+    print(json.dumps({"seconds": seconds}))
 
 
 if __name__ == "__main__":

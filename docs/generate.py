@@ -18,6 +18,8 @@ from pathlib import Path
 
 import click
 
+from benchmarks.page import BLOCKS as BENCH_BLOCKS
+from benchmarks.page import CHARTS
 from docs import values
 from mlflow_migration.cli.main import all_commands
 from mlflow_migration.errors import EXIT_CODES, MigrationError
@@ -28,10 +30,13 @@ _EXAMPLES = re.compile(r"\n*\x08?\n?Examples:\n(.*)", re.DOTALL)
 
 
 def regenerated(root: Path) -> Iterator[tuple[Path, str]]:
-    """Each page with blocks, and what it should hold. Raises KeyError for a block nobody makes."""
-    for page in [root / "README.md", *sorted((root / "docs" / "reference").glob("*.md"))]:
+    """Each page with blocks and each chart, and what it should hold. Raises KeyError for a block nobody makes."""
+    performance = root / "docs" / "explanation" / "performance.md"
+    for page in [root / "README.md", performance, *sorted((root / "docs" / "reference").glob("*.md"))]:
         text = page.read_text(encoding="utf-8")
         yield page, _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]().strip()}\n{match[3]}", text)
+    for name, draw in CHARTS.items():
+        yield performance.with_name(name), draw()
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -153,6 +158,7 @@ def variables() -> str:
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
+    **BENCH_BLOCKS,
     "commands": commands,
     "exit-codes": exit_codes,
     "error-classes": error_classes,

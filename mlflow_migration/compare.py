@@ -18,7 +18,7 @@ from mlflow_migration.engine.guard import ENDS_LISTING, Listing, guarded
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
-from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, logged_model, registry, twins
+from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, shown, twins
 from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import FAIL, NAMED, NEW_NAME, SKIP, Selection, Source, Writing
 from mlflow_migration.records import LINEAGE, Broken, File, Json, Record, completed, digest_of
@@ -144,6 +144,7 @@ class Ends:
 
 def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) -> None:
     """Compare everything selected and put what is found into `result`."""
+    ends = replace(ends, left=shown.beside(ends.left, ends.right), right=shown.beside(ends.right, ends.left))
     with Pairing() as pairing:
         rights = [record for record in ends.right.records("experiment", Selection()) if record.whole is None]
         compared = ends.selection.takes(experiment.NAME)
@@ -168,15 +169,7 @@ def compare(ends: Ends, result: Comparison, progress: Progress, workers: int) ->
         names = partial(_name_at_right, ends, models)
         same = {left: left for left in pairs}
         sides = [
-            _Side(
-                "left",
-                ends.left,
-                ends.selection,
-                ends.selection,
-                same,
-                _Twins(models, found.left_out, names),
-                not ends.right.shows_all,
-            ),
+            _Side("left", ends.left, ends.selection, ends.selection, same, _Twins(models, found.left_out, names)),
             _Side("right", ends.right, whole, free, backwards, _Twins(models)),
         ]
         broken += [_learn_ids(pairing, side, kind) for kind in kinds for side in sides]
@@ -239,7 +232,7 @@ def _name_at_right(ends: Ends, models: Mapping[str, twins.Twins], kind: str, nam
 @dataclass(frozen=True)
 class _Side:
     """One of two places. `groups` gives, for its experiments, the id of the left one of each pair; `free` selects
-    the kinds that belong to no experiment. With `seen_only` what no server would show is left out."""
+    the kinds that belong to no experiment."""
 
     name: str
     place: Source
@@ -247,7 +240,6 @@ class _Side:
     free: Selection
     groups: Mapping[str, str]
     twins: _Twins
-    seen_only: bool = False
 
     def records(self, kind: str) -> Iterator[Record]:
         found = self.place.records(kind, self.selection if experiment.NAME in KINDS[kind].PARENTS else self.free)
@@ -256,8 +248,6 @@ class _Side:
     def _is_left_out(self, record: Record) -> bool:
         if self.name != "left":
             return False
-        if self.seen_only and record.kind == logged_model.NAME and logged_model.is_unseen(record):
-            return True
         family = twins.family_of(record.kind)
         if family and twins.name_of(record) in self.twins.models[family].left_out:
             return True

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
@@ -19,7 +19,7 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, registry
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard, registry
 from mlflow_migration.places import Selection, Sink, Source, Writing
 from mlflow_migration.records import Broken, Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
@@ -43,8 +43,7 @@ class LiveSource:
         found = KINDS[kind].read(self.live, selection)
         first = next(found, None)
         if first is not None:
-            yield first
-            yield from found
+            yield from (record for record in chain([first], found) if in_shard(record, selection))
         elif "*" in self.live.rights.denied(kind):
             raise ForbiddenError(f"{self.address} hides all of kind {kind} from these credentials", hint="ask for READ")
 
@@ -59,11 +58,15 @@ class LiveSource:
         exact = {*selection.run_ids, *selection.logged_models, *selection.traces, *selection.versions.ids}
         names = (*selection.models, *selection.prompts)
         for each in self.live.broken:
-            asked = selection.takes(each.of) and (not chosen or each.experiment in chosen or not each.experiment)
+            # Of a version the model.
+            owner = each.experiment or each.id.rpartition("/")[0] or each.id
+            asked = selection.takes(each.of) and selection.holds(owner)
+            if chosen and each.experiment:
+                asked = asked and each.experiment in chosen
             if names or exact:
-                # Of a version its model is named.
-                named = bool(names) and registry.named(names, each.id.rpartition("/")[0] or each.id)
-                asked = asked and (named or each.id in exact)
+                asked = asked and (
+                    each.id in exact or (not each.experiment and bool(names) and registry.named(names, owner))
+                )
             if asked:
                 yield each
 
@@ -92,6 +95,8 @@ class BundleSource:
             if all(record.refs[parent] in self._chosen.get(parent, {record.refs[parent]}) for parent in parents)
         )
         for record in KINDS[kind].choose(records, selection, self.address):
+            if not in_shard(record, selection):
+                continue
             chosen.add(record.id)
             yield self._limited(record, selection)
 
@@ -157,7 +162,11 @@ class BundleSink:
         self._dry_run = dry_run
 
     def put(self, record: Record) -> Written:
-        return self.writer.put(record, self._dry_run, record.kind in SHARDED)
+        return self.begin(record)()
+
+    def begin(self, record: Record) -> Callable[[], Written]:
+        """Fetch what an object has; the rest of its writing, which asks no server."""
+        return self.writer.begin(record, self._dry_run, record.kind in SHARDED)
 
 
 @dataclass(frozen=True)
@@ -201,8 +210,19 @@ def _moved(kind: str, records: Iterator[Record], sink: Sink, tools: Tools) -> It
         groups = iter(lambda: list(islice(records, GROUP)), [])
         for outcomes in parallel.each(groups, partial(_put_group, sink), tools.workers, tools.stop):
             yield from outcomes
+    elif isinstance(sink, BundleSink) and kind in SHARDED:
+        # They lie side by side in files: in the order of the listing, so that two exports are equal byte for byte.
+        for record, begun in parallel.in_order(records, partial(_begin, sink), tools.workers, tools.stop):
+            if isinstance(begun, MigrationError):
+                yield record, begun
+            else:
+                yield record, guarded(begun, record.kind, record.id)
     else:
         yield from parallel.each(records, partial(_put, sink), tools.workers, tools.stop)
+
+
+def _begin(sink: BundleSink, record: Record) -> tuple[Record, Callable[[], Written] | MigrationError]:
+    return record, guarded(lambda: sink.begin(completed(record)), record.kind, record.id)
 
 
 def _move_rest(source: Source, sink: Sink, kind: str, broken: tuple[Selection, MigrationError], tools: Tools) -> None:
@@ -288,6 +308,11 @@ def _check_stop(tools: Tools) -> None:
 def row_of(broken: Broken) -> Row:
     """A row for what a place can't give."""
     return Row(broken.kind, broken.id, broken.name, broken.state, broken.reason)
+
+
+def counts(report: Report) -> Json:
+    """How many objects of each kind ended how, as a bundle keeps it."""
+    return dict(sorted(report.kinds.items()))
 
 
 def failures(report: Report) -> list[Json]:

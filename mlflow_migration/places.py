@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,19 @@ class Versions:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """Part `number`, counted from 1, of `of` parts of what is asked for; all parts together hold it exactly once."""
+
+    number: int
+    of: int
+
+    def holds(self, key: str) -> bool:
+        """Whether what goes by this id or name is in it: the same in every process and on every machine."""
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
+
+
+@dataclass(frozen=True)
 class Selection:
     """What of a place is asked for.
 
@@ -57,6 +71,7 @@ class Selection:
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     With `permissions` a whole server's users, roles and their permissions too.
+    `shard`: of all this one part, experiments and models each with what belongs to it.
     """
 
     experiments: tuple[str, ...] = ()
@@ -78,6 +93,11 @@ class Selection:
     needed: bool = False
     all_runs: bool = False
     permissions: bool = False
+    shard: Shard | None = None
+
+    def holds(self, key: str) -> bool:
+        """Whether what goes by this id or name is in the shard asked for, if one is."""
+        return self.shard is None or self.shard.holds(key)
 
     def takes(self, kind: str) -> bool:
         """Whether objects of a kind are asked for."""

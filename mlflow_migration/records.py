@@ -68,8 +68,6 @@ class Broken:
     experiment: str = ""
 
 
-
-
 def no_files() -> Iterator[File]:
     return iter(())
 

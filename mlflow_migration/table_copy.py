@@ -64,12 +64,13 @@ def copy(ends: Ends, selection: Selection, policy: str, tools: Tools) -> None:
         copier = Copier(flow, copying.held(flow))
         files = _files(ends, selection, tools)
         everything = not selection.kinds
-        if everything:
-            for unit in parts.BEFORE:
-                _copy(copier, targets.planned(copier, unit, policy), tools)
+        # First what may be refused as a whole, before anything is written.
         there = targets.Experiments(copier, policy, ends.destination_root if files else "")
         asked = _asked(there.names, selection, ends.source.address)
         chosen = there.planned(asked)
+        if everything:
+            for unit in parts.BEFORE:
+                _copy(copier, targets.planned(copier, unit, policy), tools)
         _say_broken(ends.source, {*map(str, asked)} if selection.experiments else set(), selection, tools)
         _copy(copier, chosen, tools, files)
         for each in chosen:

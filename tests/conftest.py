@@ -18,6 +18,8 @@ import pytest
 
 from mlflow_migration.cli.main import main
 from tests import forked, seeding, servers
+from tests.postgres import Postgres
+from tests.postgres import running as running_postgres
 from tests.rest import Json
 from tests.seeding import Corpus
 from tests.servers import Options, Server, Snapshot
@@ -219,6 +221,13 @@ def make_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield make
     for server in running:
         servers.stop(server)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server without databases of MLflow's."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ same things in the same words. Ids are replaced by names, for a server gives its
 
 import hashlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from tests import servers
 
 Json = dict[str, Any]
 LARGEST = sys.float_info.max
+SHORT = 10
 
 
 def run(what: str, uri: str, folder: Path) -> str:
@@ -152,7 +154,11 @@ def _tell() -> None:
         told[f"registered {each.name}"] = [each.description, _own(each.tags), each.aliases]
     for each in client.search_model_versions():
         head = [each.description, each.current_stage, each.status, names.get(each.run_id or "", "")]
-        told[f"version {each.name} {each.version}"] = [head, _own(each.tags), _files(f"models:/{each.name}/{each.version}")]
+        told[f"version {each.name} {each.version}"] = [
+            head,
+            _own(each.tags),
+            _files(f"models:/{each.name}/{each.version}"),
+        ]
     prompt = client.get_prompt_version("greeting", "1")
     told["prompt greeting"] = [prompt.template, prompt.commit_message] if prompt else None
     for trace in client.search_traces(locations=ids):
@@ -174,7 +180,7 @@ def _own(tags: dict[str, str]) -> dict[str, str]:
 
 def _number(value: float) -> str:
     """As tables hold it: the largest number stands for infinity."""
-    return repr(max(-LARGEST, min(LARGEST, value)) if value == value else value)
+    return repr(value if math.isnan(value) else max(-LARGEST, min(LARGEST, value)))
 
 
 def _history(client: Any, run_id: str, key: str) -> list[Any]:
@@ -202,6 +208,9 @@ def _files(uri: str) -> dict[str, str]:
 def _named(told: Json, names: dict[str, str]) -> Json:
     text = json.dumps(told, default=str)
     for id_, name in names.items():
+        if len(id_) < SHORT:
+            # The number of a server's experiment, which stands in other numbers.
+            continue
         text = text.replace(id_, json.dumps(name)[1:-1])
     found: Json = json.loads(text)
     return found

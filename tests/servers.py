@@ -54,7 +54,8 @@ class Snapshot:
 class Options:
     """How a server is started.
 
-    `template` is an empty, already migrated database (see `make_template`); `python` has the MLflow that runs.
+    `template` is an empty, already migrated database (see `make_template`); `python` has the MLflow that runs;
+    `database` is the address of one that is there already.
     """
 
     template: Path | None = None
@@ -63,6 +64,7 @@ class Options:
     serve_artifacts: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
     python: str = sys.executable
+    database: str = ""
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -114,7 +116,8 @@ def start(folder: Path, options: Options | None = None) -> Server:
 def _launch(folder: Path, options: Options) -> Server:
     port, log = free_port(), folder / "server.log"
     command = [options.python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", str(options.workers), "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    store = options.database or f"sqlite:///{folder / 'mlflow.db'}"
+    command += ["--workers", str(options.workers), "--backend-store-uri", store]
     if options.serve_artifacts:
         command += ["--artifacts-destination", str(folder / "artifacts")]
     else:

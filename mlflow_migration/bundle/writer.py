@@ -9,13 +9,28 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mlflow_migration.bundle import layout, manifest, shards
 from mlflow_migration.errors import StorageError, UsageError
-from mlflow_migration.records import File, Json, Loss, Record, Rows, Written
+from mlflow_migration.records import File, Json, Loss, Record, Rows, Written, canonical
 
+KEYED = frozenset({"tags", "params", "metrics"})
 _WIDER: dict[str, Callable[[int, int], int]] = {"since": min, "until": max}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The line an object is to have: whether it replaces another one, or a folder of the object's own; its rows, and
+    the entries of its artifacts that are kept and those that are new."""
+
+    replaces: bool
+    has_folder: bool
+    rows: dict[str, list[bytes]]
+    kept: list[Json]
+    made: list[Json] = field(default_factory=list)
 
 
 class BundleWriter:
@@ -47,23 +62,42 @@ class BundleWriter:
             if there["source"] != source:
                 what = f"the folder holds a bundle of {there['source']}"
                 raise UsageError(what, f"not of {source}", "give another folder")
-            self._options = _both(there.get("options", {}), options)
+            held = there.get("options", {})
+            if held.get("shard") != options.get("shard"):
+                raise _other_shard(root)
+            self._options = _both(held, options)
+        elif (root / layout.MARK).exists() and (root / layout.MARK).read_text(encoding="utf-8") != self._mark():
+            raise _other_shard(root)
 
     def put(self, record: Record, dry_run: bool = False, sharded: bool = False) -> Written:
         """Write one object, or bring it up to date; "same" where nothing of it has changed.
 
         A `sharded` one becomes a line of a file that it shares with others, unless it is too large for that."""
+        return self.begin(record, dry_run, sharded)()
+
+    def begin(self, record: Record, dry_run: bool = False, sharded: bool = False) -> Callable[[], Written]:
+        """`put` in two parts: all that takes the source is done here; the rest, given back, is short.
+
+        Lines stand in their files in the order in which the rests are called."""
+        record = replace(record, head=_settled(record.head))
         files = list(record.files())
         losses = tuple(Loss("artifact", file.path, file.problem, file.wanted) for file in files if file.problem)
         present = [file for file in files if not file.problem]
         size = sum(file.size for file in present)
-        with _storage(self.root / layout.folder(record.home)):
+        folder = self.root / layout.folder(record.home)
+        with storage(folder):
             rows = _row_texts(record) if sharded else None
             if rows is None:
                 state = self._put_folder(record, present, dry_run, sharded)
             else:
-                state = self._put_line(record, present, rows, dry_run)
-        return Written(record.id, state, losses=losses, bytes=0 if state == "same" else size)
+                line = self._begin_line(record, present, rows, dry_run)
+
+        def rest() -> Written:
+            with storage(folder):
+                ended = state if rows is None else self._put_line(record, line, dry_run)
+            return Written(record.id, ended, losses=losses, bytes=0 if ended == "same" else size)
+
+        return rest
 
     def _put_folder(self, record: Record, files: list[File], dry_run: bool, sharded: bool) -> str:
         """Write an object into its own folder; its state."""
@@ -91,40 +125,52 @@ class BundleWriter:
             _remove_others(folder.parent, f"{layout.ARTIFACTS}/{folder.name}", [])
         return state
 
-    def _put_line(self, record: Record, files: list[File], rows: dict[str, list[bytes]], dry_run: bool) -> str:
-        """Write an object as a line of a shard; its state."""
+    def _begin_line(
+        self, record: Record, files: list[File], rows: dict[str, list[bytes]], dry_run: bool
+    ) -> _Line | None:
+        """Fetch the artifacts that a line's object lacks; None where the object is the same."""
         old = self._shards.get(record.kind, record.id)
-        own = self.root / layout.folder(record.home)
-        head = self._there(own, record)
+        head = self._there(self.root / layout.folder(record.home), record)
         if old is None and head is not None and self._is_same(head, record, files):
-            return "same"
+            return None
         folder, name = layout.folder(record.home[:-1]), record.home[-1]
-        entries, missing = _kept(json.loads(old) if old else None, files, self._checksum)
-        if old and not missing and old == _line_of(record, entries, rows):
-            return "same"
-        state = "done" if old is None and head is None else "updated"
+        kept, missing = _kept(json.loads(old) if old else None, files, self._checksum)
+        if old and not missing and old == _line_of(record, kept, rows):
+            return None
+        found = _Line(old is not None, head is not None, rows, kept)
         if dry_run:
-            return state
+            return found
         self._open()
         (self.root / folder).mkdir(parents=True, exist_ok=True)
         # All is fetched before the first change: one that can't be read leaves the object as it was.
         made = [self._write_file(self.root / folder, layout.artifact(file.path, name), file) for file in missing]
-        if old and missing:
+        return replace(found, made=made)
+
+    def _put_line(self, record: Record, line: _Line | None, dry_run: bool) -> str:
+        """Write an object as a line of a shard; its state."""
+        if line is None:
+            return "same"
+        state = "updated" if line.replaces or line.has_folder else "done"
+        if dry_run:
+            return state
+        folder, name = layout.folder(record.home[:-1]), record.home[-1]
+        own = self.root / layout.folder(record.home)
+        if line.replaces and line.made:
             # Without its line the object counts as absent, so that a crash from here on never leaves a mixture.
             self._shards.drop(record.kind, record.id)
-        _take_over(self.root / folder, made)
-        entries += made
-        if head is not None:
+        _take_over(self.root / folder, line.made)
+        entries = [*line.kept, *line.made]
+        if line.has_folder:
             (own / f"{record.kind}.json").unlink()
             shutil.rmtree(own)
-        self._shards.put(folder, (record.kind, record.id), _line_of(record, entries, rows))
+        self._shards.put(folder, (record.kind, record.id), _line_of(record, entries, line.rows))
         _remove_others(self.root / folder, f"{layout.ARTIFACTS}/{layout.quoted(name)}", entries)
         return state
 
     def finish(self, info: Json, failures: Iterable[Json]) -> None:
         """Write the lists, SHA256SUMS, and the manifest last. A bundle in which nothing changed is left as it is."""
-        with _storage(self.root):
-            lines = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in failures]
+        with storage(self.root):
+            lines = sorted(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in failures)
             if (self.root / layout.MANIFEST).exists() and not self._opened and lines == self._failures():
                 (self.root / layout.MARK).unlink(missing_ok=True)
                 return
@@ -160,9 +206,14 @@ class BundleWriter:
             if not self._opened:
                 self._opened = True
                 self.root.mkdir(parents=True, exist_ok=True)
-                (self.root / layout.MARK).write_text("A bundle is being written here. Type the export command again.\n")
+                (self.root / layout.MARK).write_text(self._mark(), encoding="utf-8")
                 (self.root / layout.MANIFEST).unlink(missing_ok=True)
                 (self.root / layout.SUMS).unlink(missing_ok=True)
+
+    def _mark(self) -> str:
+        shard = self._options.get("shard")
+        of_shard = f"It is shard {shard['number']} of {shard['of']}.\n" if shard else ""
+        return "A bundle is being written here. Type the export command again.\n" + of_shard
 
     def _there(self, folder: Path, record: Record) -> Json | None:
         path = folder / f"{record.kind}.json"
@@ -266,6 +317,11 @@ class BundleWriter:
         return "/".join(parts[:-1]) if name.endswith(".jsonl") and len(parts) > 1 else None
 
 
+def _other_shard(root: Path) -> UsageError:
+    what = f"the folder holds another shard, or what was no shard: {root}"
+    return UsageError(what, hint="give each shard a folder of its own; `bundle merge` joins them")
+
+
 def _kept(there: Json | None, files: list[File], checksum: bool) -> tuple[list[Json], list[File]]:
     """The entries of artifacts that are in the bundle already, and the artifacts still to be fetched."""
     known = {entry.get("path"): entry for entry in there["info"]["files"]} if there else {}
@@ -305,6 +361,20 @@ def _row_texts(record: Record) -> dict[str, list[bytes]] | None:
             if size > shards.LARGEST_LINE:
                 return None
     return texts if size <= shards.LARGEST_LINE else None
+
+
+def _settled(head: Any) -> Any:
+    """A head with its tags, params and metrics ordered by key: no server promises an order, and two exports of the
+    same are to be equal byte for byte."""
+    if not isinstance(head, dict):
+        return head
+    return {key: _by_key(part) if key in KEYED else _settled(part) for key, part in head.items()}
+
+
+def _by_key(pairs: Any) -> Any:
+    if isinstance(pairs, list) and all(isinstance(pair, dict) and isinstance(pair.get("key"), str) for pair in pairs):
+        return sorted(pairs, key=lambda pair: (pair["key"], canonical(pair)))
+    return pairs
 
 
 def _line_of(record: Record, entries: list[Json], rows: dict[str, list[bytes]]) -> bytes:
@@ -352,7 +422,7 @@ def _both(one: Json, other: Json) -> Json:
 
 
 @contextmanager
-def _storage(folder: Path) -> Iterator[None]:
+def storage(folder: Path) -> Iterator[None]:
     """Turn a full disk or an unwritable folder into an error that ends the job."""
     try:
         yield

@@ -28,7 +28,6 @@ from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenErro
 from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path, write_report
-from mlflow_migration.server.live import Server
 
 LINES = 20
 Give = Callable[[Callable[[Json], None]], None]
@@ -115,8 +114,8 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     uri, _ = config.load(common.config, os.environ).place(place, "SRC", os.environ)
     found = config.kind_of_place(uri)
     if found != "bundle":
-        shown = printable(uri) if found == "database" else place
-        raise UsageError(f"one {found} can't be verified alone", hint=f"verify {shown} OTHER-PLACE")
+        typed = printable(uri) if found == "database" else place
+        raise UsageError(f"one {found} can't be verified alone", hint=f"verify {typed} OTHER-PLACE")
     begun = time.monotonic()
     bundle = pipeline.bundle_folder(jobs.existing(uri))
     source = pipeline.BundleSource(bundle)
@@ -382,8 +381,8 @@ def _examined(place: str, role: str, common: Common) -> Json:
         row.update({"experiments": sum(1 for _ in live.search_experiments()), "may_read": True})
         if found == "file store":
             row["broken"] = len(live.broken)
-        if isinstance(live, Server):
-            row["may_write"] = live.may_write()
+        if (may_write := opening.may_write(live)) is not None:
+            row["may_write"] = may_write
         live.close()
     except (AccessError, ForbiddenError, MigrationError) as error:
         row["exit_code"] = error.exit_code or INCOMPLETE

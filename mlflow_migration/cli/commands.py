@@ -82,6 +82,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Make a new bundle of a bundle, with other names or without some tags, params or artifacts; the first one "
         "stays.",
     ),
+    "bundle": ("bundles", "Work on bundles."),
     "list-registered-models": (
         "tools",
         "List the registered models of a server or bundle with their versions, stages and aliases; prompts are "

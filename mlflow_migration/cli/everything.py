@@ -10,7 +10,7 @@ import click
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
-from mlflow_migration.cli.later import copies, jobs, opening, pipeline
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.places import Versions
@@ -28,6 +28,8 @@ EXPERIMENTS = click.option(
 @EXPERIMENTS
 @TRACKING
 @options.run_choice
+@options.shard
+@options.spreading
 @options.artifacts
 @options.moving
 @options.permissions("export-permissions")
@@ -54,7 +56,7 @@ def export_all(**given: Any) -> int:
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
     job = jobs.Job("export-all", replace(selection, versions=versions))
-    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return spreading.export(job, common, given)
 
 
 @click.command("import-all", cls=Command)

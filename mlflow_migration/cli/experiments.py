@@ -8,7 +8,7 @@ import click
 
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.later import copies, jobs, opening, pipeline
+from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
 from mlflow_migration.cli.options import Common
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import UsageError
@@ -66,6 +66,8 @@ def export_experiment(**given: Any) -> int:
 @TRACKING
 @RUN_IDS
 @options.run_choice
+@options.shard
+@options.spreading
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions", "use-threads")
@@ -84,7 +86,7 @@ def export_experiments(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     job = jobs.Job("export-experiments", options.selection_of(given, choose.names(given["experiments"])))
-    return jobs.export(job, common, opening.readable(given["tracking_uri"], "SRC", common), given["output_dir"])
+    return spreading.export(job, common, given)
 
 
 @click.command("import-experiment", cls=Command)
@@ -126,6 +128,7 @@ def import_experiment(**given: Any) -> int:
 @click.option(
     "--experiments", metavar="NAMES", default="all", help="Only these: names, ids or globs with commas, or a .txt file."
 )
+@options.shard
 @RENAME
 @options.writing
 @options.artifacts
@@ -193,6 +196,7 @@ def copy_experiment(**given: Any) -> int:
 @RENAME
 @RUN_IDS
 @options.run_choice
+@options.shard
 @options.writing
 @options.artifacts
 @options.moving

@@ -53,6 +53,7 @@ def export_prompt(**given: Any) -> int:
 @click.option("--prompts", required=True, metavar="NAMES", help="Names or globs with commas, a .txt file, or all.")
 @OUTPUT
 @TRACKING
+@options.shard
 @options.moving
 @options.legacy("use-threads")
 @options.common
@@ -64,7 +65,9 @@ def export_prompts(**given: Any) -> int:
       export-prompts --prompts all --output-dir prompts
       export-prompts --prompts 'support-*' --output-dir prompts
     """
-    return _export("export-prompts", given, Selection(kinds=objects.OF_PROMPTS, prompts=choose.names(given["prompts"])))
+    shard = choose.shard(given.pop("shard"))
+    selection = Selection(kinds=objects.OF_PROMPTS, prompts=choose.names(given["prompts"]), shard=shard)
+    return _export("export-prompts", given, selection)
 
 
 @click.command("import-prompt", cls=Command)
@@ -139,6 +142,7 @@ def export_trace(**given: Any) -> int:
 @EXPERIMENT_IDS
 @OUTPUT
 @TRACKING
+@options.shard
 @options.artifacts
 @options.moving
 @options.common
@@ -220,6 +224,7 @@ def export_logged_model(**given: Any) -> int:
 @EXPERIMENT_IDS
 @OUTPUT
 @TRACKING
+@options.shard
 @options.artifacts
 @options.moving
 @options.common
@@ -302,6 +307,7 @@ def export_evaluation_dataset(**given: Any) -> int:
 @click.option("--experiment-ids", metavar="IDS", help="Only datasets of these experiments: ids, names or globs.")
 @OUTPUT
 @TRACKING
+@options.shard
 @options.moving
 @options.legacy("use-threads")
 @options.common
@@ -315,7 +321,8 @@ def export_evaluation_datasets(**given: Any) -> int:
     """
     experiments = choose.names(given["experiment_ids"]) if given["experiment_ids"] is not None else ()
     datasets = choose.names(given["evaluation_datasets"])
-    selection = Selection(experiments=experiments, kinds=OF_DATASETS, datasets=datasets)
+    shard = choose.shard(given.pop("shard"))
+    selection = Selection(experiments=experiments, kinds=OF_DATASETS, datasets=datasets, shard=shard)
     return _export("export-evaluation-datasets", given, selection)
 
 

@@ -20,10 +20,12 @@ from typing import Any
 
 import click
 
-from mlflow_migration import table_copy
-from mlflow_migration.bundle.writer import BundleWriter
+from mlflow_migration import exporting, leftovers, table_copy
+from mlflow_migration.bundle import merge as merging
+from mlflow_migration.bundle.manifest import read_manifest
+from mlflow_migration.bundle.writer import BundleWriter, storage
 from mlflow_migration.calls import Readable
-from mlflow_migration.cli import leftovers, logs
+from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.database import file_store
@@ -33,6 +35,7 @@ from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
+from mlflow_migration.exporting import Export, options_of, tell_hidden
 from mlflow_migration.objects.needed import with_needed
 from mlflow_migration.pipeline import (
     BundleSink,
@@ -41,12 +44,12 @@ from mlflow_migration.pipeline import (
     LiveSource,
     Tools,
     bundle_folder,
+    counts,
     failures,
-    row_of,
     transfer,
 )
 from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source, Writing
-from mlflow_migration.report import Report, Row, check_report_path, write_report
+from mlflow_migration.report import Report, check_report_path, write_report
 from mlflow_migration.server.live import Server
 
 Places = Mapping[str, Readable | Connected]
@@ -79,30 +82,14 @@ def job_of(command: str, selection: Selection, names: Names, given: dict[str, An
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
     """Server, database or file store → bundle; the exit code."""
-    folder = _folder(output_dir)
+    folder = Path(checked_folder(output_dir))
     if job.selection.filter:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
     report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
     report.next_command += _with_users(job.selection)
-    source = LiveSource(live)
-    selection = with_needed(live, job.selection)
-    asked = replace(job.selection, kinds=selection.kinds)
-    writer = BundleWriter(folder, live.address, _options(asked), common.checksum)
-
-    def work(tools: Tools) -> None:
-        try:
-            _tell_hidden(live, job, report)
-            _tell_broken(source, job, report)
-            read = leftovers.of_server(live, job.command, selection, report)
-            transfer(source, BundleSink(writer, common.dry_run), read, tools)
-        except MigrationError:
-            writer.discard_empty()
-            raise
-        if not common.dry_run:
-            writer.finish({"counts": report.kinds}, failures(report))
-
-    return _run(job, common, report, work, {"source": live})
+    asked = Export(job.command, job.selection, common.checksum)
+    return _run(job, common, report, exporting.begin(asked, live, folder), {"source": live})
 
 
 def import_(job: Job, common: Common, input_dir: str, live: Server) -> int:
@@ -134,13 +121,13 @@ def copy(job: Job, common: Common, source: Readable, destination: Server) -> int
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
-    if job.adding is None:
+    if job.adding is None and job.selection.shard is None:
         report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
 
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
-        _tell_hidden(source, job, report)
-        _tell_broken(reading, job, report)
+        tell_hidden(source, job.selection, report)
+        leftovers.tell_broken(source, job.selection, report)
         asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
         transfer(reading, _live_sink(destination, tools, job, source.address, common.checksum), asked, tools)
 
@@ -172,11 +159,7 @@ def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callabl
     """
     source, target = folders
     bundle = bundle_folder(source)
-    inside = {source.resolve(), target.resolve()} & {*source.resolve().parents, *target.resolve().parents}
-    if inside or source.resolve() == target.resolve():
-        raise UsageError(f"one of the two folders lies in the other: {source}, {target}", hint="give a new folder")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"the folder is not empty: {target}", hint="give a new or empty folder")
+    _check_new(target, [source])
     made = not target.exists()
     report = _report(job, common, str(source), str(target))
     report.next_command = f"mlflow-migration verify {shlex.quote(str(target))}"
@@ -184,12 +167,12 @@ def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callabl
     def work(tools: Tools) -> None:
         proven = BundleSource(bundle)
         changed = change(proven)
-        writer = BundleWriter(target, bundle.origin, _options(_narrowed(bundle.asked_for(), job.selection)))
+        writer = BundleWriter(target, bundle.origin, options_of(_narrowed(bundle.asked_for(), job.selection)))
         whole = False
         try:
             transfer(changed, BundleSink(writer, common.dry_run), job.selection, tools)
             if not common.dry_run:
-                writer.finish({"counts": report.kinds}, [*failures(report), *bundle.failures()])
+                writer.finish({"counts": counts(report)}, [*failures(report), *bundle.failures()])
             whole = True
         finally:
             if not whole and not common.dry_run:
@@ -198,9 +181,33 @@ def remake(job: Job, common: Common, folders: tuple[Path, Path], change: Callabl
     return _run(job, common, report, work, {})
 
 
-def _options(selection: Selection) -> dict[str, Any]:
-    """What a bundle keeps of what it was asked to hold."""
-    return {key: value for key, value in asdict(selection).items() if value}
+def merge(folders: list[Path], target: Path) -> dict[str, Any]:
+    """Shards → one bundle; what its manifest then says. What is begun and not ended is removed.
+
+    Raises UsageError where the folder isn't new or empty, or the shards don't belong together, and BundleError where
+    one of them isn't whole.
+    """
+    _check_new(target, folders)
+    parts = merging.parts_of(folders)
+    made, whole = not target.exists(), False
+    try:
+        with storage(target):
+            merging.merge(parts, target)
+        whole = True
+    finally:
+        if not whole:
+            _remove(target, made)
+    found: dict[str, Any] = read_manifest(target)["info"]
+    return found
+
+
+def _check_new(target: Path, sources: list[Path]) -> None:
+    for source in sources:
+        inside = {source.resolve(), target.resolve()} & {*source.resolve().parents, *target.resolve().parents}
+        if inside or source.resolve() == target.resolve():
+            raise UsageError(f"one of the two folders lies in the other: {source}, {target}", hint="give a new folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"the folder is not empty: {target}", hint="give a new or empty folder")
 
 
 def _narrowed(asked: Selection, chosen: Selection) -> Selection:
@@ -268,24 +275,13 @@ def _report(job: Job, common: Common, source: str, destination: str) -> Report:
     return Report(job.command, source, destination, common.dry_run, frozenset(common.allow_loss))
 
 
-def _folder(output_dir: str) -> Path:
+def checked_folder(output_dir: str) -> str:
+    """The output folder as it was given. Raises UsageError where its name is empty, or it is a file store."""
     if not output_dir.strip():
         raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
     if file_store.is_file_store(output_dir):
         raise file_store.refuse(output_dir)
-    return Path(output_dir)
-
-
-def _tell_hidden(live: Readable, job: Job, report: Report) -> None:
-    """A row where the server lists only what these credentials may read: what stays behind is said, not hidden."""
-    if job.selection.takes("experiment") and not job.selection.experiments and live.rights.are_limited():
-        reason = "the server lists only what these credentials may read: an administrator's show whether there is more"
-        report.add(Row("experiment", "*", "those hidden from these credentials", "skipped", reason))
-
-
-def _tell_broken(source: LiveSource, job: Job, report: Report) -> None:
-    for each in source.broken(job.selection):
-        report.add(row_of(each))
+    return output_dir
 
 
 def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None], places: Places) -> int:
@@ -360,7 +356,7 @@ def show(report: Report, common: Common) -> None:
             click.echo(line, err=True)
         if len(lines) > FIRST_LINES and not common.verbose:
             click.echo(f"… and {len(lines) - FIRST_LINES} more: -v shows them, --report FILE keeps them", err=True)
-        if report.exit_code == 0 and not report.dry_run:
+        if report.exit_code == 0 and not report.dry_run and report.next_command:
             click.echo(f"next: {report.next_command}", err=True)
     if report.error is not None:
         say_error(report.error)

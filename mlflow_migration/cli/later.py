@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import compare, objects, pipeline
-    from mlflow_migration.cli import copies, jobs, opening
+    from mlflow_migration.bundle import layout
+    from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
-    from mlflow_migration.server import pages
+    from mlflow_migration.server import live, pages
 
 __all__ = [
     "compare",
@@ -24,7 +25,9 @@ __all__ = [
     "filtered",
     "id_map",
     "jobs",
+    "layout",
     "ledger",
+    "live",
     "naming",
     "needed",
     "objects",
@@ -38,14 +41,16 @@ __all__ = [
     "run",
     "samples",
     "signature",
+    "spreading",
     "versions",
 ]
 _FOLDERS = {
     "": ("compare", "objects", "pipeline"),
-    "cli.": ("copies", "jobs", "opening"),
+    "bundle.": ("layout",),
+    "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
-    "server.": ("pages",),
+    "server.": ("live", "pages"),
 }
 
 

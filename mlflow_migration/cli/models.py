@@ -89,6 +89,7 @@ def export_model(**given: Any) -> int:
 @click.option("--runs-until", metavar="TIME", help="With --export-all-runs: only runs started at or before this.")
 @CACHED
 @boolean("export-deleted-runs", True, "Take deleted runs too; they arrive deleted.")
+@options.shard
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions", "use-threads")

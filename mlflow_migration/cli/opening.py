@@ -71,6 +71,11 @@ def _opened(uri: str, workspace: str) -> Connected:
     return connect.open_database(uri, workspace)
 
 
+def may_write(live: Readable) -> bool | None:
+    """Whether these credentials may create something at a server; None for a place that isn't asked so."""
+    return live.may_write() if isinstance(live, Server) else None
+
+
 def _uri(text: str, role: str, common: Common) -> str:
     """The address of what a person typed."""
     return config.load(common.config, os.environ).place(text, role, os.environ)[0]

@@ -259,6 +259,34 @@ def run_choice(function: F) -> F:
     )(function)
 
 
+shard = click.option(
+    "--shard",
+    metavar="N/M",
+    help="Only part N of M parts, the same on every machine: experiments, models and others by a hash of id or name, "
+    "each with all that belongs to it. All M parts together are the whole.",
+)
+
+
+def spreading(function: F) -> F:
+    """Options about the machines an export runs on."""
+    return _stack(
+        click.option(
+            "--engine",
+            type=click.Choice(["threads", "spark"]),
+            default="threads",
+            show_default=True,
+            help="Where to run: on this machine, or on the active Spark session, each task a shard, into one bundle in "
+            "a folder that all machines share (a path, or s3://… through fsspec). Needs mlflow-migration[spark].",
+        ),
+        click.option(
+            "--shards",
+            type=click.IntRange(1, 500),
+            metavar="M",
+            help="With --engine spark: how many shards [default: 4 for each task at once, at most one an experiment].",
+        ),
+    )(function)
+
+
 def naming(function: F) -> F:
     """Options about what things are called at a destination, and what becomes of those that have the name there."""
     return _stack(
@@ -379,4 +407,5 @@ def selection_of(
         files=options.pop("files", "copy"),
         max_file=choose.size(options.pop("max_file", None)),
         permissions=with_users,
+        shard=choose.shard(options.pop("shard", None)),
     )

@@ -170,6 +170,8 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     # Transactions begin where we say so: Python's driver would begin none for reading.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
+    # As MLflow's own store sets it: search texts are translated for that.
+    connection.execute("PRAGMA case_sensitive_like = ON")
     connection.execute(f"PRAGMA busy_timeout = {WAIT * 1000}")
 
 

@@ -216,9 +216,13 @@ def _ties_experiments(part: Part) -> bool:
 
 def held(flow: Flow) -> frozenset[str]:
     """The tables in which the source has rows."""
+    import sqlalchemy as sa
+
     tables = flow.source.tables
     return frozenset(
-        name for name, table in tables.items() if flow.reader.execute(table.select().limit(1)).first() is not None
+        name
+        for name, table in tables.items()
+        if flow.reader.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
     )
 
 

@@ -16,7 +16,6 @@ from mlflow_migration.database import artifacts
 from mlflow_migration.database.addresses import LOCATION, OF_VERSIONS
 from mlflow_migration.database.connect import Connected, new_database, reason
 from mlflow_migration.errors import StorageError, UsageError
-from mlflow_migration.records import Broken
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, configure_mappers
 
 from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected
 from mlflow_migration.errors import AccessError, ServerError
@@ -36,7 +37,10 @@ class Reading:
         self.workspace = connected.workspace or DEFAULT_WORKSPACE
         self._lock = threading.Lock()
         self._tracking: Any = None
-        self._registry: Any = None
+        with warnings.catch_warnings():
+            # MLflow's declarations of its tables use what SQLAlchemy is to drop one day.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            configure_mappers()
 
     def rows(self, statement: sa.Select[Any]) -> list[Any]:
         """Every row of an answer that is known to be short."""
@@ -74,31 +78,20 @@ class Reading:
 
     @property
     def tracking(self) -> Any:
-        """MLflow's own store of experiments and what is in them, over this connection, and unable to write."""
+        """MLflow's own code for these tables, over this connection, and unable to write."""
         from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 
         with self._lock:
-            self._tracking = self._tracking or self._store(WorkspaceAwareSqlAlchemyStore)
+            if self._tracking is None:
+                # Its constructor would open a connection of its own, make tables and a default experiment.
+                store: Any = object.__new__(WorkspaceAwareSqlAlchemyStore)
+                store.engine = self.connected.engine
+                store.read_engine = None
+                store.db_type = self.connected.dialect
+                store.ManagedSessionMaker = self.session
+                store._get_active_workspace = lambda: self.workspace
+                self._tracking = store
             return self._tracking
-
-    @property
-    def registry(self) -> Any:
-        """MLflow's own store of registered models, likewise."""
-        from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
-
-        with self._lock:
-            self._registry = self._registry or self._store(WorkspaceAwareSqlAlchemyStore)
-            return self._registry
-
-    def _store(self, kind: Any) -> Any:
-        # Its constructor would open a connection of its own, make tables and a default experiment.
-        store = object.__new__(kind)
-        store.engine = self.connected.engine
-        store.read_engine = None
-        store.db_type = self.connected.dialect
-        store.ManagedSessionMaker = self.session
-        store._get_active_workspace = lambda: self.workspace
-        return store
 
     def here(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         """Whether a column with an experiment's id names one of the workspace."""

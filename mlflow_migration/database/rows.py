@@ -136,14 +136,15 @@ def _rows(
 
 
 def _plain(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:
-    """A column's stored value: JSON as its text, so that not a blank changes."""
+    """A column's stored value: JSON as its text, so that not a blank changes, and days as theirs."""
     import sqlalchemy as sa
 
-    if isinstance(column.type, sa.JSON):
-        return sa.cast(column, sa.Text) if dialect != "sqlite" else sa.type_coerce(column, sa.Text)
-    if isinstance(column.type, sa.Boolean):
-        return sa.cast(column, sa.Integer) if dialect == "postgresql" else sa.type_coerce(column, sa.Integer)
-    return column
+    if isinstance(column.type, (sa.JSON, sa.Date)):
+        return sa.cast(column, sa.Text) if dialect != "sqlite" else sa.type_coerce(column, sa.types.NullType())
+    if isinstance(column.type, sa.Boolean) and dialect == "postgresql":
+        return sa.cast(column, sa.Integer)
+    # As the driver gives it: MLflow's own types would, for one, decrypt secrets.
+    return sa.type_coerce(column, sa.types.NullType())
 
 
 def _sorted(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:

@@ -276,8 +276,12 @@ class StoreRows:
 
     def _version(self, folder: Path, model: str, why: str) -> None:
         _, unread = at.described(folder)
-        if why := why or unread or self._put(
-            partial(_registry._migrate_model_version, version_dir=folder, model_name=model, stats=self._stats)
+        if (
+            why := why
+            or unread
+            or self._put(
+                partial(_registry._migrate_model_version, version_dir=folder, model_name=model, stats=self._stats)
+            )
         ):
             kind = "prompt_version" if at.is_prompt(folder.parent) else "model_version"
             id_ = f"{model}/{folder.name.removeprefix('version-')}"

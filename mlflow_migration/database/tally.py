@@ -27,7 +27,7 @@ LATER = ("step", "timestamp", "value")
 """The latest point of a metric is the one with the largest of these, in this order (MLflow's own rule)."""
 KEPT = frozenset(
     {
-        *("experiments", "experiment_tags", "datasets", "label_schemas", "review_queues", "scorers"),
+        *("experiment_tags", "datasets", "label_schemas", "review_queues", "scorers"),
         *("registered_models", "registered_model_tags", "registered_model_aliases"),
         *("workspaces", "mcp_servers", "mcp_server_tags", "mcp_server_aliases", "secrets", "endpoints"),
         *("model_definitions", "endpoint_tags"),
@@ -76,6 +76,9 @@ class Tally:
             return [each.new[place] for place in later] > [each.old[place] for place in later]
         if self._shared and part.table in NUMBERED:
             raise ConflictError("a version of that number is another one there", f"{part.table} {each.new[:3]}")
+        if self._shared and part.table == "experiments":
+            # Its own times and place.
+            return False
         if self._shared and part.table in KEPT:
             self.lost.append((f"{part.table} {list(each.old[:2])}", "the destination has another value, which is kept"))
             return False
@@ -85,6 +88,9 @@ class Tally:
         """What became of each object so far."""
         result: Counts = Counter(self._whole)
         for kind, asked in self._asked.items():
+            if not asked:
+                # Rows beside objects that have been counted.
+                continue
             new = len(self._new[kind])
             updated = len(self._touched[kind] - self._new[kind])
             for state, count in (("done", new), ("updated", updated), ("same", asked - new - updated)):

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from mlflow_migration.errors import UsageError
+from mlflow_migration.places import Shard
 
 _AGO = re.compile(r"(\d+)([smhdw])")
+_SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -55,6 +57,16 @@ def size(text: str | None) -> int | None:
     if not found:
         raise UsageError(f"not a size: {text!r}", hint="write 500, 20k, 1.5G or 10MB")
     return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+def shard(text: str | None) -> Shard | None:
+    """One of several parts, from `2/8`."""
+    if text is None:
+        return None
+    found = _SHARD.fullmatch(text.strip())
+    if not found or not 0 < int(found[1]) <= int(found[2]):
+        raise UsageError(f"not a shard: {text!r}", hint="write 1/8 for the first of eight, up to 8/8 for the last")
+    return Shard(int(found[1]), int(found[2]))
 
 
 def text_of(path: Path) -> str:

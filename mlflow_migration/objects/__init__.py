@@ -31,6 +31,8 @@ from mlflow_migration.objects import (
     workspace,
 )
 from mlflow_migration.objects.kind import Kind, WriteTogether
+from mlflow_migration.places import Selection
+from mlflow_migration.records import Record
 
 _IN_ORDER: tuple[Kind, ...] = (
     experiment,
@@ -73,6 +75,12 @@ BY_EXPERIMENT = (*(name for name in OF_EXPERIMENTS if name != experiment.NAME), 
 
 SHARDED = frozenset({trace.NAME})
 """Kinds of which there may be so many that a bundle keeps them many to a file."""
+
+
+def in_shard(record: Record, selection: Selection) -> bool:
+    """Whether an object is in the shard asked for: it goes with the experiment, model or prompt that it belongs to."""
+    return selection.holds(next((record.refs[parent] for parent in KINDS[record.kind].PARENTS), record.id))
+
 
 TOGETHER: Mapping[str, WriteTogether] = {trace.NAME: trace.write_together}
 """Kinds of which many are written with fewer requests than one by one."""

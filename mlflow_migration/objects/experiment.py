@@ -137,6 +137,8 @@ def selected(record: Record, selection: Selection) -> bool:
     """Whether an experiment is asked for, by id, name or glob; deleted ones unless they are left out."""
     if not selection.deleted and record.head.get("lifecycle_stage") == "deleted":
         return False
+    if not selection.holds(record.id):
+        return False
     return not selection.experiments or is_named(selection.experiments, record.id, record.name)
 
 

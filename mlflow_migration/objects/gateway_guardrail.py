@@ -64,13 +64,14 @@ def record(source: Readable, guardrail_id: str, selection: Selection) -> Record 
 
 
 def _endpoints(source: Readable) -> dict[str, tuple[str, dict[str, Json]]]:
-    """Each endpoint's name and, by id, the guardrails it has: one request for each endpoint."""
+    """Each endpoint's name and, by id, the guardrails it has, by name: one request for each endpoint, which MLflow
+    lists in any order."""
     return {
         head["endpoint_id"]: (
             head["name"],
             {each[ID]: each for each in source.gateway.list_endpoint_guardrails(head["endpoint_id"])},
         )
-        for head in source.gateway.list_endpoints()
+        for head in sorted(source.gateway.list_endpoints(), key=lambda head: str(head["name"]))
     }
 
 

@@ -54,7 +54,8 @@ def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The issues of the selected experiments."""
     if selection.run_ids:
         return
-    for found in experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted)):
+    chosen = Selection(selection.experiments, deleted=selection.deleted, shard=selection.shard)
+    for found in experiment.readable(source, chosen):
         yield from map(_record, source.reviews.search_issues(found.id))
 
 

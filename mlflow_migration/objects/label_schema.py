@@ -54,7 +54,7 @@ def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The schemas of the selected experiments that are active: of a deleted one MLflow gives none."""
     if selection.run_ids:
         return
-    for found in experiment.readable(source, Selection(selection.experiments, deleted=False)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=False, shard=selection.shard)):
         yield from map(_record, _heads(source, found.id))
 
 

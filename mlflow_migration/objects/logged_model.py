@@ -70,9 +70,11 @@ def home(experiment_id: str, model_id: str) -> tuple[str, ...]:
 
 def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The selected models, and those that are deleted but that a selected run names."""
-    chosen = Selection(selection.experiments, deleted=selection.deleted)
+    chosen = Selection(selection.experiments, deleted=selection.deleted, shard=selection.shard)
     ids = [found.id for found in experiment.readable(source, chosen)]
-    wanted = None if _takes_all(selection) else {*_named_by(source, selection), *selection.logged_models}
+    # A model may be of a run in another shard.
+    everywhere = replace(selection, shard=None)
+    wanted = None if _takes_all(selection) else {*_named_by(source, everywhere), *selection.logged_models}
     seen: set[str] = set()
     for head in source.models.search(ids):
         seen.add(head["info"]["model_id"])
@@ -90,7 +92,7 @@ def _deleted(source: Readable, selection: Selection, experiment_ids: list[str], 
     listed = source.models.deleted(experiment_ids)
     if listed is not None:
         first = next(listed, None)
-        names = {} if first is None else _named_by(source, selection)
+        names = {} if first is None else _named_by(source, replace(selection, shard=None))
         for head in itertools.chain([] if first is None else [first], listed):
             named = names.get(head["info"]["model_id"])
             yield {**head, DELETED: named if named and named["outputs"] else {"run_id": "", "outputs": []}}
@@ -191,8 +193,8 @@ def is_deleted(record: Record) -> bool:
 
 
 def is_unseen(record: Record) -> bool:
-    """Whether only a database shows the model: it is deleted, and no run names it."""
-    return is_deleted(record) and not record.head[DELETED]["run_id"]
+    """Whether it is a model that only a database shows: one that is deleted, and that no run names."""
+    return record.kind == NAME and is_deleted(record) and not record.head[DELETED]["run_id"]
 
 
 def origin(record: Record) -> str:

@@ -25,11 +25,12 @@ def with_needed(source: Readable, selection: Selection) -> Selection:
     Raises NotFoundError when a model or a version that was named isn't there.
     """
     if selection.takes(model_version.NAME) and selection.needed:
-        return _Closure(source).of(selection)
+        # What a model of this shard needs may lie in another one: the whole is looked at, and then shared out.
+        return replace(_Closure(source).of(replace(selection, shard=None)), shard=selection.shard)
     if selection.versions == Versions():
         return selection
     kinds = [kind for kind in (model_version, prompt_version) if selection.takes(kind.NAME)]
-    ids = tuple(record.id for kind in kinds for record in kind.read(source, selection))
+    ids = tuple(record.id for kind in kinds for record in kind.read(source, replace(selection, shard=None)))
     return replace(selection, versions=Versions(ids=ids or NONE))
 
 

@@ -53,7 +53,7 @@ def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The queues of the selected experiments, with their items."""
     if selection.run_ids:
         return
-    for found in experiment.readable(source, Selection(selection.experiments, deleted=False)):
+    for found in experiment.readable(source, Selection(selection.experiments, deleted=False, shard=selection.shard)):
         for head in source.reviews.list_review_queues(found.id):
             listed = _record(head, [])
             yield replace(listed, whole=partial(_whole, source, head))

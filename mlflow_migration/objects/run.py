@@ -99,15 +99,18 @@ def _record(source: Readable, head: Json, rows: Rows, selection: Selection) -> R
 
 def heads(source: Readable, selection: Selection) -> Iterator[Json]:
     """The selected runs as searches show them: without the models they took in."""
-    ids = [
-        found.id for found in experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted))
-    ]
+    # Runs that are named, and families, may reach into other shards; what of them is in this one is chosen last.
+    reaches_out = bool(selection.run_ids or selection.nested)
+    shard = None if reaches_out else selection.shard
+    asked = Selection(selection.experiments, deleted=selection.deleted, shard=shard)
+    ids = [found.id for found in experiment.readable(source, asked)]
     if selection.run_ids:
         heads = _by_ids(source, selection.run_ids, set(ids))
     else:
         heads = source.search_runs(ids, _filter(selection))
     chosen = (head for head in heads if selection.deleted or head["info"].get("lifecycle_stage") != "deleted")
-    return _families(source, chosen, ids) if selection.nested else chosen
+    whole = _families(source, chosen, ids) if selection.nested else chosen
+    return (head for head in whole if selection.holds(head["info"]["experiment_id"]))
 
 
 def _by_ids(source: Readable, run_ids: tuple[str, ...], experiment_ids: set[str]) -> Iterator[Json]:

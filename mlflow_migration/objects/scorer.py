@@ -61,7 +61,7 @@ def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The scorers of the selected experiments."""
     if selection.run_ids:
         return
-    chosen = Selection(selection.experiments, deleted=False)
+    chosen = Selection(selection.experiments, deleted=False, shard=selection.shard)
     ids = [found.id for found in experiment.readable(source, chosen)]
     for latest in source.evaluation.list_scorers(ids):
         experiment_id, name = str(latest["experiment_id"]), latest["scorer_name"]

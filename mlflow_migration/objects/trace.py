@@ -7,7 +7,7 @@ while spans that come after it would overwrite its times (found on 3.17.2).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -67,14 +67,15 @@ def _home(experiment_id: str, trace_id: str) -> tuple[str, ...]:
 
 def read(source: Readable, selection: Selection) -> Iterator[Record]:
     """The traces of the selected experiments, oldest first; of the selected runs only where runs are named."""
-    chosen = experiment.readable(source, Selection(selection.experiments, deleted=selection.deleted))
-    ids = [found.id for found in chosen]
+    shard = None if selection.traces else selection.shard
+    chosen = Selection(selection.experiments, deleted=selection.deleted, shard=shard)
+    ids = [found.id for found in experiment.readable(source, chosen)]
     # Most experiments hold no traces: then no run is asked for those linked to it.
     if next(source.traces.search(ids, limit=1), None) is None:
         return
     runs = None
     if selection.run_ids or selection.filter:
-        runs = frozenset(found.id for found in run.read(source, selection))
+        runs = frozenset(found["info"]["run_id"] for found in run.heads(source, replace(selection, shard=None)))
     links = _links(source, ids)
     infos = _named(source, selection, ids) if selection.traces else _with_ties(source, ids)
     heads = (_with_links(info, links.get(info["trace_id"], [])) for info in infos)
@@ -297,7 +298,7 @@ def _as_there(info: Json) -> _There:
 def _foreign(sink: Live, record: Record) -> Written:
     """A trace that didn't come by this tool: nothing is to do where it is the same one."""
     twin = _whole(sink, record.id)
-    same = trace_head.portable(trace_head.untied(record.head)) == portable(twin)
+    same = trace_head.portable(trace_head.as_shown(trace_head.untied(record.head))) == portable(twin)
     if same and spans.ordered(record) == spans.ordered(twin):
         return Written(record.id, "same")
     raise ConflictError("another trace of this id is there already", "it didn't come from this source", CHOICE)

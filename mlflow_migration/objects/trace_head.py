@@ -126,17 +126,26 @@ def created(assessment: Json) -> str:
     return str(assessment.get("create_time", ""))
 
 
+def as_shown(head: Json) -> Json:
+    """A head as REST shows it."""
+    cuts = {"trace_metadata": SHOWN_METADATA, "tags": SHOWN_TAG}
+    kept = {
+        part: {key: value[:most] for key, value in head[part].items()} for part, most in cuts.items() if part in head
+    }
+    return {**head, **kept}
+
+
 def cut_values(head: Json) -> list[Loss]:
-    """What the source's REST API doesn't show whole."""
+    """What the source's REST API doesn't seem to show whole; a longer value comes from a database, and is whole."""
     losses = [
         Loss("metadata", key, f"the source's REST API shows {SHOWN_METADATA} characters of it at most")
         for key, value in head.get("trace_metadata", {}).items()
-        if len(value) >= SHOWN_METADATA and key not in CUT_BY_MLFLOW
+        if len(value) == SHOWN_METADATA and key not in CUT_BY_MLFLOW
     ]
     losses += [
         Loss("tag", key, f"the source's REST API shows {SHOWN_TAG} characters of it at most")
         for key, value in head.get("tags", {}).items()
-        if len(value) >= SHOWN_TAG
+        if len(value) == SHOWN_TAG
     ]
     return losses
 

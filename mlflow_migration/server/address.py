@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,6 +20,9 @@ from mlflow_migration.errors import UsageError
 DEFAULT_WORKSPACE = "default"
 """What a request without a workspace means, at servers without workspaces too."""
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
+SETTINGS = ("MLFLOW_TRACKING_", "DATABRICKS_")
+"""How the variables begin that tell MLflow something of a server or of where it runs."""
+PLUGINS = ("mlflow.tracking_store", "mlflow.request_header_provider", "mlflow.request_auth_provider")
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,43 @@ def resolve(uri: str, given: Credentials) -> Endpoint:
     )
 
 
+@dataclass(frozen=True)
+class _Unconfigured:
+    """What MLflow answers for a server that nothing is configured for."""
+
+    host: str
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    auth: str | None = None
+    aws_sigv4: bool = False
+    verify: bool = True
+    client_cert_path: str | None = None
+
+
+def _is_configured(uri: str) -> bool:
+    """Whether MLflow has to be asked about an address: it is no plain one, or something is set up that it looks at.
+
+    Importing MLflow takes longer than a small job (more than a second: pandas and FastAPI come along, 3.17.2).
+    """
+    if "mlflow" in sys.modules or not uri.startswith(("http://", "https://")):
+        return True
+    if any(name.startswith(SETTINGS) and name != "MLFLOW_TRACKING_URI" for name in os.environ):
+        return True
+    if Path("~/.mlflow/credentials").expanduser().exists():
+        return True
+    return _has_plugins()
+
+
+@cache
+def _has_plugins() -> bool:
+    # Once: it reads a file of every package that is installed.
+    return any(each.group in PLUGINS for package in metadata.distributions() for each in package.entry_points)
+
+
 def _mlflow_credentials(uri: str) -> Any:
-    # Imported here: it takes most of a second and pulls in much of MLflow.
+    if not _is_configured(uri):
+        return _Unconfigured(uri)
     from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
@@ -114,9 +157,7 @@ def _mlflow_credentials(uri: str) -> Any:
 
 
 def _headers(uri: str, given: Credentials) -> dict[str, str]:
-    from mlflow.tracking.request_header.registry import resolve_request_headers
-
-    headers = {str(key): str(value) for key, value in resolve_request_headers().items()}
+    headers = _client_headers(uri)
     if workspace := _workspace(given):
         headers[WORKSPACE_HEADER] = workspace
     if given.username is not None or given.token is not None:
@@ -131,7 +172,20 @@ def _headers(uri: str, given: Credentials) -> dict[str, str]:
     return headers
 
 
+def _client_headers(uri: str) -> dict[str, str]:
+    """What MLflow's own client tells of itself."""
+    if not _is_configured(uri):
+        version = metadata.version("mlflow-skinny")
+        return {"User-Agent": f"mlflow-python-client/{version}", "X-MLflow-Client-Version": version}
+    from mlflow.tracking.request_header.registry import resolve_request_headers
+
+    return {str(key): str(value) for key, value in resolve_request_headers().items()}
+
+
 def _workspace(given: Credentials) -> str:
+    if "mlflow" not in sys.modules:
+        # Nobody can have set one but by the variable.
+        return given.workspace or os.environ.get("MLFLOW_WORKSPACE", "").strip()
     from mlflow.utils.workspace_context import get_request_workspace
 
     return given.workspace or get_request_workspace() or ""

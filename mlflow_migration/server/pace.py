@@ -55,7 +55,8 @@ class Pace:
                 self._running -= 1
                 self._finished += 1
                 self._adapt()
-                self._gate.notify_all()
+                # Only as many as there are places: waking all who wait, to wait on, costs more than a request does.
+                self._gate.notify(max(0, self._limit - self._running))
 
     def slow_down(self, seconds: float) -> None:
         """The server is overloaded: hold every worker for so long, and go on with half as many."""

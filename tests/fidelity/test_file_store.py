@@ -100,7 +100,7 @@ def test_artifacts_are_copied_where_a_root_is_given(store: Path, run_tool: Tool,
     database, root = tmp_path / "new.db", tmp_path / "root"
     ends = ("--src-mlflow-uri", store.as_uri(), "--dst-mlflow-uri", f"sqlite:///{database}")
     run_tool("copy-all", *ends, "--dst-artifact-root", root).expect(0)
-    assert rows(database, f"SELECT count(*) FROM runs WHERE artifact_uri NOT LIKE '%{root}%'") == [(0,)]
+    assert all(str(uri).startswith(str(root)) for (uri,) in rows(database, "SELECT artifact_uri FROM runs"))
     assert {path.name for path in root.rglob("*") if path.is_file()} >= {"x.txt", "weights.bin", "g.txt", "traces.json"}
 
 
@@ -124,13 +124,13 @@ def test_a_moved_file_store_goes_to_a_server_by_a_bundle(
     assert without_times(told) == without_times(with_artifacts_of_trash(made["told"], told))
 
 
-def test_what_is_broken_costs_only_itself_and_is_told(
-    made: Json, copied: Path, run_tool: Tool, tmp_path: Path
-) -> None:
+def test_what_is_broken_costs_only_itself_and_is_told(made: Json, copied: Path, run_tool: Tool, tmp_path: Path) -> None:
     database = tmp_path / "new.db"
     one = folder_of(copied, "one/é") if (copied / "x").exists() else folder_of(copied, "net").parent.parent
-    child, dead = (next(each.parent for each in one.glob("*/meta.yaml") if f"run_name: {name}" in each.read_text())
-                   for name in ("child", "dead"))
+    child, dead = (
+        next(each.parent for each in one.glob("*/meta.yaml") if f"run_name: {name}" in each.read_text())
+        for name in ("child", "dead")
+    )
     (child / "meta.yaml").write_text("{ no yaml")
     (dead / "metrics").mkdir(exist_ok=True)
     (dead / "metrics" / "torn").write_text("1000 0.5 0\n10")
@@ -173,18 +173,19 @@ def test_what_is_broken_costs_only_itself_and_is_told(
     run_tool("copy-experiments", "--experiments", "Default", *words[1:5]).expect(0)
 
 
-def test_a_file_store_is_only_read(store: Path, run_here: Run, tmp_path: Path) -> None:
+def test_a_file_store_is_only_read(store: Path, destination: Server, run_here: Run, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'mlflow.db'}"
     for words in (
         ("copy-all", "--src-mlflow-uri", database, "--dst-mlflow-uri", store),
         ("copy-all", "--src-mlflow-uri", store, "--dst-mlflow-uri", store.as_uri()),
-        ("copy-run", "--src-mlflow-uri", store, "--dst-mlflow-uri", store, "--run-id", "x", "--experiment-name", "y"),
         ("plan", store, store),
         ("import-all", "--tracking-uri", store, "--input-dir", tmp_path),
         ("export-all", "--tracking-uri", store, "--output-dir", store),
     ):
         assert "file stores are only read" in run_here(*words).expect(2).stderr, words
-    assert "a file store is no bundle" in run_here("import-all", "--tracking-uri", "http://x", "--input-dir", store).stderr
+    assert (
+        "a file store is no bundle" in run_here("import-all", "--tracking-uri", "http://x", "--input-dir", store).stderr
+    )
 
 
 def test_a_folder_that_is_neither_is_a_broken_bundle(run_here: Run, tmp_path: Path) -> None:
