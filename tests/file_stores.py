@@ -85,7 +85,7 @@ def _make() -> None:
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(parent, [LoggedModelOutput(model.model_id, 3)])
     client.log_inputs(child, models=[LoggedModelInput(model.model_id)])
-    client.log_metric(parent, "acc", 0.5, 0, 5, model_id=model.model_id, dataset_name="rows", dataset_digest="d1")
+    client.log_metric(parent, "acc", 0.5, 5, 0, model_id=model.model_id, dataset_name="rows", dataset_digest="d1")
     client.set_terminated(child, "FAILED", 7000)
     client.set_terminated(parent, "FINISHED", 8000)
     client.delete_run(client.create_run(one, run_name="dead").info.run_id)
@@ -120,7 +120,8 @@ def _tell() -> None:
         names[each.experiment_id] = f"experiment {each.name}"
         told[f"experiment {each.name}"] = {"tags": _own(each.tags), "stage": each.lifecycle_stage}
     ids = [each.experiment_id for each in experiments]
-    runs = client.search_runs(ids, run_view_type=ViewType.ALL)
+    # One by one: a search in a database leaves out the models that went into a run.
+    runs = [client.get_run(each.info.run_id) for each in client.search_runs(ids, run_view_type=ViewType.ALL)]
     models = client.search_logged_models(ids)
     names.update({each.info.run_id: f"run {each.info.run_name}" for each in runs})
     names.update({each.model_id: f"model {each.name}" for each in models})
@@ -151,7 +152,8 @@ def _tell() -> None:
             "files": _files(each.artifact_location),
         }
     for each in client.search_registered_models():
-        told[f"registered {each.name}"] = [each.description, _own(each.tags), each.aliases]
+        aliases = {name: str(number) for name, number in each.aliases.items()}
+        told[f"registered {each.name}"] = [each.description, _own(each.tags), aliases]
     for each in client.search_model_versions():
         head = [each.description, each.current_stage, each.status, names.get(each.run_id or "", "")]
         told[f"version {each.name} {each.version}"] = [

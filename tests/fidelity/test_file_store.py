@@ -86,7 +86,7 @@ def test_a_file_store_becomes_a_database_with_its_ids_and_times(
     experiments = {path.parent.name for path in store.glob("*/meta.yaml")} | {
         path.parent.name for path in store.glob(".trash/*/meta.yaml")
     }
-    runs = {path.parent.name for path in store.rglob("meta.yaml") if len(path.parent.name) == 32 - 0}
+    runs = {path.parent.name for path in store.rglob("meta.yaml") if len(path.parent.name) == 32}
     assert {str(id_) for (id_,) in rows(database, "SELECT experiment_id FROM experiments")} == experiments
     assert {id_ for (id_,) in rows(database, "SELECT run_uuid FROM runs")} <= runs
     deleted = rows(database, "SELECT count(*) FROM runs WHERE deleted_time IS NOT NULL")
@@ -126,7 +126,7 @@ def test_a_moved_file_store_goes_to_a_server_by_a_bundle(
 
 def test_what_is_broken_costs_only_itself_and_is_told(made: Json, copied: Path, run_tool: Tool, tmp_path: Path) -> None:
     database = tmp_path / "new.db"
-    one = folder_of(copied, "one/é") if (copied / "x").exists() else folder_of(copied, "net").parent.parent
+    one = folder_of(copied, "net").parent.parent
     child, dead = (
         next(each.parent for each in one.glob("*/meta.yaml") if f"run_name: {name}" in each.read_text())
         for name in ("child", "dead")
