@@ -144,7 +144,7 @@ def _tell() -> None:
         }
     for each in models:
         told[f"model {each.name}"] = {
-            "head": [each.status, names[each.source_run_id], each.params, _own(each.tags), each.model_type],
+            "head": [each.status, names[each.source_run_id], each.params, _own(each.tags), each.model_type or ""],
             "metrics": [
                 [given.key, given.value, given.timestamp, given.step, given.dataset_name, given.dataset_digest]
                 for given in each.metrics or ()
@@ -155,7 +155,7 @@ def _tell() -> None:
         aliases = {name: str(number) for name, number in each.aliases.items()}
         told[f"registered {each.name}"] = [each.description, _own(each.tags), aliases]
     for each in client.search_model_versions():
-        head = [each.description, each.current_stage, each.status, names.get(each.run_id or "", "")]
+        head = [each.description or "", each.current_stage, each.status, names.get(each.run_id or "", "")]
         told[f"version {each.name} {each.version}"] = [
             head,
             _own(each.tags),
@@ -177,7 +177,9 @@ def _tell() -> None:
 
 
 def _own(tags: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if not key.startswith("mlflow_migration.")}
+    """Those a person set. A server tells a model of its versions by itself."""
+    mine = {key: value for key, value in tags.items() if not key.startswith("mlflow_migration.")}
+    return {key: value for key, value in mine.items() if key != "mlflow.modelVersions"}
 
 
 def _number(value: float) -> str:

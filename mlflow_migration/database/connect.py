@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from mlflow_migration.errors import AccessError, UsageError
+from mlflow_migration.errors import AccessError, StorageError, UsageError
 from mlflow_migration.records import Broken
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def open_database(uri: str, workspace: str = "", create: bool = False, alone: bo
 def new_database(file: Path, workspace: str = "") -> Connected:
     """A temporary SQLite database with MLflow's tables, empty: fast, and lost when the machine crashes.
 
-    Raises UsageError where the packages for databases aren't installed, SQLAlchemy's OperationalError where the disk is
-    full.
+    Raises UsageError where the packages for databases aren't installed, StorageError where the disk is full.
     """
     address = f"sqlite:///{file}"
     engine = _engine(address, address)
@@ -118,15 +117,25 @@ def new_database(file: Path, workspace: str = "") -> Connected:
 
     sa.event.listen(engine, "connect", _in_haste)
     tables = _tables()
-    # Not by MLflow's migrations: they take seconds, and nobody upgrades this one.
-    with engine.begin() as connection:
-        for table in next(iter(tables.values())).metadata.sorted_tables:
-            connection.execute(sa.schema.CreateTable(table))
-            for index in table.indexes:
-                # MLflow declares some without columns (3.17.2).
-                if len(index.columns):
-                    connection.execute(sa.schema.CreateIndex(index))
+    try:
+        # Not by MLflow's migrations: they take seconds, and nobody upgrades this one.
+        with engine.begin() as connection:
+            for table in next(iter(tables.values())).metadata.sorted_tables:
+                connection.execute(sa.schema.CreateTable(table))
+                for index in table.indexes:
+                    # MLflow declares some without columns (3.17.2).
+                    if len(index.columns):
+                        connection.execute(sa.schema.CreateIndex(index))
+    except sa.exc.OperationalError as error:
+        engine.dispose()
+        raise no_room(reason(error)) from error
     return Connected(address, engine, tables, workspace)
+
+
+def no_room(why: str) -> StorageError:
+    """That a temporary database can't be written."""
+    hint = "make room, or set TMPDIR to a folder that has as much as what is read, without its artifacts"
+    return StorageError("a temporary database can't be written", why, hint)
 
 
 def _in_haste(connection: Any, _record: Any) -> None:

@@ -14,8 +14,8 @@ from urllib.request import url2pathname
 
 from mlflow_migration.database import artifacts
 from mlflow_migration.database.addresses import LOCATION, OF_VERSIONS
-from mlflow_migration.database.connect import Connected, new_database, reason
-from mlflow_migration.errors import StorageError, UsageError
+from mlflow_migration.database.connect import Connected, new_database, no_room, reason
+from mlflow_migration.errors import UsageError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -69,7 +69,7 @@ def open_file_store(text: str, workspace: str = "") -> Connected:
     try:
         scratch = Path(tempfile.mkdtemp(prefix="mlflow-migration-"))
     except OSError as error:
-        raise _no_room(error.strerror or str(error)) from error
+        raise no_room(error.strerror or str(error)) from error
     try:
         made = _made(folder, scratch / "mlflow.db", workspace)
     except BaseException:
@@ -84,11 +84,6 @@ def remove_all() -> None:
     """Remove the temporary databases of this process, which is about to leave at once."""
     for remove in _MADE:
         remove()
-
-
-def _no_room(why: str) -> StorageError:
-    hint = "make room, or set TMPDIR to a folder that has as much as the file store without its artifacts"
-    return StorageError("the file store's temporary database can't be written", why, hint)
 
 
 def _made(folder: Path, file: Path, workspace: str) -> Connected:
@@ -108,7 +103,7 @@ def _made(folder: Path, file: Path, workspace: str) -> Connected:
         rows.write()
         _relocate(folder, database)
     except sa.exc.OperationalError as error:
-        raise _no_room(reason(error)) from error
+        raise no_room(reason(error)) from error
     finally:
         database.engine.dispose()
     return replace(database, broken=tuple(rows.broken))
