@@ -151,7 +151,7 @@ def test_a_full_disk_ends_the_reading_of_a_file_store(run_tool: Tool, tmp_path: 
     words = ("doctor", store, "--json")
     for size in ("300k", "1500k"):
         with small_disk(tmp_path / "scratch", size):
-            ended = run_tool(*words, env={"TMPDIR": str(tmp_path / "scratch")})
+            ended = run_tool.module("mlflow_migration", *words, env={"TMPDIR": str(tmp_path / "scratch")})
             error = ended.expect(1).json["error"]
             assert "full" in error["message"]
             assert "TMPDIR" in error["hint"]

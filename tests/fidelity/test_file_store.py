@@ -78,7 +78,7 @@ def test_a_file_store_becomes_a_database_with_its_ids_and_times(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     words = ("copy-all", "--src-mlflow-uri", store, "--dst-mlflow-uri", f"sqlite:///{database}", "--json")
-    first = run_tool(*words, env={"TMPDIR": str(scratch)}).expect(0).json
+    first = run_tool.module("mlflow_migration", *words, env={"TMPDIR": str(scratch)}).expect(0).json
     assert first["source"] == str(store)
     assert not list(scratch.iterdir())
     told = file_stores.tell(f"sqlite:///{database}", tmp_path)
@@ -110,7 +110,8 @@ def test_a_file_store_is_copied_to_a_server(
     run_tool("copy-all", "--src-mlflow-uri", store, "--dst-mlflow-uri", destination.url).expect(0)
     told = file_stores.tell(destination.url, tmp_path)
     assert without_times(told) == without_times(with_artifacts_of_trash(made["told"], told))
-    run_tool("verify", store, destination.url).expect(0)
+    # A server notes at a model which versions were made of it, which a file store doesn't.
+    run_tool("verify", store, destination.url, "--allow-loss", "tag").expect(0)
 
 
 def test_a_moved_file_store_goes_to_a_server_by_a_bundle(
