@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
 from mlflow_migration.places import Abilities, Root
-from mlflow_migration.records import File, Files, Json, Rows
+from mlflow_migration.records import Broken, File, Files, Json, Rows
 
 
 class LoggedModelReads(Protocol):
@@ -369,6 +369,7 @@ class Readable(Protocol):
 
     address: str
     abilities: Abilities
+    broken: Sequence[Broken]
 
     @property
     def registry(self) -> RegistryReads: ...

@@ -21,7 +21,7 @@ from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundEr
 from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, shown, twins
 from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import FAIL, NAMED, NEW_NAME, SKIP, Selection, Source, Writing
-from mlflow_migration.records import LINEAGE, File, Json, Record, completed, digest_of
+from mlflow_migration.records import LINEAGE, Broken, File, Json, Record, completed, digest_of
 from mlflow_migration.report import error_json
 
 SHOWN = 10_000
@@ -80,6 +80,13 @@ class Comparison:
             self.failed = True
         if len(self.differences) < SHOWN:
             self.differences.append(difference)
+
+    def add_broken(self, broken: Broken) -> None:
+        """What one of the places holds and can't give; what is no object of it (`skipped`) is no difference."""
+        if broken.state != "skipped":
+            self.count(broken.of, "different")
+            named = FIELDS.get(broken.kind, UNREAD) if broken.kind != broken.of else UNREAD
+            self.add(Difference("!", broken.of, broken.id, broken.name, named, broken.reason))
 
     def waived(self, difference: Difference) -> bool:
         """Whether a difference is of a kind the person allows to be lost, or asked to leave out."""

@@ -40,6 +40,7 @@ def begin(asked: Export, live: Readable, folder: Path) -> Callable[[Tools], None
         report = tools.report
         try:
             tell_hidden(live, asked.selection, report)
+            leftovers.tell_broken(live, asked.selection, report)
             read = leftovers.of_server(live, asked.command, selection, report)
             transfer(LiveSource(live), BundleSink(writer, report.dry_run), read, tools)
         except MigrationError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from mlflow_migration.calls import Readable
 from mlflow_migration.errors import ConflictError, ForbiddenError, ServerError
 from mlflow_migration.objects import OF_USERS, user, workspace
-from mlflow_migration.pipeline import BundleSource
+from mlflow_migration.pipeline import BundleSource, LiveSource, row_of
 from mlflow_migration.places import Selection
 from mlflow_migration.report import Report, Row
 
@@ -31,6 +31,12 @@ def of_server(live: Readable, command: str, selection: Selection, report: Report
     if there and not selection.permissions:
         report.add(_left(command))
     return selection
+
+
+def tell_broken(live: Readable, selection: Selection, report: Report) -> None:
+    """Rows for what the place holds of what is asked for and can't give."""
+    for each in LiveSource(live).broken(selection):
+        report.add(row_of(each))
 
 
 def of_bundle(source: BundleSource, command: str, selection: Selection, report: Report) -> None:

@@ -20,9 +20,9 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard
+from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard, registry
 from mlflow_migration.places import Selection, Sink, Source, Writing
-from mlflow_migration.records import Json, Record, Written, completed
+from mlflow_migration.records import Broken, Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
 
 Outcome = tuple[Record, Written | MigrationError]
@@ -50,6 +50,26 @@ class LiveSource:
 
     def record(self, kind: str, record_id: str, selection: Selection) -> Record | None:
         return KINDS[kind].record(self.live, record_id, selection)
+
+    def broken(self, selection: Selection) -> Iterator[Broken]:
+        """What the place holds of what is asked for and can't give."""
+        if not self.live.broken:
+            return
+        chosen = {each.id for each in experiment.readable(self.live, selection)} if selection.experiments else set()
+        exact = {*selection.run_ids, *selection.logged_models, *selection.traces, *selection.versions.ids}
+        names = (*selection.models, *selection.prompts)
+        for each in self.live.broken:
+            # Of a version the model.
+            owner = each.experiment or each.id.rpartition("/")[0] or each.id
+            asked = selection.takes(each.of) and selection.holds(owner)
+            if chosen and each.experiment:
+                asked = asked and each.experiment in chosen
+            if names or exact:
+                asked = asked and (
+                    each.id in exact or (not each.experiment and bool(names) and registry.named(names, owner))
+                )
+            if asked:
+                yield each
 
     def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
         """What of a kind belongs to one experiment and is asked for."""
@@ -315,6 +335,11 @@ def check_stop(tools: Tools) -> None:
         raise InterruptedJobError(
             "interrupted", "what was begun has been ended", "type the same command again: it goes on where it stopped"
         )
+
+
+def row_of(broken: Broken) -> Row:
+    """A row for what a place can't give."""
+    return Row(broken.kind, broken.id, broken.name, broken.state, broken.reason)
 
 
 def counts(report: Report) -> Json:

@@ -54,6 +54,20 @@ class File:
 Files = Callable[[], Iterator[File]]
 
 
+@dataclass(frozen=True)
+class Broken:
+    """What a place holds and can't give: an object, or a part of one. `kind`, `id`, `name`, `state` and `reason` are
+    those of a row of a report; `of` is the kind of the object, `experiment` the id of its experiment, if any."""
+
+    kind: str
+    id: str
+    name: str
+    state: str
+    reason: str
+    of: str
+    experiment: str = ""
+
+
 def no_files() -> Iterator[File]:
     return iter(())
 

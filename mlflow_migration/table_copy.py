@@ -15,7 +15,7 @@ from mlflow_migration.database.targets import Planned
 from mlflow_migration.engine.guard import guarded
 from mlflow_migration.errors import InterruptedJobError, MigrationError
 from mlflow_migration.objects import OF_EXPERIMENTS, experiment, prompt, user
-from mlflow_migration.pipeline import Tools
+from mlflow_migration.pipeline import Tools, row_of
 from mlflow_migration.places import SAME_NAMES, Selection, Writing
 from mlflow_migration.report import Row
 from mlflow_migration.table_files import Files
@@ -66,10 +66,12 @@ def copy(ends: Ends, selection: Selection, policy: str, tools: Tools) -> None:
         everything = not selection.kinds
         # First what may be refused as a whole, before anything is written.
         there = targets.Experiments(copier, policy, ends.destination_root if files else "")
-        chosen = there.planned(_asked(there.names, selection, ends.source.address))
+        asked = _asked(there.names, selection, ends.source.address)
+        chosen = there.planned(asked)
         if everything:
             for unit in parts.BEFORE:
                 _copy(copier, targets.planned(copier, unit, policy), tools)
+        _say_broken(ends.source, {*map(str, asked)} if selection.experiments else set(), selection, tools)
         _copy(copier, chosen, tools, files)
         for each in chosen:
             _tie(copier, each, tools)
@@ -85,6 +87,13 @@ def _asked(names: dict[int, str], selection: Selection, address: str) -> list[in
     heads = ({"experiment_id": str(id_), "name": name} for id_, name in names.items())
     records = (experiment.record_of(head) for head in heads)
     return [int(record.id) for record in experiment.choose(records, selection, address)]
+
+
+def _say_broken(source: Connected, experiments: set[str], selection: Selection, tools: Tools) -> None:
+    """Rows for what the source can't give; with `experiments` for what is in these."""
+    for each in source.broken:
+        if selection.takes(each.of) and (not experiments or each.experiment in experiments):
+            tools.report.add(row_of(each))
 
 
 def _files(ends: Ends, selection: Selection, tools: Tools) -> Files | None:

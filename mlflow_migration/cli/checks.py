@@ -165,6 +165,9 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     begun = time.monotonic()
     with shown.Progress(common.quiet or common.as_json) as progress:
         try:
+            for side in (left, right):
+                for broken in side.broken(selection) if isinstance(side, pipeline.LiveSource) else ():
+                    result.add_broken(broken)
             compare.compare(ends, result, progress, common.workers)
         except MigrationError as error:
             result.error = error
@@ -376,6 +379,8 @@ def _examined(place: str, role: str, common: Common) -> Json:
         live = opening.readable(place, role, replace(common, patience=min(common.patience, 10.0)))
         row.update({"place": live.address, "kind": found, "mlflow": live.abilities.version or "unknown"})
         row.update({"experiments": sum(1 for _ in live.search_experiments()), "may_read": True})
+        if found == "file store":
+            row["broken"] = len(live.broken)
         if (may_write := opening.may_write(live)) is not None:
             row["may_write"] = may_write
         live.close()

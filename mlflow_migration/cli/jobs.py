@@ -28,6 +28,7 @@ from mlflow_migration.calls import Readable
 from mlflow_migration.cli import logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
+from mlflow_migration.database import file_store
 from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import naming
 from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
@@ -80,7 +81,7 @@ def job_of(command: str, selection: Selection, names: Names, given: dict[str, An
 
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
-    """Server or database → bundle; the exit code."""
+    """Server, database or file store → bundle; the exit code."""
     folder = Path(checked_folder(output_dir))
     if job.selection.filter:
         live.check_filter(job.selection.filter)
@@ -93,6 +94,9 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
 
 def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) -> int:
     """Bundle → server or database; the exit code."""
+    if file_store.is_file_store(input_dir):
+        hint = f"copy from it: mlflow-migration copy-all --src-mlflow-uri {shlex.quote(input_dir)} --dst-mlflow-uri …"
+        raise UsageError(f"a file store is no bundle: {input_dir}", hint=hint)
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
@@ -125,6 +129,7 @@ def copy(job: Job, common: Common, source: Readable, destination: Server | Conne
     def work(tools: Tools) -> None:
         reading = LiveSource(source)
         tell_hidden(source, job.selection, report)
+        leftovers.tell_broken(source, job.selection, report)
         asked = leftovers.of_server(source, job.command, with_needed(source, job.selection), report)
         _write(reading, destination, (job, common), asked, (source.address, tools))
 
@@ -295,9 +300,11 @@ def _report(job: Job, common: Common, source: str, destination: str) -> Report:
 
 
 def checked_folder(output_dir: str) -> str:
-    """The output folder as it was given. Raises UsageError where its name is empty."""
+    """The output folder as it was given. Raises UsageError where its name is empty, or it is a file store."""
     if not output_dir.strip():
         raise UsageError("the output folder's name is empty", hint="give a new or empty folder")
+    if file_store.is_file_store(output_dir):
+        raise file_store.refuse(output_dir)
     return output_dir
 
 
@@ -342,6 +349,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
+            file_store.remove_all()
             os._exit(INTERRUPTED)
         stop.set()
         sys.stderr.write("\nstopping: what runs is ended first; Ctrl-C again leaves at once\n")

@@ -249,7 +249,9 @@ def copy_models(**given: Any) -> int:
 @click.option("--src-model", required=True, metavar="NAME", help="The registered model at the source.")
 @click.option("--src-version", required=True, metavar="NUMBER", help="Its version.")
 @click.option("--dst-model", required=True, metavar="NAME", help="The model that gets a new version; made if need be.")
-@click.option("--src-registry-uri", required=True, metavar="URI", help="The source: a server, or a database's address.")
+@click.option(
+    "--src-registry-uri", required=True, metavar="URI", help="The source: a server, a database or a file store."
+)
 @options.SRC_ARTIFACT_ROOT
 @click.option("--dst-registry-uri", required=True, metavar="URI", help="The destination server; it may be the same.")
 @click.option(

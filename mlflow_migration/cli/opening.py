@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlflow_migration.calls import Readable
 from mlflow_migration.cli.options import Common
-from mlflow_migration.database import connect
+from mlflow_migration.database import connect, file_store
 from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import config
 from mlflow_migration.errors import UsageError
@@ -21,6 +21,10 @@ WORKSPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 """What MLflow takes as a workspace's name (3.17.2)."""
 
 
+STORES = ("database", "file store")
+"""The kinds of places whose tables are read without a server."""
+
+
 def server(text: str | None, role: str, common: Common) -> Server:
     """A connected server. Without an address MLFLOW_TRACKING_URI is taken. Raises UsageError, AccessError."""
     given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
@@ -29,6 +33,8 @@ def server(text: str | None, role: str, common: Common) -> Server:
     given, workspace = _workspace(given, role, common.workspace)
     uri, credentials = config.load(common.config, os.environ).place(given, role, os.environ)
     found = config.kind_of_place(uri)
+    if found == "file store":
+        raise file_store.refuse(uri)
     if found != "server":
         # A database's own address may hold a password.
         shown = connect.printable(uri) if found == "database" else uri
@@ -41,22 +47,28 @@ def server(text: str | None, role: str, common: Common) -> Server:
 
 
 def readable(text: str | None, role: str, common: Common) -> Readable:
-    """A server or a database to read from. Without an address MLFLOW_TRACKING_URI is taken.
+    """A server, a database or a file store to read from. Without an address MLFLOW_TRACKING_URI is taken.
 
-    Raises UsageError, AccessError.
+    Raises UsageError, AccessError; StorageError where there is no room to read a file store.
     """
     given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not given or config.kind_of_place(_uri(given, role, common)) != "database":
+    if not given or config.kind_of_place(_uri(given, role, common)) not in STORES:
         return server(text, role, common)
     address, workspace = _workspace(given, role, common.workspace)
     uri, credentials = config.load(common.config, os.environ).place(address, role, os.environ)
     chosen = workspace or credentials.workspace or os.environ.get("MLFLOW_WORKSPACE", "")
-    opened = connect.open_database(uri, chosen)
+    opened = _opened(uri, chosen)
     # Imported here: SQLAlchemy is an extra, which `open_database` has looked for.
     from mlflow_migration.database.place import Database
 
     root = common.dst_artifact_root if role == "DST" else common.src_artifact_root
     return Database(opened, root or common.artifact_root or "")
+
+
+def _opened(uri: str, workspace: str) -> Connected:
+    if config.kind_of_place(uri) == "file store":
+        return file_store.open_file_store(uri, workspace)
+    return connect.open_database(uri, workspace)
 
 
 def may_write(live: Readable) -> bool | None:
@@ -86,9 +98,10 @@ def _workspace(text: str, role: str, given: str | None) -> tuple[str, str]:
 
 
 def databases(source: str | None, destination: str | None, common: Common) -> tuple[Connected, Connected] | None:
-    """Both ends of a copy where each is a database; an empty destination gets MLflow's tables.
+    """Both ends of a copy where each is a database, or the first one a file store; an empty destination gets MLflow's
+    tables.
 
-    Raises UsageError where the destination is in use and `--online` doesn't say that this is meant.
+    Raises UsageError where the destination is in use and `--online` doesn't say that this is meant, or is a file store.
     """
     settings = config.load(common.config, os.environ)
     given = [text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "") for text in (source, destination)]
@@ -96,14 +109,14 @@ def databases(source: str | None, destination: str | None, common: Common) -> tu
         return None
     ends = [_workspace(text, role, common.workspace) for text, role in zip(given, config.ROLES, strict=True)]
     uris = [settings.place(text, role, os.environ)[0] for (text, _), role in zip(ends, config.ROLES, strict=True)]
-    if not all(map(connect.is_database, uris)):
+    kinds = [config.kind_of_place(uri) for uri in uris]
+    if kinds[1] == "file store":
+        raise file_store.refuse(uris[1])
+    if kinds[0] not in STORES or kinds[1] != "database":
         return None
-    if connect.printable(uris[0]) == connect.printable(uris[1]):
+    if kinds[0] == kinds[1] and connect.printable(uris[0]) == connect.printable(uris[1]):
         raise UsageError("source and destination are one database", connect.printable(uris[0]))
-    return (
-        connect.open_database(uris[0], ends[0][1]),
-        writable(uris[1], ends[1][1], common),
-    )
+    return _opened(uris[0], ends[0][1]), writable(uris[1], ends[1][1], common)
 
 
 def destination(text: str | None, common: Common) -> Server | Connected:
@@ -125,7 +138,7 @@ def writable(uri: str, workspace: str, common: Common) -> Connected:
 
 
 def source(text: str, role: str, common: Common) -> LiveSource | BundleSource:
-    """A server, a database or a proven bundle to read from."""
+    """A server, a database, a file store or a proven bundle to read from."""
     uri = _uri(text, role, common)
     if config.kind_of_place(uri) == "bundle":
         return BundleSource(bundle_folder(Path(uri)))

@@ -123,7 +123,9 @@ def _artifact_root(name: str, where: str) -> Callable[[F], F]:
 SRC_ARTIFACT_ROOT = _artifact_root("--src-artifact-root", "Where the source is")
 TRACKING = _stack(
     click.option(
-        "--tracking-uri", metavar="URI", help="The server, or a database's address [default: MLFLOW_TRACKING_URI]."
+        "--tracking-uri",
+        metavar="URI",
+        help="The server, or the address of a database or file store [default: MLFLOW_TRACKING_URI].",
     ),
     _artifact_root("--artifact-root", "Of"),
 )
@@ -131,7 +133,7 @@ SRC = _stack(
     click.option(
         "--src-mlflow-uri",
         metavar="URI",
-        help="The source: a server, or a database's address [default: MLFLOW_TRACKING_URI].",
+        help="The source: a server, or the address of a database or file store [default: MLFLOW_TRACKING_URI].",
     ),
     SRC_ARTIFACT_ROOT,
 )

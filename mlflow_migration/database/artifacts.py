@@ -139,6 +139,11 @@ def _copy(source: Callable[[], AbstractContextManager[BinaryIO]], target: Path) 
         shutil.copyfileobj(reader, writer, BLOCK)
 
 
+def folder_of(uri: str) -> Path | None:
+    """The folder that an address names, None where it names a storage."""
+    return _local(uri) if uri and _is_local(uri) else None
+
+
 def _is_local(uri: str) -> bool:
     # A drive of Windows looks like a scheme of one letter.
     return len(urlsplit(uri).scheme) <= 1 or urlsplit(uri).scheme == "file"

@@ -7,7 +7,7 @@ PostgreSQL.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from mlflow_migration.errors import AccessError, UsageError
+from mlflow_migration.errors import AccessError, StorageError, UsageError
+from mlflow_migration.records import Broken
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -53,14 +54,17 @@ def _file(uri: str) -> Path:
 
 @dataclass(frozen=True)
 class Connected:
-    """An open database. `tables` are MLflow's, by name; `workspace` is the one asked for, "" for all; `scratch` is the
-    folder of one that only stands for another, and goes with it."""
+    """An open database. `tables` are MLflow's, by name; `workspace` is the one asked for, "" for all.
+
+    Where it was made of something else, `broken` is what of that couldn't be read, and `remove` takes it away.
+    """
 
     address: str
     engine: sa.Engine
     tables: Mapping[str, sa.Table]
     workspace: str = ""
-    scratch: TemporaryDirectory[str] | None = None
+    broken: tuple[Broken, ...] = ()
+    remove: Callable[[], object] | None = None
 
     @property
     def dialect(self) -> str:
@@ -86,8 +90,8 @@ class Connected:
 
     def close(self) -> None:
         self.engine.dispose()
-        if self.scratch is not None:
-            self.scratch.cleanup()
+        if self.remove is not None:
+            self.remove()
 
 
 def open_database(uri: str, workspace: str = "", create: bool = False, alone: bool = False) -> Connected:
@@ -133,8 +137,47 @@ def rehearsed(uri: str, workspace: str = "") -> Connected:
 
 def _stand_in(address: str, workspace: str) -> Connected:
     folder = TemporaryDirectory(prefix="mlflow-migration-")
-    made = open_database(f"sqlite:///{folder.name}/empty.db", workspace, create=True)
-    return replace(made, address=address, scratch=folder)
+    made = new_database(Path(folder.name) / "empty.db", workspace)
+    return replace(made, address=address, remove=folder.cleanup)
+
+
+def new_database(file: Path, workspace: str = "") -> Connected:
+    """A temporary SQLite database with MLflow's tables, empty: fast, and lost when the machine crashes.
+
+    Raises UsageError where the packages for databases aren't installed, StorageError where the disk is full.
+    """
+    address = f"sqlite:///{file}"
+    engine = _engine(address, address)
+    import sqlalchemy as sa
+
+    sa.event.listen(engine, "connect", _in_haste)
+    tables = _tables()
+    try:
+        # Not by MLflow's migrations: they take seconds, and nobody upgrades this one.
+        with engine.begin() as connection:
+            for table in next(iter(tables.values())).metadata.sorted_tables:
+                connection.execute(sa.schema.CreateTable(table))
+                for index in table.indexes:
+                    # MLflow declares some without columns (3.17.2).
+                    if len(index.columns):
+                        connection.execute(sa.schema.CreateIndex(index))
+    except sa.exc.OperationalError as error:
+        engine.dispose()
+        raise no_room(reason(error)) from error
+    return Connected(address, engine, tables, workspace)
+
+
+def no_room(why: str) -> StorageError:
+    """That a temporary database can't be written."""
+    hint = "make room, or set TMPDIR to a folder that has as much as what is read, without its artifacts"
+    return StorageError("a temporary database can't be written", why, hint)
+
+
+def _in_haste(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA journal_mode = MEMORY")
+    # As MLflow declares its tables, one of their keys refers to what isn't unique; its migrations make others.
+    connection.execute("PRAGMA foreign_keys = OFF")
 
 
 def _engine(uri: str, address: str) -> sa.Engine:

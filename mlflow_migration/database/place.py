@@ -25,7 +25,7 @@ from mlflow_migration.database.webhooks import Webhooks
 from mlflow_migration.database.workspaces import Rights, Users, Workspaces
 from mlflow_migration.errors import UsageError
 from mlflow_migration.places import Abilities, Root
-from mlflow_migration.records import File, Json, Rows
+from mlflow_migration.records import Broken, File, Json, Rows
 
 
 class Database:
@@ -40,6 +40,7 @@ class Database:
 
         self._connected = connected
         self.address = connected.address
+        self.broken: Sequence[Broken] = connected.broken
         if connected.workspace not in {"", DEFAULT_WORKSPACE}:
             # As a server's: names are unique within a workspace only.
             self.address += f"#{connected.workspace}"

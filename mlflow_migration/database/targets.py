@@ -23,6 +23,9 @@ DEFAULT = 0
 """The id of the experiment `Default`, which every server has."""
 SOURCE, SOURCE_ID, SOURCE_NAME = ORIGIN + "source", ORIGIN + "experiment_id", ORIGIN + "experiment_name"
 CHOOSE = "choose with --on-conflict update, new-name or skip"
+LARGEST = {"sqlite": 2**63 - 1}
+LARGEST_OTHER = 2**31 - 1
+"""The largest id of an experiment that a database holds: MLflow's column is INTEGER (3.17.2), in SQLite any length."""
 NAMED = 5
 """So many collisions are shown."""
 BORN = {
@@ -78,7 +81,9 @@ class Experiments:
             # The destination's server gives artifacts from its own root, which `root` is.
             self._root = addresses.PROXIED
         self._by_name = {(each.workspace, each.name): each for each in there}
-        self._numbers = itertools.count(max([each.id for each in (*here, *there)], default=0) + 1)
+        self._largest = LARGEST.get(flow.destination.dialect, LARGEST_OTHER)
+        used = [each.id for each in (*here, *there) if each.id <= self._largest]
+        self._numbers = itertools.count(max(used, default=0) + 1)
         self._known = _known(copier, self._source)
 
     def planned(self, wanted: Iterable[int]) -> list[Planned]:
@@ -115,10 +120,14 @@ class Experiments:
             self._copier.left_out.add(each.id)
             state = "skipped" if self._policy == SKIP else "failed"
             return Planned("experiment", str(each.id), each.name, None, state, f"{why}: {CHOOSE}")
-        target = self._known_target(each) or (self._other(each) if why else self._itself(each))
+        target = self._known_target(each) or self._fitting(each, why)
         if target.key != (each.id,):
             self._copier.experiments[each.id] = int(str(target.key[0]))
         return Planned("experiment", str(each.id), each.name, Move(parts.EXPERIMENT, (each.id,), target))
+
+    def _fitting(self, each: _Experiment, why: str) -> Target:
+        """A file store's ids have 18 digits: where the column is too short for one, it gets another."""
+        return self._other(each) if why or each.id > self._largest else self._itself(each)
 
     def _known_target(self, each: _Experiment) -> Target | None:
         """The experiment that an earlier job made of this one under another id."""

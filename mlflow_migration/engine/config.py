@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlflow_migration.database.connect import is_database
+from mlflow_migration.database.file_store import is_file_store
 from mlflow_migration.errors import UsageError
 from mlflow_migration.server.address import Credentials, is_server
 
@@ -129,10 +130,14 @@ def load(given: str | None, environ: Mapping[str, str]) -> Config:
 
 
 def kind_of_place(text: str) -> str:
-    """ "server", "database" or "bundle"."""
+    """ "server", "database", "file store" or "bundle"."""
     if is_database(text):
         return "database"
-    return "server" if is_server(text) else "bundle"
+    if text.startswith("file:"):
+        return "file store"
+    if is_server(text):
+        return "server"
+    return "file store" if is_file_store(text) else "bundle"
 
 
 def shown(config: Config, environ: Mapping[str, str]) -> dict[str, object]:

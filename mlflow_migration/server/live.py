@@ -12,7 +12,7 @@ import tenacity
 
 from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.places import Abilities, Root
-from mlflow_migration.records import File, Json, Rows, pairs_of
+from mlflow_migration.records import Broken, File, Json, Rows, pairs_of
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
@@ -44,6 +44,9 @@ def _is_race(error: BaseException) -> bool:
 
 class Server:
     """One tracking server. Implements `Live`."""
+
+    broken: Sequence[Broken] = ()
+    """Whatever it can't give, it tells when it is asked for it."""
 
     def __init__(self, rest: Rest) -> None:
         self.rest = rest

@@ -137,3 +137,23 @@ def test_a_report_that_cannot_be_written_is_told(stage: Stage, ending: str) -> N
     blocked.write_text("in the way")
     ended = stage.tool(*stage.export, "--report", blocked / f"report.{ending}")
     refused(ended, str(blocked))
+
+
+def test_a_full_disk_ends_the_reading_of_a_file_store(run_tool: Tool, tmp_path: Path) -> None:
+    store = tmp_path / "mlruns"
+    meta = f"artifact_uri: {store}\nexperiment_id: '1'\nname: one\nlifecycle_stage: active\nstatus: 3\n"
+    for number in range(200):
+        run = store / "1" / f"{number:032x}"
+        (run / "params").mkdir(parents=True)
+        (run / "meta.yaml").write_text(f"{meta}run_id: '{run.name}'\n")
+        (run / "params" / "long").write_text("x" * 8000)
+    (store / "1" / "meta.yaml").write_text(meta)
+    words = ("doctor", store, "--json")
+    for size in ("300k", "1500k"):
+        with small_disk(tmp_path / "scratch", size):
+            ended = run_tool.module("mlflow_migration", *words, env={"TMPDIR": str(tmp_path / "scratch")})
+            error = ended.expect(1).json["error"]
+            assert "full" in error["message"]
+            assert "TMPDIR" in error["hint"]
+            assert not list((tmp_path / "scratch").iterdir())
+    assert run_tool(*words).expect(0).json["places"][0]["broken"] == 0
