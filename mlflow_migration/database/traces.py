@@ -6,7 +6,6 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ from mlflow_migration.database import filters
 from mlflow_migration.database.artifacts import Artifacts
 from mlflow_migration.database.reading import Reading, as_json, chunks, converting, grouped, numbers, present
 from mlflow_migration.places import Root
+from mlflow_migration.proto_times import duration_of, time_of
 from mlflow_migration.records import File, Files, Json, Rows
 
 EXPERIMENTS = 100
@@ -30,9 +30,6 @@ SIZE = "mlflow.trace.sizeBytes"
 ARCHIVE_FILE = "traces.pb"
 SPANS_FILE = "traces.json"
 ATTACHMENT = re.compile(r"mlflow-attachment://([0-9A-Za-z-]+)")
-EPOCH = datetime.fromisoformat("1970-01-01T00:00:00")
-SECOND = 1000
-"""Milliseconds."""
 
 
 class Traces:
@@ -73,7 +70,7 @@ class Traces:
         here = (c.experiment_id.in_(numbers(experiment_ids)), self._reading.here(c.experiment_id))
         statement = sa.select(c.timestamp_ms, c.request_id).where(*here, c.request_id.in_(tied))
         for row in self._reading.rows(statement.order_by(c.timestamp_ms, c.request_id)):
-            yield _time(row.timestamp_ms), row.request_id
+            yield time_of(row.timestamp_ms), row.request_id
 
     def linked(self, experiment_ids: Sequence[str], run_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
         """(run, trace) of every trace there that a run of these experiments is linked to without having made it.
@@ -244,8 +241,8 @@ def _info(row: Any, tags: dict[str, str], metadata: dict[str, str], assessments:
         **present(
             request_preview=row.request_preview,
             response_preview=row.response_preview,
-            request_time=_time(row.timestamp_ms),
-            execution_duration=None if row.execution_time_ms is None else _duration(row.execution_time_ms),
+            request_time=time_of(row.timestamp_ms),
+            execution_duration=None if row.execution_time_ms is None else duration_of(row.execution_time_ms),
             state=row.status,
         ),
         **({"trace_metadata": kept} if kept else {}),
@@ -260,20 +257,3 @@ def _assessment(row: Any) -> Json:
     fields = {key: value for key, value in row._mapping.items() if key != "of"}
     with converting(f"assessment {row.assessment_id} of trace {row.trace_id}"):
         return as_json(SqlAssessments(**fields).to_mlflow_entity().to_proto())
-
-
-def _time(milliseconds: int) -> str:
-    """A time as protobuf's JSON has it."""
-    whole = EPOCH + timedelta(seconds=milliseconds // SECOND)
-    return f"{whole.isoformat()}{_fraction(milliseconds % SECOND)}Z"
-
-
-def _duration(milliseconds: int) -> str:
-    """A duration as protobuf's JSON has it."""
-    sign = "-" if milliseconds < 0 else ""
-    whole, part = divmod(abs(milliseconds), SECOND)
-    return f"{sign}{whole}{_fraction(part)}s"
-
-
-def _fraction(milliseconds: int) -> str:
-    return f".{milliseconds:03d}" if milliseconds else ""

@@ -9,20 +9,17 @@ of the spans. Such a server knows no assessments, previews, ids of requests, nor
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from mlflow_migration.proto_times import duration_of, time_of
 from mlflow_migration.records import Json, tags_of
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import Rest
 
 ROUTE = pages.V2 + "traces"
-EPOCH = datetime.fromisoformat("1970-01-01T00:00:00")
 RUNNING = "IN_PROGRESS"
 UNSET = "STATE_UNSPECIFIED"
 STATES = frozenset({"OK", "ERROR", RUNNING})
-SECOND = 1000
-"""Milliseconds."""
 
 
 def search(rest: Rest, experiment_ids: Sequence[str], limit: int) -> Iterator[Json]:
@@ -49,29 +46,12 @@ def as_v3(info: Json) -> Json:
             "type": "MLFLOW_EXPERIMENT",
             "mlflow_experiment": {"experiment_id": info["experiment_id"]},
         },
-        "request_time": _time(int(info.get("timestamp_ms", 0))),
+        "request_time": time_of(int(info.get("timestamp_ms", 0))),
         "state": state if state in STATES else UNSET,
         "trace_metadata": tags_of(info.get("request_metadata")),
         "tags": tags_of(info.get("tags")),
     }
     # The form has no word for "not known yet": it shows 0 then.
     if took or state != RUNNING:
-        made["execution_duration"] = _duration(took)
+        made["execution_duration"] = duration_of(took)
     return made
-
-
-def _time(milliseconds: int) -> str:
-    """A time as protobuf's JSON has it."""
-    whole = EPOCH + timedelta(seconds=milliseconds // SECOND)
-    return f"{whole.isoformat()}{_fraction(milliseconds % SECOND)}Z"
-
-
-def _duration(milliseconds: int) -> str:
-    """A duration as protobuf's JSON has it."""
-    sign = "-" if milliseconds < 0 else ""
-    whole, part = divmod(abs(milliseconds), SECOND)
-    return f"{sign}{whole}{_fraction(part)}s"
-
-
-def _fraction(milliseconds: int) -> str:
-    return f".{milliseconds:03d}" if milliseconds else ""
