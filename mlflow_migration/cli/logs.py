@@ -58,6 +58,8 @@ def configure(verbose: int) -> None:
     console.setLevel((logging.ERROR, logging.INFO, logging.DEBUG)[min(verbose, 2)])
     console.setFormatter(_Console(pattern if verbose else "%(message)s", tracebacks=verbose > 1))
     package.addHandler(console)
+    # MLflow tells of every table it makes, whoever asked for quiet.
+    logging.getLogger("mlflow.store.db").setLevel(logging.INFO if verbose else logging.WARNING)
     output = os.environ.get(OUTPUT_FILE)
     if output:
         package.addHandler(_file(output, pattern))
