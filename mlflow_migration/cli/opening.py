@@ -120,11 +120,21 @@ def databases(source: str | None, destination: str | None, common: Common) -> tu
 
 
 def destination(text: str | None, common: Common) -> Server | Connected:
-    """A server or a database to write to. Without an address MLFLOW_TRACKING_URI is taken."""
+    """A server or a database to write to. Without an address MLFLOW_TRACKING_URI is taken.
+
+    Raises UsageError where `--keep-ids` asks for what a server can't do.
+    """
     given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
     address, workspace = _workspace(given, "DST", common.workspace)
     uri = config.load(common.config, os.environ).place(address, "DST", os.environ)[0] if given else ""
-    return writable(uri, workspace, common) if connect.is_database(uri) else server(text, "DST", common)
+    if connect.is_database(uri):
+        return writable(uri, workspace, common)
+    if common.keep_ids:
+        raise UsageError(
+            f"a server gives its own ids and times: {connect.printable(uri)}",
+            hint="give its database's address as the destination, or leave --keep-ids out",
+        )
+    return server(text, "DST", common)
 
 
 def writable(uri: str, workspace: str, common: Common) -> Connected:

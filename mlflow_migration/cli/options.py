@@ -83,6 +83,7 @@ class Common:
     checksum: bool = False
     workspace: str | None = None
     online: bool = False
+    keep_ids: bool = False
     artifact_root: str | None = None
     src_artifact_root: str | None = None
     dst_artifact_root: str | None = None
@@ -334,11 +335,19 @@ ONLINE = click.option(
 )
 
 
+KEEP_IDS = click.option(
+    "--keep-ids",
+    is_flag=True,
+    help="Refuse a destination that can't keep ids and times. A database keeps them always; a server gives its own.",
+)
+
+
 def writing(function: F) -> F:
     """Options about what is written at a server or database."""
     return _stack(
         naming,
         ONLINE,
+        KEEP_IDS,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
         boolean("use-src-user-id", True, "Keep the user of each run."),
     )(function)

@@ -308,7 +308,7 @@ def test_a_killed_copy_leaves_whole_experiments_and_goes_on(template: Path, tmp_
     source, there = tmp_path / "many.db", tmp_path / "new.db"
     shutil.copy(template, source)
     shutil.copy(template, there)
-    _many(source, experiments=400, runs=5, points=200)
+    _many(source, experiments=200, runs=5, points=100)
     # This process looks into it meanwhile, so that it counts as in use.
     words = ["copy-all", "--src-mlflow-uri", address(source), "--dst-mlflow-uri", address(there), "--online"]
     command = [sys.executable, "-m", "mlflow_migration", *words]
@@ -321,8 +321,8 @@ def test_a_killed_copy_leaves_whole_experiments_and_goes_on(template: Path, tmp_
         running.send_signal(signal.SIGKILL)
         running.wait()
         experiments = _count(there, "experiments") - 1
-        assert 0 < experiments < 400
-        assert (_count(there, "runs"), _count(there, "metrics")) == (experiments * 5, experiments * 1000)
+        assert 0 < experiments < 200
+        assert (_count(there, "runs"), _count(there, "metrics")) == (experiments * 5, experiments * 500)
     run_tool(*words).expect(0)
     assert rows.rows(address(there)) == rows.rows(address(source))
 
@@ -357,3 +357,11 @@ def _many(path: Path, experiments: int, runs: int, points: int) -> None:
                     "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES ('m', ?, ?, ?, ?, 0)",
                     [(step / 3, step, id_, step) for step in range(points)],
                 )
+
+
+def test_ids_are_kept_where_that_is_asked_for_or_the_destination_is_refused(
+    full: Path, tmp_path: Path, copy: Copy
+) -> None:
+    refused = copy(address(full), "http://127.0.0.1:1", "--keep-ids").expect(2)
+    assert "a server gives its own ids" in refused.stderr
+    copy(address(full), address(tmp_path / "new.db"), "--keep-ids").expect(0)
