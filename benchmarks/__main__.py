@@ -11,12 +11,13 @@ from pathlib import Path
 from benchmarks import corpus, databases, growth, measure, memory, models, process, results, speed, start, table, traces
 from benchmarks.measure import Bench
 from benchmarks.row import Row
-from benchmarks.targets import HISTORIES, RUNS
+from benchmarks.targets import HISTORIES, RUNS, SMALL
 from demo import servers
 
 Scenario = Callable[[Bench, argparse.Namespace], Iterator[Row]]
 SCENARIOS: dict[str, Scenario] = {
     start.NAME: lambda bench, _: start.rows(bench),
+    SMALL: lambda bench, options: speed.rows(bench, SMALL, replace(speed.SMALL, runs=options.small), options.peer_runs),
     RUNS: lambda bench, options: speed.rows(bench, RUNS, shape_of(options), options.peer_runs),
     HISTORIES: lambda bench, options: speed.rows(
         bench, HISTORIES, replace(speed.HISTORIES, runs=options.histories), options.peer_runs // 4
@@ -27,7 +28,7 @@ SCENARIOS: dict[str, Scenario] = {
     memory.NAME: lambda bench, options: memory.rows(bench, memory.Giant(options.memory_points, options.memory_bytes)),
     "growth": lambda bench, options: growth.rows(bench, options.growth_runs, options.growth_traces),
 }
-USUAL = (start.NAME, RUNS, HISTORIES, traces.NAME, models.NAME, databases.NAME)
+USUAL = (start.NAME, SMALL, RUNS, HISTORIES, traces.NAME, models.NAME, databases.NAME)
 
 
 def main() -> int:
@@ -91,6 +92,7 @@ def parse() -> argparse.Namespace:
     add("--params", type=int, default=usual.params, help="params per run")
     add("--artifacts", type=int, default=usual.artifacts, help="artifacts per run")
     add("--artifact-bytes", type=int, default=usual.artifact_bytes, help="size of an artifact")
+    add("--small", type=int, default=speed.SMALL.runs, help="small runs to move")
     add("--histories", type=int, default=speed.HISTORIES.runs, help="runs with long histories to move")
     add("--peer-runs", type=int, default=24, help="runs that the peer moves, compared per run; 0 leaves the peer out")
     add("--traces", type=int, default=traces.Shape().traces, help="traces to move")

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks import chart, databases, growth, measure, models, ours, peer, results, table, traces
 from benchmarks.row import Row
-from benchmarks.targets import HISTORIES, RUNS, one
+from benchmarks.targets import HISTORIES, RUNS, SMALL, one
 
 NONE_YET = "Nothing measured yet: `make bench`.\n"
-OF_REST = (RUNS, HISTORIES, traces.NAME, models.NAME)
+OF_REST = (SMALL, RUNS, HISTORIES, traces.NAME, models.NAME)
 CANDIDATES = (peer.NAME, measure.LIMIT, ours.NAME)
 
 

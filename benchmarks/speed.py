@@ -1,4 +1,4 @@
-"""The scenarios `runs` and `histories`: many runs, moved by each candidate on fresh servers."""
+"""The scenarios `small`, `runs` and `histories`: many runs, moved by each candidate on fresh servers."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -9,6 +9,8 @@ from benchmarks.measure import Bench, Job
 from benchmarks.row import Row
 from demo import servers
 
+SMALL = corpus.Shape(runs=500, metrics=5, steps=10, params=5, artifacts=1, artifact_bytes=1000)
+"""Runs as most are: a few values and a small file."""
 HISTORIES = corpus.Shape(runs=100, metrics=40, steps=100, params=50, artifacts=1, artifact_bytes=10_000)
 """Runs that log much and keep few files."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from benchmarks import databases, growth, measure, memory, models, ours, peer, start, traces
 from benchmarks.row import Row
 
-RUNS, HISTORIES = "runs", "histories"
+SMALL, RUNS, HISTORIES = "small", "runs", "histories"
 OF_PEER = {"export": 40.0, "import": 15.0}
 OF_LIMIT = 1.25
 COPY_OF_SLOWER = VERIFY_OF_EXPORT = 1.1
@@ -46,7 +46,7 @@ class Target:
 def targets(rows: Sequence[Row]) -> Iterator[Target]:
     """Every claim for which something was measured to its end."""
     ended = [row for row in rows if row.exit_code == 0]
-    for scenario in (RUNS, HISTORIES, traces.NAME, models.NAME):
+    for scenario in (SMALL, RUNS, HISTORIES, traces.NAME, models.NAME):
         yield from of_scenario(ended, scenario)
     yield from of_databases(ended)
     for row in ended:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from mlflow_migration.database.connect import Connected
@@ -67,7 +67,7 @@ class Stream:
 
 def insert_all(flow: Flow, stream: Stream) -> int:
     """Write every row; how many. For an object that the destination hasn't got at all."""
-    return _write(flow, stream, _holdable(flow, stream, _rows(flow.reader, stream, stream.here, stream.changes)))
+    return _write(flow, stream, _holdable(flow, stream, _chunks(flow.reader, stream, stream.here, stream.changes)))
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def differences(flow: Flow, stream: Stream) -> Iterator[Difference | None]:
     def key(row: Values) -> Values:
         return tuple(row[each] for each in keys)
 
-    there = _rows(flow.looker, stream, stream.there, {}, ordered=True)
+    there = chain.from_iterable(_chunks(flow.looker, stream, stream.there, {}, ordered=True))
     held = next(there, None)
-    rows = _rows(flow.reader, stream, stream.here, stream.changes, ordered=True)
-    for row in _holdable(flow, stream, rows):
+    here = _chunks(flow.reader, stream, stream.here, stream.changes, ordered=True)
+    for row in chain.from_iterable(_holdable(flow, stream, here)):
         while held is not None and key(held) < key(row):
             held = next(there, None)
         if held is None or key(held) != key(row):
@@ -103,19 +103,20 @@ def write(flow: Flow, stream: Stream, found: Iterable[Difference]) -> None:
     """Insert the rows that lack and update those that differ, by primary key."""
     found = iter(found)
     while chunk := list(islice(found, CHUNK)):
-        _write(flow, stream, (each.new for each in chunk if each.old is None))
+        _write(flow, stream, iter([[each.new for each in chunk if each.old is None]]))
         changed = [each.new for each in chunk if each.old is not None]
         if changed:
             _update(flow, stream, changed)
 
 
-def _rows(
+def _chunks(
     connection: sa.Connection,
     stream: Stream,
     condition: sa.ColumnElement[bool],
     changes: Mapping[str, Change],
     ordered: bool = False,
-) -> Iterator[Values]:
+) -> Iterator[list[Values]]:
+    """The rows, so many at a time: the most of them pass without a line of Python for each."""
     import sqlalchemy as sa
 
     dialect = connection.dialect.name
@@ -123,16 +124,28 @@ def _rows(
     if ordered:
         statement = statement.order_by(*(_sorted(column, dialect) for column in stream.table.primary_key.columns))
     places = [(n, changes[column.name]) for n, column in enumerate(stream.columns) if column.name in changes]
-    result = connection.execute(statement, execution_options={"yield_per": CHUNK})
-    for part in result.partitions():
-        if not places:
-            yield from map(tuple, part)
-            continue
-        for row in part:
-            values = list(row)
-            for place, change in places:
-                values[place] = change(values[place])
-            yield tuple(values)
+    for rows in _fetched(connection, statement):
+        yield [_changed(row, places) for row in rows] if places else rows
+
+
+def _changed(row: Values, places: Sequence[tuple[int, Change]]) -> Values:
+    values = list(row)
+    for place, change in places:
+        values[place] = change(values[place])
+    return tuple(values)
+
+
+def _fetched(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[list[Values]]:
+    if connection.dialect.name != "sqlite":
+        for part in connection.execute(statement, execution_options={"yield_per": CHUNK}).partitions():
+            yield [tuple(row) for row in part]
+        return
+    # By the driver itself: SQLAlchemy's rows cost as much as SQLite's whole work for them.
+    compiled: Any = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+    cursor: Any = connection.connection.cursor()
+    cursor.execute(str(compiled), tuple(compiled.params[name] for name in compiled.positiontup))
+    while rows := cursor.fetchmany(CHUNK):
+        yield rows
 
 
 def _plain(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:
@@ -155,26 +168,26 @@ def _sorted(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:
     return _plain(column, dialect)
 
 
-def _write(flow: Flow, stream: Stream, rows: Iterator[Values]) -> int:
+def _write(flow: Flow, stream: Stream, chunks: Iterator[list[Values]]) -> int:
     if flow.rehearsal:
-        return sum(1 for _ in rows)
+        return sum(map(len, chunks))
     if flow.destination.dialect == "postgresql":
-        return _copy(flow, stream, rows)
+        return _copy(flow, stream, chunks)
     bare = _bare(stream)
     statement = str(bare.insert().values(dict.fromkeys(bare.c.keys())).compile(dialect=flow.writer.dialect))
     count = 0
-    while chunk := list(islice(rows, CHUNK)):
+    for chunk in filter(None, chunks):
         flow.writer.exec_driver_sql(statement, chunk)
         count += len(chunk)
     return count
 
 
-def _holdable(flow: Flow, stream: Stream, rows: Iterator[Values]) -> Iterator[Values]:
+def _holdable(flow: Flow, stream: Stream, chunks: Iterator[list[Values]]) -> Iterator[list[Values]]:
     """The rows whose texts fit their columns: SQLite takes texts of any length, and PostgreSQL no NUL in them."""
     import sqlalchemy as sa
 
     if flow.destination.dialect == "sqlite":
-        yield from rows
+        yield from chunks
         return
     texts = [
         (place, column.name, column.type.length)
@@ -182,12 +195,15 @@ def _holdable(flow: Flow, stream: Stream, rows: Iterator[Values]) -> Iterator[Va
         if isinstance(column.type, sa.String)
     ]
     keys = [stream.columns.index(column) for column in stream.table.primary_key.columns]
-    for row in rows:
-        why = _unfit(row, texts, flow.destination.dialect)
-        if why:
-            flow.refused.append((f"{stream.table.name} {[row[place] for place in keys]}", why))
-        else:
-            yield row
+    for chunk in chunks:
+        fitting = []
+        for row in chunk:
+            why = _unfit(row, texts, flow.destination.dialect)
+            if why:
+                flow.refused.append((f"{stream.table.name} {[row[place] for place in keys]}", why))
+            else:
+                fitting.append(row)
+        yield fitting
 
 
 def _unfit(row: Values, texts: Sequence[tuple[int, str, int | None]], dialect: str) -> str:
@@ -209,7 +225,7 @@ def _bare(stream: Stream) -> sa.TableClause:
     return sa.table(stream.table.name, *(sa.column(column.name) for column in stream.columns))
 
 
-def _copy(flow: Flow, stream: Stream, rows: Iterator[Values]) -> int:
+def _copy(flow: Flow, stream: Stream, chunks: Iterator[list[Values]]) -> int:
     """PostgreSQL's own way for many rows. It takes numbers for booleans and text for JSON."""
     preparer = flow.writer.dialect.identifier_preparer
     names = ", ".join(preparer.quote(column.name) for column in stream.columns)
@@ -217,7 +233,7 @@ def _copy(flow: Flow, stream: Stream, rows: Iterator[Values]) -> int:
     # Of psycopg: SQLAlchemy's type knows what all drivers have.
     cursor: Any = flow.writer.connection.cursor()
     with cursor, cursor.copy(f"COPY {preparer.format_table(stream.table)} ({names}) FROM STDIN") as copy:
-        for row in rows:
+        for row in chain.from_iterable(chunks):
             copy.write_row(row)
             count += 1
     return count

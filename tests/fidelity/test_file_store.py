@@ -14,6 +14,7 @@ from tests.file_stores import Json
 from tests.servers import Server
 
 NOWHERE = "/nowhere/of/all/mlruns"
+GOLDEN = Path(__file__).parents[1] / "golden" / "format-1"
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +181,7 @@ def test_a_file_store_is_only_read(store: Path, destination: Server, run_here: R
         ("copy-all", "--src-mlflow-uri", database, "--dst-mlflow-uri", store),
         ("copy-all", "--src-mlflow-uri", store, "--dst-mlflow-uri", store.as_uri()),
         ("plan", store, store),
-        ("import-all", "--tracking-uri", store, "--input-dir", tmp_path),
+        ("import-all", "--tracking-uri", store, "--input-dir", GOLDEN),
         ("export-all", "--tracking-uri", store, "--output-dir", store),
     ):
         assert "file stores are only read" in run_here(*words).expect(2).stderr, words
