@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
 from mlflow_migration.calls import Live, Readable
+from mlflow_migration.database import file_store
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
@@ -356,5 +358,11 @@ def failures(report: Report) -> list[Json]:
 
 
 def bundle_folder(path: Path) -> Bundle | LegacyBundle:
-    """A bundle to read, or a folder of mlflow-export-import. Raises BundleError where the folder isn't a whole one."""
+    """A bundle to read, or a folder of mlflow-export-import.
+
+    Raises BundleError where the folder isn't a whole one, UsageError where it is a file store.
+    """
+    if file_store.is_file_store(str(path)):
+        hint = f"copy from it: mlflow-migration copy-all --src-mlflow-uri {shlex.quote(str(path))} --dst-mlflow-uri …"
+        raise UsageError(f"a file store is no bundle: {path}", hint=hint)
     return LegacyBundle(path) if is_legacy(path) else Bundle(path, tuple(KINDS))
