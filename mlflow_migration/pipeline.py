@@ -21,7 +21,7 @@ from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
-from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
+from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError, UsageError
 from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard, registry
 from mlflow_migration.places import Selection, Sink, Source, Writing
 from mlflow_migration.records import Broken, Json, Record, Written, completed
