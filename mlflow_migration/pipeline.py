@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,12 +15,13 @@ from mlflow_migration.bundle.legacy import LegacyBundle, is_legacy
 from mlflow_migration.bundle.reader import Bundle
 from mlflow_migration.bundle.writer import BundleWriter
 from mlflow_migration.calls import Live, Readable
+from mlflow_migration.database import file_store
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
-from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError
+from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError, UsageError
 from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard, registry
 from mlflow_migration.places import Selection, Sink, Source, Writing
 from mlflow_migration.records import Broken, Json, Record, Written, completed
@@ -356,5 +358,11 @@ def failures(report: Report) -> list[Json]:
 
 
 def bundle_folder(path: Path) -> Bundle | LegacyBundle:
-    """A bundle to read, or a folder of mlflow-export-import. Raises BundleError where the folder isn't a whole one."""
+    """A bundle to read, or a folder of mlflow-export-import.
+
+    Raises BundleError where the folder isn't a whole one, UsageError where it is a file store.
+    """
+    if file_store.is_file_store(str(path)):
+        hint = f"copy from it: mlflow-migration copy-all --src-mlflow-uri {shlex.quote(str(path))} --dst-mlflow-uri …"
+        raise UsageError(f"a file store is no bundle: {path}", hint=hint)
     return LegacyBundle(path) if is_legacy(path) else Bundle(path, tuple(KINDS))

@@ -94,9 +94,6 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
 
 def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) -> int:
     """Bundle → server or database; the exit code."""
-    if file_store.is_file_store(input_dir):
-        hint = f"copy from it: mlflow-migration copy-all --src-mlflow-uri {shlex.quote(input_dir)} --dst-mlflow-uri …"
-        raise UsageError(f"a file store is no bundle: {input_dir}", hint=hint)
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:

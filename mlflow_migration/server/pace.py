@@ -1,9 +1,9 @@
 """How many requests a server gets at once, found while running.
 
 More writers at once help only until the server is busy: on a SQLite backend two are about the best and eight cost half
-the speed (measured), so their number climbs towards what finishes most requests a second. Readers don't disturb each
-other: all workers read at once. Either number halves when the server says 429 or 503, and a `Retry-After` holds back
-every worker of that server.
+the speed (measured), so their number climbs towards what finishes most requests a second, and stays there: a probe for
+a better one costs speed, and is made now and then. Readers don't disturb each other: all workers read at once. Either
+number halves when the server says 429 or 503, and a `Retry-After` holds back every worker of that server.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from contextlib import contextmanager
 
 WINDOW_REQUESTS = 60
 WINDOW_SECONDS = 1.5
-NOISE = 0.04
-"""A change of speed below this share is taken as noise, and the smaller limit is kept."""
+GAIN = 0.08
+"""One more at once has to be faster by this share, or it is taken as noise."""
+HOLD = 8
+"""So many windows go by between two probes."""
 
 
 class Pace:
@@ -29,8 +31,10 @@ class Pace:
         self._running = 0
         self._held_until = 0.0
         self._gate = threading.Condition()
+        self._best = self._limit
+        self._best_rate = 0.0
         self._step = 1
-        self._last_rate = 0.0
+        self._until_probe = 1
         self._begin_window()
 
     @contextmanager
@@ -62,9 +66,10 @@ class Pace:
         """The server is overloaded: hold every worker for so long, and go on with half as many."""
         with self._gate:
             self._held_until = max(self._held_until, time.monotonic() + seconds)
-            self._limit = max(1, self._limit // 2)
+            self._limit = self._best = max(1, self._limit // 2)
+            self._best_rate = 0.0
             self._step = 1
-            self._last_rate = 0.0
+            self._until_probe = HOLD
             self._begin_window()
 
     def _begin_window(self) -> None:
@@ -83,8 +88,24 @@ class Pace:
             return
         # A window in which the limit was never reached says nothing about the limit.
         if self._full:
-            if self._last_rate and rate < self._last_rate * (1 + NOISE if self._step > 0 else 1 - NOISE):
-                self._step = -self._step
-            self._last_rate = rate
-            self._limit = min(self.most, max(1, self._limit + self._step))
+            self._seek(rate)
         self._begin_window()
+
+    def _seek(self, rate: float) -> None:
+        """Go on from what a window showed: a probe that was better is the new best, and the next goes further."""
+        if self._limit == self._best:
+            self._best_rate = (self._best_rate + rate) / 2 if self._best_rate else rate
+            self._until_probe -= 1
+        elif rate > self._best_rate * (1 + GAIN if self._step > 0 else 1):
+            self._best, self._best_rate = self._limit, rate
+            self._until_probe = 0
+        else:
+            self._limit = self._best
+            self._step = -self._step
+            self._until_probe = HOLD
+        if self._until_probe <= 0:
+            probe = min(self.most, max(1, self._best + self._step))
+            if probe == self._best:
+                self._step = -self._step
+                self._until_probe = HOLD
+            self._limit = probe

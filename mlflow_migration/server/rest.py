@@ -39,7 +39,7 @@ FIRST_CONTACT = 5.0
 TRIES_500 = 4
 """MLflow answers 500 also for what never succeeds (INVALID_STATE, INTERNAL_ERROR), so it gets few tries."""
 
-FIRST_WRITERS = 3
+FIRST_WRITERS = 2
 HEADERS_SECONDS = 60.0
 OUTAGES = 3
 """So many requests given up with none answered between them, and the server counts as down."""

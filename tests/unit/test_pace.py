@@ -2,9 +2,13 @@
 
 import threading
 import time
+from collections import Counter
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
+from mlflow_migration.server import pace
 from mlflow_migration.server.pace import Pace
 
 
@@ -44,3 +48,26 @@ def test_a_place_that_an_error_leaves_is_free_again() -> None:
             raise OSError("gone")
     with pace.turn():
         pass
+
+
+@pytest.mark.parametrize("fastest", [1, 2, 5, 8])
+def test_the_number_at_once_goes_to_where_most_ends_and_stays_there(
+    fastest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is as fast as it gets with so many writers, and a clock of its own."""
+    clock = [0.0]
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    gate = Pace(most=8, begin=2, seeks=True)
+    used = []
+    for _ in range(6000):
+        with ExitStack() as turns:
+            # As many as get a place: one more would wait for good.
+            at_once = 0
+            while at_once < gate._limit:
+                turns.enter_context(gate.turn())
+                at_once += 1
+            per_second = 100.0 * min(at_once, fastest) / (1 + 0.3 * max(0, at_once - fastest))
+            clock[0] += at_once / per_second
+        used.append(at_once)
+    settled = used[2000:]
+    assert settled.count(fastest) > 0.75 * len(settled), Counter(settled)
