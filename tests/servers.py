@@ -4,6 +4,7 @@ A start costs about five seconds, so a server is started once and then *reset*: 
 database under it in milliseconds, and its artifact folder is copied. A reset server answers as a fresh one does.
 """
 
+import base64
 import contextlib
 import os
 import shutil
@@ -72,7 +73,9 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     prefixes = ("MLFLOW_", "_MLFLOW_", "DATABRICKS_", "AWS_")
     kept = {key: value for key, value in os.environ.items() if not key.upper().startswith(prefixes)}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return kept | quiet | dict(extra or {})
+    # Without one every process has a key of its own, and can't list webhooks of a photograph that another one made.
+    key = {"MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(32)).decode()}
+    return kept | quiet | key | dict(extra or {})
 
 
 def make_template(path: Path) -> Path:
