@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy
+from sqlalchemy.dialects import sqlite
+
 from benchmarks.row import Amount
 from demo import servers
 
@@ -161,9 +164,10 @@ def add_run_head(database: sqlite3.Connection, index: int, tags: dict[str, str],
 
 
 def insert(database: sqlite3.Connection, table: str, columns: str, rows: Iterable[tuple[object, ...]]) -> None:
-    """Add rows to one of MLflow's tables; the names are this module's own."""
-    marks = ", ".join("?" for _ in columns.split(","))
-    database.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608
+    """Add rows to one of MLflow's tables."""
+    bare = sqlalchemy.table(table, *(sqlalchemy.column(name.strip('"')) for name in columns.split(", ")))
+    statement = bare.insert().values(dict.fromkeys(bare.c.keys())).compile(dialect=sqlite.dialect())
+    database.executemany(str(statement), rows)
 
 
 def columns_of(database: sqlite3.Connection, table: str) -> str:

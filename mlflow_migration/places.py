@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -121,6 +122,11 @@ FAIL, SKIP, NEW_NAME, UPDATE = "fail", "skip", "new-name", "update"
 POLICIES = (SKIP, FAIL, NEW_NAME, UPDATE)
 """What to do where a destination has a thing of the same name that didn't come from this source; "" for each kind's
 own way: experiments are added to, models and prompts fail unless they are equal."""
+
+
+def free_name(name: str, is_free: Callable[[str], bool]) -> str:
+    """The first of `NAME (2)`, `NAME (3)` and so on that is free: what NEW_NAME gives."""
+    return next(text for text in (f"{name} ({n})" for n in itertools.count(2)) if is_free(text))
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from functools import partial
 
 from mlflow_migration.database import copying, parts, rows, targets
 from mlflow_migration.database.artifacts import Artifacts
-from mlflow_migration.database.connect import Connected
+from mlflow_migration.database.connect import Connected, advance_sequences
 from mlflow_migration.database.copying import Copier
 from mlflow_migration.database.tally import Tally
 from mlflow_migration.database.targets import Planned
 from mlflow_migration.engine.guard import guarded
-from mlflow_migration.errors import InterruptedJobError, MigrationError
+from mlflow_migration.errors import MigrationError
 from mlflow_migration.objects import OF_EXPERIMENTS, experiment, prompt, user
-from mlflow_migration.pipeline import Tools, row_of
+from mlflow_migration.pipeline import Tools, check_stop, row_of
 from mlflow_migration.places import SAME_NAMES, Selection, Writing
 from mlflow_migration.report import Row
 from mlflow_migration.table_files import Files
@@ -79,7 +79,9 @@ def copy(ends: Ends, selection: Selection, policy: str, tools: Tools) -> None:
             for unit in parts.AFTER:
                 _copy(copier, targets.planned(copier, unit, policy), tools)
             _say_rest(copier, selection, tools)
-        copying.advance_sequences(flow)
+        if not tools.report.dry_run:
+            with flow.writer.begin():
+                advance_sequences(flow.writer, ends.destination.tables)
 
 
 def _asked(names: dict[int, str], selection: Selection, address: str) -> list[int]:
@@ -109,15 +111,18 @@ def _files(ends: Ends, selection: Selection, tools: Tools) -> Files | None:
 
 def _copy(copier: Copier, planned: Iterable[Planned], tools: Tools, files: Files | None = None) -> None:
     for each in planned:
-        _check_stop(tools)
+        check_stop(tools)
         if each.move is None:
             tools.report.add(Row(each.kind, each.id, each.name, each.state, each.reason))
             continue
         move = each.move
+        outcome: Tally | MigrationError | None = None
         if files is not None:
             # Before the rows: what a row names is there.
-            files.copy(copier, move, tools)
-        outcome = guarded(partial(copier.copy, move), each.kind, each.id)
+            outcome = guarded(partial(files.copy, copier, move, tools), each.kind, each.id)
+            check_stop(tools)
+        if outcome is None:
+            outcome = guarded(partial(copier.copy, move), each.kind, each.id)
         if isinstance(outcome, MigrationError):
             tools.report.add(Row(each.kind, each.id, each.name, "failed", str(outcome)))
         else:
@@ -159,10 +164,3 @@ def _say_rest(copier: Copier, selection: Selection, tools: Tools) -> None:
         tools.report.add(Row("job", "*", "jobs of the server", "skipped", reason))
     if selection.permissions:
         tools.report.add(Row(user.NAME, "*", "users, roles and permissions", "unsupported", USERS_ELSEWHERE))
-
-
-def _check_stop(tools: Tools) -> None:
-    if tools.stop.is_set():
-        raise InterruptedJobError(
-            "interrupted", "what was begun has been ended", "type the same command again: it goes on where it stopped"
-        )

@@ -87,8 +87,8 @@ def _workspace(text: str, role: str, given: str | None) -> tuple[str, str]:
     Raises UsageError for what no workspace can be called.
     """
     address, _, written = text.partition("#") if "://" in text else (text, "", "")
-    if written.startswith("/"):
-        # A page of MLflow's own, as a browser shows its address.
+    if written.startswith("/") or "@" in written:
+        # A page of MLflow's own, as a browser shows its address, or a password with the sign in it.
         written = ""
     first, separator, second = (given or "").partition("=")
     chosen = (second if separator and role == "DST" else first) or written

@@ -6,14 +6,12 @@ model or prompt by its name and the time it was made, or by such tags. Nothing o
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlflow_migration.database.made import Values, number
 from mlflow_migration.database.writing import Writer
 from mlflow_migration.errors import ConflictError, LeftOutError
-from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Writing
+from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Writing, free_name
 from mlflow_migration.records import ORIGIN, Json, Record, digest_of, tags_of
 
 SOURCE = ORIGIN + "source"
@@ -149,11 +147,6 @@ class Experiments:
 
     def _marks(self, record: Record) -> Json:
         return {EXPERIMENT_ID: record.id, SOURCE: self._job.source, EXPERIMENT_NAME: record.name}
-
-
-def free_name(name: str, is_free: Callable[[str], bool]) -> str:
-    """The first of `NAME (2)`, `NAME (3)` and so on that is free."""
-    return next(text for text in (f"{name} ({n})" for n in itertools.count(2)) if is_free(text))
 
 
 def choose_model(writer: Writer, job: Writing, workspace: str, record: Record) -> Chosen:

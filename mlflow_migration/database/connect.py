@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from mlflow_migration.errors import AccessError, StorageError, UsageError
 from mlflow_migration.records import Broken
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 SCHEME = re.compile(r"(sqlite|postgresql|postgres|mysql|mssql)(\+\w+)?:")
+ADDRESS = re.compile(
+    r"(?P<scheme>[\w+]+)://(?:[^:/@]*(?::[^@]*)?@)?(?P<host>[^/?]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?", re.DOTALL
+)
+"""As SQLAlchemy reads one: a password may hold any character but @."""
 SUPPORTED = ("sqlite", "postgresql", "mysql")
 DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 DEFAULT_WORKSPACE = "default"
@@ -41,9 +45,11 @@ def printable(uri: str) -> str:
     """An address without user, password and options, fit for logs, reports and ledgers; a file's path is absolute."""
     if uri.startswith("sqlite"):
         return f"sqlite:///{_file(uri)}"
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
-    return f"{parts.scheme.partition('+')[0]}://{host}{parts.path.rstrip('/')}"
+    parts = ADDRESS.fullmatch(uri)
+    if parts is None:
+        return uri.partition(":")[0]
+    host = parts["host"] or dict(parse_qsl(parts["query"] or "")).get("host", "")
+    return f"{parts['scheme'].partition('+')[0]}://{host}{(parts['path'] or '').rstrip('/')}"
 
 
 def _file(uri: str) -> Path:
@@ -122,12 +128,12 @@ def rehearsed(uri: str, workspace: str = "") -> Connected:
 
     Raises what `open_database` does.
     """
-    import sqlalchemy as sa
-
     address = printable(uri)
     if uri.startswith("sqlite") and not _file(uri).is_file():
         return _stand_in(address, workspace)
     engine = _engine(uri, address)
+    import sqlalchemy as sa
+
     try:
         is_empty = not sa.inspect(engine).get_table_names()
     except sa.exc.DBAPIError as error:
@@ -279,6 +285,25 @@ def _tables() -> Mapping[str, sa.Table]:
     for module in ("tracking", "model_registry", "workspace"):
         import_module(f"mlflow.store.{module}.dbmodels.models")
     return dict(Base.metadata.tables)
+
+
+def advance_sequences(connection: sa.Connection, tables: Mapping[str, sa.Table]) -> None:
+    """Have PostgreSQL number what comes next behind the ids that were written. A sequence is never set back: a server
+    may have given a number to what it hasn't committed yet."""
+    import sqlalchemy as sa
+
+    if connection.dialect.name != "postgresql":
+        return
+    for table in tables.values():
+        (column, *others) = table.primary_key.columns
+        if others or not column.autoincrement or not isinstance(column.type, sa.Integer):
+            continue
+        sequence = sa.func.pg_get_serial_sequence(table.name, column.name)
+        given = sa.func.coalesce(sa.func.pg_sequence_last_value(sa.cast(sequence, sa.dialects.postgresql.REGCLASS)), 0)
+        highest = sa.select(sa.func.max(column)).scalar_subquery()
+        # Never to 0, which a sequence doesn't take: `Default` has that id.
+        statement = sa.select(sa.func.setval(sequence, sa.func.greatest(highest, given))).where(highest >= 1)
+        connection.execute(statement)
 
 
 def _check_alone(engine: sa.Engine, address: str) -> None:

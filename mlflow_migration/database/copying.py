@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlflow_migration.database import parts, rows
 from mlflow_migration.database.parts import Key, Part, Unit
 from mlflow_migration.database.rows import Change, Flow, Stream
 from mlflow_migration.database.tally import Tally
 from mlflow_migration.errors import ConflictError, MigrationError, StorageError
-
-if TYPE_CHECKING:
-    pass
 
 NEW, OWN, SHARED = "new", "own", "shared"
 """What a destination has of an object: nothing; the object itself; another one that it is added to, whose own rows
@@ -224,19 +221,3 @@ def held(flow: Flow) -> frozenset[str]:
         for name, table in tables.items()
         if flow.reader.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
     )
-
-
-def advance_sequences(flow: Flow) -> None:
-    """Have PostgreSQL number what comes next behind the ids that were written."""
-    import sqlalchemy as sa
-
-    if flow.destination.dialect != "postgresql" or flow.rehearsal:
-        return
-    with flow.writer.begin():
-        for table in flow.destination.tables.values():
-            for column in table.primary_key.columns:
-                if column.autoincrement and isinstance(column.type, sa.Integer) and len(table.primary_key) == 1:
-                    sequence = sa.func.pg_get_serial_sequence(table.name, column.name)
-                    highest = sa.select(sa.func.max(column)).scalar_subquery()
-                    # Never below 1, which a sequence doesn't take: `Default` has the id 0.
-                    flow.writer.execute(sa.select(sa.func.setval(sequence, highest)).where(highest >= 1))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_migration.database import conflicts, gateway_rows, registry_rows, review_rows, run_rows, trace_rows
-from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected, reason
+from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected, advance_sequences, reason
 from mlflow_migration.database.made import Guess, Made, Part, Values
 from mlflow_migration.database.settled import Place, RenameIn, Settled
 from mlflow_migration.database.shaping import Shaper
@@ -19,7 +19,7 @@ from mlflow_migration.places import Root, Writing
 from mlflow_migration.records import ORIGIN, Loss, Record, Written
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
+    pass
 
 T = TypeVar("T")
 RUN_ID = ORIGIN + "run_id"
@@ -109,7 +109,7 @@ class DatabaseSink:
                 yield
                 writer.flush()
                 if not self._job.dry_run:
-                    advance_sequences(connection)
+                    advance_sequences(connection, self._connected.tables)
             finally:
                 self._shaper = None
 
@@ -356,20 +356,6 @@ def _usual(record: Record, place: Place) -> str:
     if record.kind == "trace":
         return trace_rows.trace_uri(place, record.id)
     return run_rows.model_uri(place, record.id)
-
-
-def advance_sequences(connection: sa.Connection) -> None:
-    """Let PostgreSQL's sequences go on after the numbers that were given explicitly."""
-    import sqlalchemy as sa
-
-    if connection.dialect.name != "postgresql":
-        return
-    connection.execute(
-        sa.text(
-            "SELECT setval(pg_get_serial_sequence('experiments', 'experiment_id'), "
-            "greatest((SELECT max(experiment_id) FROM experiments), 1))"
-        )
-    )
 
 
 @contextmanager

@@ -8,20 +8,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlflow_migration.database import addresses, parts
+from mlflow_migration.database.conflicts import EXPERIMENT_ID, EXPERIMENT_NAME, IS_PROMPT, SOURCE
 from mlflow_migration.database.copying import NEW, OWN, SHARED, Copier, Move, Target
 from mlflow_migration.database.parts import Key, Unit
 from mlflow_migration.errors import ConflictError
-from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE
-from mlflow_migration.records import ORIGIN
+from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, free_name
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-PROMPT = "mlflow.prompt.is_prompt"
-"""The tag that makes a registered model a prompt."""
 DEFAULT = 0
 """The id of the experiment `Default`, which every server has."""
-SOURCE, SOURCE_ID, SOURCE_NAME = ORIGIN + "source", ORIGIN + "experiment_id", ORIGIN + "experiment_name"
 CHOOSE = "choose with --on-conflict update, new-name or skip"
 LARGEST = {"sqlite": 2**63 - 1}
 LARGEST_OTHER = 2**31 - 1
@@ -149,8 +146,7 @@ class Experiments:
             return Target((same_name.id,), SHARED, self._changed(each, same_name))
         name = each.name
         if same_name and self._policy == NEW_NAME:
-            numbered = (f"{each.name} ({n})" for n in itertools.count(2))
-            name = next(name for name in numbered if (self._place(each), name) not in self._by_name)
+            name = free_name(each.name, lambda text: (self._place(each), text) not in self._by_name)
         made = _Experiment(next(self._numbers), name, each.born, self._place(each))
         self._by_name[made.workspace, name] = made
         return Target((made.id,), NEW, self._changed(each, made), self._tags(each))
@@ -167,7 +163,7 @@ class Experiments:
         return {**changes, ("experiments", "name"): lambda _: name, ("experiments", "workspace"): lambda _: workspace}
 
     def _tags(self, each: _Experiment) -> dict[str, str]:
-        return {SOURCE: self._source, SOURCE_ID: str(each.id), SOURCE_NAME: each.name}
+        return {SOURCE: self._source, EXPERIMENT_ID: str(each.id), EXPERIMENT_NAME: each.name}
 
     def _is_untouched(self, there: _Experiment) -> bool:
         """Whether it is the `Default` of a server that nobody has used yet."""
@@ -197,7 +193,7 @@ def _known(copier: Copier, source: str) -> dict[int, int]:
     statement = (
         sa.select(theirs.c.value, theirs.c.experiment_id)
         .join(mine, mine.c.experiment_id == theirs.c.experiment_id)
-        .where(mine.c.key == SOURCE, mine.c.value == source, theirs.c.key == SOURCE_ID)
+        .where(mine.c.key == SOURCE, mine.c.value == source, theirs.c.key == EXPERIMENT_ID)
     )
     found = copier.flow.writer.execute(statement).all()
     copier.flow.writer.rollback()
@@ -206,11 +202,7 @@ def _known(copier: Copier, source: str) -> dict[int, int]:
 
 def _is_same(each: _Experiment, there: _Experiment) -> bool:
     """Whether two of one id are one experiment: both the `Default`, of one name, or renamed since."""
-    return (
-        each.id == DEFAULT
-        or (each.name == there.name and each.born == there.born)
-        or (each.born is not None and each.born == there.born)
-    )
+    return each.id == DEFAULT or (each.born == there.born and (each.born is not None or each.name == there.name))
 
 
 def _in(workspace: str, each: _Experiment) -> bool:
@@ -288,7 +280,7 @@ def _prompts(connection: sa.Connection, tables: Mapping[str, sa.Table]) -> froze
     import sqlalchemy as sa
 
     table = tables["registered_model_tags"]
-    statement = sa.select(table.c.workspace, table.c.name).where(table.c.key == PROMPT)
+    statement = sa.select(table.c.workspace, table.c.name).where(table.c.key == IS_PROMPT)
     return frozenset(tuple(row) for row in connection.execute(statement))
 
 

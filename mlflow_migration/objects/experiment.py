@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import forms, kind
 from mlflow_migration.objects.refused import IsRefused, Refused, nothing
-from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Ids, Selection, Writing
+from mlflow_migration.places import FAIL, NEW_NAME, SKIP, UPDATE, Ids, Selection, Writing, free_name
 from mlflow_migration.records import (
     LINEAGE,
     ORIGIN,
@@ -233,11 +232,6 @@ def is_foreign(there: Json, record: Record, address: str, job: Writing) -> bool:
         return False
     theirs = {(job.source, record.id), *origins(record)}
     return theirs.isdisjoint({(address, there["experiment_id"]), *origins(record_of(there))})
-
-
-def free_name(name: str, is_free: Callable[[str], bool]) -> str:
-    """The first of `NAME (2)`, `NAME (3)` and so on that is free."""
-    return next(text for text in (f"{name} ({n})" for n in itertools.count(2)) if is_free(text))
 
 
 def _renamed(sink: Live, record: Record, ids: Ids, job: Writing) -> Json | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment
-from mlflow_migration.objects.experiment import RENAME, free_name
+from mlflow_migration.objects.experiment import RENAME
 from mlflow_migration.objects.kind import is_left_out
 from mlflow_migration.objects.registry import (
     EXPERIMENTS,
@@ -34,7 +34,7 @@ from mlflow_migration.objects.registry import (
     standing_of,
     version_id,
 )
-from mlflow_migration.places import FAIL, NEW_NAME, SKIP, Adding, Ids, Writing
+from mlflow_migration.places import FAIL, NEW_NAME, SKIP, Adding, Ids, Writing, free_name
 from mlflow_migration.records import (
     Json,
     Loss,

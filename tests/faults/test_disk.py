@@ -1,8 +1,8 @@
 """A disk that is full or may not be written: one clear message, nothing half made, and the same command goes on."""
 
 import contextlib
-import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,9 +71,9 @@ def test_a_full_disk_under_the_state_folder_is_told(stage: Stage) -> None:
 
 
 def test_a_limit_on_file_size_ends_an_export(stage: Stage) -> None:
-    if not shutil.which("prlimit"):
-        pytest.skip("needs prlimit")
-    ended = stage.start(*stage.export, under=("prlimit", f"--fsize={BIGGEST_FILE - 1}")).end()
+    limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)"
+    under = (sys.executable, "-c", f"{limited}; os.execv(sys.argv[2], sys.argv[2:])", str(BIGGEST_FILE - 1))
+    ended = stage.start(*stage.export, under=under).end()
     refused(ended, "large", "space", "size")
     no_leftovers(stage.bundle)
     stage.tool(*stage.export).expect(0)

@@ -101,6 +101,42 @@ def test_a_server_goes_on_where_a_copied_database_ends(
     )
 
 
+def test_a_number_that_a_server_has_given_already_is_not_given_again(
+    full: Path, copy: Copy, postgres: Postgres
+) -> None:
+    there = postgres.database()
+    copy(address(full), there).expect(0)
+    rows.execute(there, "SELECT setval('experiments_experiment_id_seq', 9000)")
+    copy(address(full), there).expect(0)
+    assert rows.select(there, "SELECT nextval('experiments_experiment_id_seq')") == [(9001,)]
+
+
+def test_artifacts_that_cannot_be_listed_cost_only_their_experiment(full: Path, tmp_path: Path, copy: Copy) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for experiment in every_table.EXPERIMENTS:
+        rows.execute(
+            address(full),
+            "UPDATE runs SET artifact_uri = :uri WHERE experiment_id = :experiment",
+            uri=f"{root}/{experiment}/run",
+            experiment=experiment,
+        )
+    (root / "7").write_text("a file where a folder should be")
+    rows.execute(
+        address(full), "UPDATE trace_tags SET value = :uri || request_id || '/artifacts'", uri=f"{root}/7/traces/"
+    )
+    rows.execute(
+        address(full),
+        "DELETE FROM trace_tags WHERE request_id IN (SELECT request_id FROM trace_info WHERE experiment_id = 4242)",
+    )
+    done = copy(address(full), address(tmp_path / "new.db"), "--dst-artifact-root", tmp_path / "new", "--json")
+    done.expect(1)
+    arrived = rows.select(address(tmp_path / "new.db"), "SELECT experiment_id FROM experiments ORDER BY 1")
+    assert (4242,) in arrived
+    assert "Traceback" not in done.stderr
+    assert any(row["state"] in {"failed", "unsupported"} for row in done.json["rows"]), done
+
+
 def test_real_servers_content_arrives_with_its_artifacts_below_another_root(
     hostile: Seeded, tmp_path: Path, copy: Copy, run_tool: Tool
 ) -> None:
