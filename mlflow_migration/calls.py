@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
+from mlflow_migration.access_lists import AccessListCalls, AccessListReads
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Files, Json, Rows
 
@@ -399,6 +400,9 @@ class Readable(Protocol):
     def users(self) -> UserReads: ...
 
     @property
+    def access_lists(self) -> AccessListReads | None: ...
+
+    @property
     def traces(self) -> TraceReads: ...
 
     @property
@@ -456,6 +460,9 @@ class Live(Readable, Protocol):
 
     @property
     def users(self) -> UserCalls: ...
+
+    @property
+    def access_lists(self) -> AccessListCalls | None: ...
 
     @property
     def traces(self) -> TraceCalls: ...

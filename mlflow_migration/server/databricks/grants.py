@@ -1,0 +1,83 @@
+"""Owners and grants of Unity Catalog's objects.
+
+Read as plain JSON: databricks-sdk's `Privilege` (0.156) lacks CREATE_MODEL_VERSION, and turns what it doesn't know into
+None. A registered model is a securable of type `function` where grants are concerned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from mlflow_migration.access_lists import UNITY_CATALOG, AccessList, Entry
+from mlflow_migration.errors import ServerError
+from mlflow_migration.records import Json
+from mlflow_migration.server import pages
+from mlflow_migration.server.rest import Rest
+
+ROUTE = "/api/2.1/unity-catalog/"
+CATALOG, SCHEMA, MODEL, TABLE, VOLUME = "catalog", "schema", "function", "table", "volume"
+"""Types of securables in the grants' routes."""
+_ROUTES = {CATALOG: "catalogs", SCHEMA: "schemas", MODEL: "models", TABLE: "tables", VOLUME: "volumes"}
+_ALL_PAGES = {"max_results": "0"}
+"""Pages of the server's own size; without it the answer is said to be cut one day."""
+
+
+class Grants:
+    """Speaks of securables by type and full name."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+
+    def head(self, type_: str, name: str) -> Json | None:
+        """An object as Unity Catalog shows it, with its `owner`; None where there is none. Raises ForbiddenError."""
+        try:
+            return self._rest.call("GET", f"{ROUTE}{_ROUTES[type_]}/{quote(name, safe='')}")
+        except ServerError as error:
+            if is_gone(error):
+                return None
+            raise
+
+    def metastore(self) -> Json | None:
+        """The workspace's metastore with its `name` and `owner`; None where the workspace has none."""
+        try:
+            return self._rest.call("GET", ROUTE + "metastore_summary")
+        except ServerError as error:
+            if is_gone(error):
+                return None
+            raise
+
+    def direct(self, type_: str, name: str) -> list[Json]:
+        """What was granted on an object itself: `{"principal", "privileges": [...]}`."""
+        return self._assignments("permissions", type_, name)
+
+    def effective(self, type_: str, name: str) -> list[Json]:
+        """What holds on an object, inherited or not: privileges are `{"privilege", "inherited_from_type", …_name}`."""
+        return self._assignments("effective-permissions", type_, name)
+
+    def _assignments(self, route: str, type_: str, name: str) -> list[Json]:
+        path = f"{ROUTE}{route}/{type_}/{quote(name, safe='')}"
+        return list(pages.pages(self._rest, path, _ALL_PAGES, "privilege_assignments"))
+
+    def of_model(self, name: str) -> AccessList | None:
+        """Who was given what on a registered model, and its owner; None where there is none."""
+        head = self.head(MODEL, name)
+        if head is None:
+            return None
+        entries = (
+            Entry("", str(each["principal"]), tuple(sorted(map(str, each.get("privileges", ())))))
+            for each in self.direct(MODEL, name)
+            # What a principal was given that is deleted stays with an empty name.
+            if each.get("principal")
+        )
+        return AccessList(UNITY_CATALOG, tuple(entry for entry in entries if entry.levels), str(head.get("owner", "")))
+
+    def add_to_model(self, name: str, entries: Sequence[Entry]) -> None:
+        """Grant what entries say, in one request, all or nothing; what was granted before stays."""
+        changes = [{"principal": entry.principal, "add": list(entry.levels)} for entry in entries]
+        self._rest.call("PATCH", f"{ROUTE}permissions/{MODEL}/{quote(name, safe='')}", {"changes": changes})
+
+
+def is_gone(error: ServerError) -> bool:
+    """Whether Unity Catalog says that there is no such thing: CATALOG_DOES_NOT_EXIST and the like."""
+    return error.code.endswith(("DOES_NOT_EXIST", "NOT_FOUND")) and error.code != "ENDPOINT_NOT_FOUND"
