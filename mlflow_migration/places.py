@@ -71,7 +71,7 @@ class Selection:
     With `needed` what the chosen versions were made of comes along; with `all_runs` every run of those experiments.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
-    With `permissions` a whole server's users, roles and their permissions too.
+    With `permissions` what is given on experiments and models too, and a whole server's users and roles.
     `shard`: of all this one part, experiments and models each with what belongs to it.
     """
 
@@ -179,7 +179,8 @@ class Adding:
 class Writing:
     """How objects are to be written. `on_conflict` is one of POLICIES or "";
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
-    objects of the kinds in `replace` that have the name at the destination are deleted first."""
+    objects of the kinds in `replace` that have the name at the destination are deleted first. `principals`: who of the
+    source is who at the destination, "" for nobody."""
 
     source: str
     names: Names = SAME_NAMES
@@ -190,6 +191,7 @@ class Writing:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    principals: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

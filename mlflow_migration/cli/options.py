@@ -35,6 +35,7 @@ PARTS = (
     "tag",
 )
 WHOLE = (
+    "access_list",
     "evaluation_dataset",
     "gateway_budget",
     "gateway_endpoint",

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import BinaryIO
 
+from mlflow_migration.access_lists import AccessListReads
 from mlflow_migration.database import filters
 from mlflow_migration.database.artifacts import Artifacts
 from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected
@@ -60,6 +61,7 @@ class Database:
         self.mcp = McpServers(reading)
         self.workspaces = Workspaces(reading)
         self.users = Users(reading)
+        self.access_lists: AccessListReads | None = None
         self.rights = Rights()
         if self.workspaces.get_workspace(reading.workspace) is None and not self.workspaces.at_default():
             raise UsageError(f"no such workspace: {reading.workspace!r}", self.address, "check --workspace")
