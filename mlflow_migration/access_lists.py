@@ -21,9 +21,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-WORKSPACE, UNITY_CATALOG, BASIC_AUTH = "workspace", "unity_catalog", "basic_auth"
-DIALECTS = (WORKSPACE, UNITY_CATALOG)
-"""What a list of a place may be written in. Basic-auth has grants of users, and no lists."""
+from mlflow_migration.places import UNITY_CATALOG, WORKSPACE
+
+BASIC_AUTH = "basic_auth"
+"""The vocabulary of open-source MLflow, which has grants of users in place of lists."""
 
 _READ = ("EXECUTE",)
 _EDIT = (*_READ, "APPLY_TAG", "CREATE_MODEL_VERSION")

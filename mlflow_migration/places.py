@@ -141,6 +141,8 @@ class Selection:
                 yield file
 
 
+PRINCIPAL = "principal"
+"""What stands for a kind where users, groups and service principals are named: they are no objects that are moved."""
 NAMED = ("experiment", "registered_model", "prompt", "evaluation_dataset")
 """The kinds whose names a person may change on the way."""
 FAIL, SKIP, NEW_NAME, UPDATE = "fail", "skip", "new-name", "update"
@@ -217,6 +219,10 @@ class Writing:
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
     principals: Mapping[str, str] = field(default_factory=dict)
+
+    def name_of(self, kind: str, name: str) -> str:
+        """What a thing or a principal of the source is called at the destination."""
+        return self.principals.get(name, name) if kind == PRINCIPAL else self.names.of(kind, name)
 
 
 @dataclass

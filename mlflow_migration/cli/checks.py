@@ -18,11 +18,23 @@ import click
 from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
-from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
+from mlflow_migration.cli.later import (
+    compare,
+    config,
+    copies,
+    jobs,
+    ledger,
+    leftovers,
+    needed,
+    objects,
+    opening,
+    pipeline,
+)
 from mlflow_migration.cli.later import id_map as ids
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
 from mlflow_migration.database.connect import printable
+from mlflow_migration.engine import principals
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
 from mlflow_migration.places import Selection, Writing
@@ -157,9 +169,15 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
     selection = _selection(given, left, right)
     if isinstance(left, pipeline.LiveSource):
+        leftovers.check_permissions(left.live, selection)
         selection = needed.with_needed(left.live, selection)
     origin = left.bundle.origin if isinstance(left, pipeline.BundleSource) else left.address
-    writing = Writing(origin, options.names_of(given), on_conflict=given["on_conflict"] or "")
+    writing = Writing(
+        origin,
+        options.names_of(given),
+        on_conflict=given["on_conflict"] or "",
+        principals=principals.mapping(given["principals"]),
+    )
     ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()
@@ -250,6 +268,7 @@ def plan(**given: Any) -> int:
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
     job = jobs.Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
+    job = replace(job, principals=principals.mapping(given["principals"]))
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.kind_of_place(end) for end in ends]

@@ -32,7 +32,7 @@ EXPERIMENTS = click.option(
 @options.spreading
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions")
+@options.permissions("export-permissions", gives=False)
 @boolean("export-latest-versions", False, "Of registered models only the latest version of each stage.")
 @click.option("--stages", metavar="NAMES", default="", help="Of registered models only versions in these stages.")
 @boolean("export-version-model", False, "Accepted for old commands: a version's files lie with its run.")
@@ -51,7 +51,6 @@ def export_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    given["permissions"] = given.pop("export_permissions")
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
@@ -83,7 +82,6 @@ def import_all(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
-    given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
     return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 

@@ -38,7 +38,7 @@ def one_name(text: str, option: str) -> str:
 @options.run_choice
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions")
+@options.permissions("export-permissions", "part", gives=False)
 @click.option(
     "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
 )
@@ -70,7 +70,8 @@ def export_experiment(**given: Any) -> int:
 @options.spreading
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions", "use-threads")
+@options.permissions("export-permissions", "part", gives=False)
+@options.legacy("use-threads")
 @click.option(
     "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
 )
@@ -96,7 +97,7 @@ def export_experiments(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions")
+@options.permissions("import-permissions", "part")
 @click.option(
     "--dst-notebook-dir", metavar="DIR", default="", help="Accepted for old commands; only Databricks has notebooks."
 )
@@ -133,7 +134,8 @@ def import_experiment(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions", "use-threads")
+@options.permissions("import-permissions", "part")
+@options.legacy("use-threads")
 @options.common
 def import_experiments(**given: Any) -> int:
     """Import all experiments of a bundle. What is there already is not made twice.
@@ -163,6 +165,7 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
 @RUN_IDS
 @options.run_choice
 @options.writing
+@options.permissions("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common
@@ -198,6 +201,7 @@ def copy_experiment(**given: Any) -> int:
 @options.run_choice
 @options.shard
 @options.writing
+@options.permissions("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common

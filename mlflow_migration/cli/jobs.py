@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,7 +30,7 @@ from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.database import file_store
 from mlflow_migration.database.connect import Connected
-from mlflow_migration.engine import naming
+from mlflow_migration.engine import naming, principals
 from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
@@ -72,12 +72,13 @@ class Job:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    principals: Mapping[str, str] = field(default_factory=dict)
 
 
 def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
     """A move that writes at a server, as a command's options ask for it."""
     how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
-    return Job(command, selection, names, *how)
+    return Job(command, selection, names, *how, principals=principals.mapping(given.get("principals")))
 
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
@@ -232,7 +233,7 @@ def _what(selection: Selection) -> str:
     elif selection.takes("prompt"):
         name, chosen = "prompts", selection.prompts
     plain = chosen and not any("," in each for each in chosen)
-    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}"
+    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}{_with_users(selection)}"
 
 
 def _how(job: Job) -> str:
@@ -245,7 +246,8 @@ def _how(job: Job) -> str:
         return " (with the same --rename, --prefix and --on-conflict)"
     options += ["--prefix", job.names.prefix] if job.names.prefix else []
     options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
-    return "".join(f" {shlex.quote(option)}" for option in options)
+    mapped = " (with the same --principals)" if job.principals else ""
+    return "".join(f" {shlex.quote(option)}" for option in options) + mapped
 
 
 def _roots(source: str | None, destination: str | None) -> str:
@@ -289,6 +291,7 @@ def _writing(job: Job, origin: str, dry_run: bool, checksum: bool) -> Writing:
         job.on_conflict,
         job.replace,
         job.adding,
+        job.principals,
     )
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_migration import compare, objects, pipeline
+    from mlflow_migration import compare, leftovers, objects, pipeline
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
@@ -27,6 +27,7 @@ __all__ = [
     "jobs",
     "layout",
     "ledger",
+    "leftovers",
     "live",
     "naming",
     "needed",
@@ -45,7 +46,7 @@ __all__ = [
     "versions",
 ]
 _FOLDERS = {
-    "": ("compare", "objects", "pipeline"),
+    "": ("compare", "leftovers", "objects", "pipeline"),
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),

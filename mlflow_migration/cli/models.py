@@ -60,7 +60,7 @@ def _selection(given: dict[str, Any], models: tuple[str, ...], versions: Version
 @boolean("export-deleted-runs", True, "Take deleted runs too; they arrive deleted.")
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions")
+@options.permissions("export-permissions", "part", gives=False)
 @NOTEBOOKS
 @options.common
 def export_model(**given: Any) -> int:
@@ -92,7 +92,8 @@ def export_model(**given: Any) -> int:
 @options.shard
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions", "use-threads")
+@options.permissions("export-permissions", "part", gives=False)
+@options.legacy("use-threads")
 @NOTEBOOKS
 @options.common
 def export_models(**given: Any) -> int:
@@ -119,7 +120,7 @@ def export_models(**given: Any) -> int:
 @click.option("--vrm-model-artifact-path", metavar="TEXT", default="", help="Accepted for old commands.")
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions")
+@options.permissions("export-permissions", "part", gives=False)
 @NOTEBOOKS
 @options.common
 def export_model_version(**given: Any) -> int:
@@ -149,7 +150,7 @@ def export_model_version(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions")
+@options.permissions("import-permissions", "part")
 @options.common
 def import_model(**given: Any) -> int:
     """Import the one registered model of a bundle, under any name; its runs go into one experiment.
@@ -173,7 +174,8 @@ def import_model(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions", "use-threads")
+@options.permissions("import-permissions", "part")
+@options.legacy("use-threads")
 @options.common
 def import_models(**given: Any) -> int:
     """Import the registered models of a bundle with what their versions were made of.
@@ -199,7 +201,7 @@ def import_models(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions")
+@options.permissions("import-permissions", "part")
 @options.common
 def import_model_version(**given: Any) -> int:
     """Add the version of a bundle to a registered model, under its next number; once, however often it is typed.
@@ -226,6 +228,7 @@ def import_model_version(**given: Any) -> int:
 @RENAME
 @options.MODEL_RENAME
 @options.writing
+@options.permissions("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common
@@ -260,7 +263,11 @@ def copy_models(**given: Any) -> int:
     help="Copy the version's run and logged model too, into this experiment (a deep copy). Without it the new version "
     "shares them with the old one: on one server, or where they have been brought before.",
 )
-@boolean("copy-permissions", False, "Accepted for old commands: open-source MLflow has no permissions of versions.")
+@boolean(
+    "copy-permissions",
+    False,
+    "Accepted for old commands: versions have no permissions; copy-models takes those of models.",
+)
 @boolean("copy-stages-and-aliases", False, "Give the new version the stage and aliases of the old one.")
 @boolean("copy-lineage-tags", False, "Add mlflow_exim.* tags that tell where the version came from.")
 @options.artifacts

@@ -69,6 +69,7 @@ KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 OF_EXPERIMENTS = tuple(kind.NAME for kind in _IN_ORDER if kind is experiment or experiment.NAME in kind.PARENTS)
 """Experiments and what belongs to one."""
 OF_PROMPTS = (prompt.NAME, prompt_version.NAME)
+ACCESS_LISTS = access_list.NAME
 OF_USERS = (user.NAME, role.NAME, grant.NAME)
 """Who may do what: moved only where permissions are asked for."""
 

@@ -17,7 +17,7 @@ from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import access, access_forms, experiment, giving, grant, kind, registered_model, registry
 from mlflow_migration.objects.texts import shared_name
-from mlflow_migration.places import Ids, Selection, Writing
+from mlflow_migration.places import PRINCIPAL, Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
 
 NAME = "access_list"
@@ -37,8 +37,6 @@ link = kind.no_link
 comparable = kind.same_file
 rows_summary = kind.no_rows_summary
 differing_rows = kind.no_differing_rows
-PRINCIPAL = "principal"
-"""What principals' names are called where the ids and names of all kinds meet."""
 NO_GROUPS = "MLflow's basic-auth has users only: give it to each of the members"
 
 
@@ -122,9 +120,7 @@ def choose(records: Iterator[Record], selection: Selection, where: str) -> Itera
         if securable == registered_model.NAME and registry.named(selection.models, thing_id):
             yield each
         chosen = selection.experiments
-        if securable == experiment.NAME and (
-            not chosen or experiment.is_named(chosen, thing_id, each.head["name"])
-        ):
+        if securable == experiment.NAME and (not chosen or experiment.is_named(chosen, thing_id, each.head["name"])):
             yield each
 
 
@@ -138,6 +134,15 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
             allowed = access_lists.allowed(entry.levels, found.dialect)
             given.setdefault(name, {}).update(dict.fromkeys(sorted(allowed), True))
     return {"permissions": given, "tags": {}}
+
+
+def drop_others(left: Json, right: Json) -> None:
+    """Take out of the right what only it gives: whoever makes a thing has all rights on it."""
+    right["permissions"] = {
+        name: {part: True for part in allowed if part in left["permissions"][name]}
+        for name, allowed in right["permissions"].items()
+        if name in left["permissions"]
+    }
 
 
 def origin(record: Record) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlflow_migration import access_lists
-from mlflow_migration.access_lists import UNITY_CATALOG, WORKSPACE, AccessList, AccessListCalls, Entry
+from mlflow_migration.access_lists import AccessList, AccessListCalls, Entry
 from mlflow_migration.calls import Live
 from mlflow_migration.errors import LeftOutError, MigrationError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, kind, registered_model, registry
-from mlflow_migration.places import Ids, Writing
+from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Ids, Writing
 from mlflow_migration.records import Loss, Record
 
 SECURABLES = (experiment.NAME, registered_model.NAME)

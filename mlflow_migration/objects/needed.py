@@ -6,7 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlflow_migration.calls import Readable
-from mlflow_migration.objects import access_list, logged_model, model_version, prompt_version, registered_model, run, sources
+from mlflow_migration.objects import (
+    access_list,
+    logged_model,
+    model_version,
+    prompt_version,
+    registered_model,
+    run,
+    sources,
+)
 from mlflow_migration.objects.model_links import links_of
 from mlflow_migration.objects.registry import version_id
 from mlflow_migration.places import Selection, Versions

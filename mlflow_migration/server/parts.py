@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from mlflow_migration import calls
+from mlflow_migration.access_lists import AccessListCalls
 from mlflow_migration.errors import ServerError
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json
@@ -70,6 +71,7 @@ class Parts:
     mcp: calls.McpCalls
     workspaces: calls.WorkspaceCalls
     users: calls.UserCalls
+    access_lists: AccessListCalls | None
 
 
 def parts_of(rest: Rest) -> Parts:
@@ -102,6 +104,7 @@ def mlflow_parts(rest: Rest) -> Parts:
         mcp=McpServers(rest, features),
         workspaces=Workspaces(rest),
         users=Users(rest),
+        access_lists=None,
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from mlflow_migration.access_lists import UNITY_CATALOG, AccessList, Entry
+from mlflow_migration.access_lists import AccessList, Entry
 from mlflow_migration.errors import ServerError
+from mlflow_migration.places import UNITY_CATALOG
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import Rest

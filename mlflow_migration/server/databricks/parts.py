@@ -8,6 +8,7 @@ from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, Registr
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
+from mlflow_migration.server.databricks.permissions import AccessLists
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
 
@@ -22,13 +23,11 @@ LACKS = {
         "gateway_guardrail",
         "gateway_model_definition",
         "gateway_secret",
-        "grant",
         "issue",
         "label_schema",
         "mcp_server",
         "review_queue",
         "role",
-        "user",
         "webhook",
         "workspace",
     )
@@ -58,6 +57,7 @@ def databricks_parts(rest: Rest) -> Parts:
     return replace(
         mlflow_parts(rest),
         connect=connect,
+        access_lists=AccessLists(rest, unity),
     )
 
 

@@ -2,8 +2,8 @@
 grants.
 
 Routes and fields are those of databricks-sdk 0.156 (`iam.PermissionsAPI`, `ml.ModelRegistryAPI.get_model`): a model of
-the workspace's registry goes by an id of its own there. PATCH adds, or gives a principal another level; it takes nothing
-away.
+the workspace's registry goes by an id of its own there. PATCH adds, or gives a principal another level; it takes
+nothing away.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import logging
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from mlflow_migration.access_lists import UNITY_CATALOG, WORKSPACE, AccessList, Entry
+from mlflow_migration.access_lists import AccessList, Entry
 from mlflow_migration.errors import ForbiddenError, NotFoundError, ServerError
+from mlflow_migration.places import UNITY_CATALOG, WORKSPACE
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.databricks.grants import Grants, is_gone

@@ -110,7 +110,7 @@ class Principals:
         head = own if mine else self._get(principal.type, principal.id)
         found: dict[str, Membership] = {}
         unseen = []
-        waiting = [((), group) for group in _direct(head)]
+        waiting: list[tuple[tuple[str, ...], Json]] = [((), group) for group in _direct(head)]
         while waiting:
             path, group = waiting.pop(0)
             name = str(group.get("display") or group.get("value"))
