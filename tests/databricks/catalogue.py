@@ -53,6 +53,11 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
+def utc(seconds: int) -> str:
+    """A time as ISO 8601 has it, without a zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 def entries(metastore: Metastore) -> dict[Securable, Entry]:
     """All objects of a metastore."""
     return metastore.part(Catalogue).entries
