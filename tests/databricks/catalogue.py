@@ -64,7 +64,7 @@ def entries(metastore: Metastore) -> dict[Securable, Entry]:
 
 
 def securable(kind: str, name: str) -> Securable:
-    """The object of a full name, however it is written; raises ApiError 400 for a name with the wrong number of parts."""
+    """The object of a full name in any case; raises ApiError 400 for a name with the wrong number of parts."""
     if len(name.split(".")) != DEPTHS[kind] or not all(name.split(".")):
         raise errors.invalid(f"'{name}' is not a valid name: a {kind} has {DEPTHS[kind]} levels")
     return Securable(kind, name.lower())
@@ -130,7 +130,9 @@ def remove(metastore: Metastore, gone: Securable) -> None:
 
 def inside(metastore: Metastore, kind: str, parent: str = "") -> list[Entry]:
     """The objects of a type directly in a catalog or schema, by name."""
-    found = [entry for one, entry in entries(metastore).items() if one.type == kind and _parent(one.name) == parent.lower()]
+    found = [
+        entry for one, entry in entries(metastore).items() if one.type == kind and _parent(one.name) == parent.lower()
+    ]
     return sorted(found, key=lambda entry: entry.securable.name)
 
 

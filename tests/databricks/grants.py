@@ -9,9 +9,9 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import access, catalogue, errors
+from tests.databricks import access, calls, catalogue, errors
 from tests.databricks.access import Securable
-from tests.databricks.calls import Call, route
+from tests.databricks.calls import Call, Handler
 from tests.databricks.paging import page
 from tests.databricks.state import Workspace
 from tests.databricks.unity_catalog import PREFIX, metastore_securable, require_principal
@@ -41,13 +41,14 @@ Answer = Mapping[str, Any] | None
 
 def routes(workspace: Workspace) -> list[BaseRoute]:
     """The routes of grants."""
-    return [
-        route("GET", f"{PREFIX}/permissions/{{type}}/{{name}}", workspace, _get),
-        route("PATCH", f"{PREFIX}/permissions/{{type}}/{{name}}", workspace, _change),
-        route("GET", f"{PREFIX}/effective-permissions/{{type}}/{{name}}", workspace, _effective),
-        route("GET", f"{PREFIX}/privilege-assignments/{{type}}/{{name}}", workspace, _get),
-        route("GET", f"{PREFIX}/effective-privilege-assignments/{{type}}/{{name}}", workspace, _effective),
-    ]
+    table: dict[str, Handler] = {
+        "GET permissions/{type}/{name}": _get,
+        "PATCH permissions/{type}/{name}": _change,
+        "GET effective-permissions/{type}/{name}": _effective,
+        "GET privilege-assignments/{type}/{name}": _get,
+        "GET effective-privilege-assignments/{type}/{name}": _effective,
+    }
+    return calls.routes(workspace, table, f"{PREFIX}/")
 
 
 def _securable(call: Call) -> Securable:
@@ -59,9 +60,7 @@ def _securable(call: Call) -> Securable:
         if call.names["name"] != wanted.name:
             raise errors.ApiError(404, "METASTORE_DOES_NOT_EXIST", f"Metastore '{call.names['name']}' does not exist.")
         return wanted
-    return catalogue.usable(
-        call.workspace, call.principal, catalogue.securable(kind, call.names["name"])
-    ).securable
+    return catalogue.usable(call.workspace, call.principal, catalogue.securable(kind, call.names["name"])).securable
 
 
 def _wanted_principal(call: Call, securable: Securable) -> str:
@@ -128,7 +127,9 @@ def _change(call: Call) -> Answer:
         _require_grantable(added | removed, securable)
     held = access.grants(workspace.metastore)
     for change in changes:
-        held.take(securable, change["principal"], *_taken(change.get("remove") or (), held, securable, change["principal"]))
+        held.take(
+            securable, change["principal"], *_taken(change.get("remove") or (), held, securable, change["principal"])
+        )
         if change.get("add"):
             held.give(securable, change["principal"], *change["add"])
     return {"privilege_assignments": _assignments(workspace, securable)}

@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import acl, errors
-from tests.databricks.calls import Call, route
+from tests.databricks import acl, calls, errors
+from tests.databricks.calls import Call, Handler
 from tests.databricks.state import Account, Workspace
 
 PREFIX = "/api/2.0/permissions"
@@ -43,13 +43,13 @@ Answer = Mapping[str, Any] | None
 
 def routes(workspace: Workspace) -> list[BaseRoute]:
     """The routes of permissions."""
-    one = f"{PREFIX}/{{type}}/{{id}}"
-    return [
-        route("GET", one, workspace, _get),
-        route("PUT", one, workspace, _put),
-        route("PATCH", one, workspace, _patch),
-        route("GET", f"{one}/permissionLevels", workspace, _levels),
-    ]
+    table: dict[str, Handler] = {
+        "GET {type}/{id}": _get,
+        "PUT {type}/{id}": _put,
+        "PATCH {type}/{id}": _patch,
+        "GET {type}/{id}/permissionLevels": _levels,
+    }
+    return calls.routes(workspace, table, f"{PREFIX}/")
 
 
 def _target(call: Call) -> tuple[Kind, tuple[str, str]]:
@@ -116,7 +116,7 @@ def _known(account: Account, named_by: str, name: str) -> bool:
     if named_by == "group_name":
         return name in account.groups
     principal = account.principals.get(name)
-    return bool(principal) and principal.service == (named_by == "service_principal_name")
+    return principal is not None and principal.service == (named_by == "service_principal_name")
 
 
 def _shown(workspace: Workspace, kind: Kind, target: tuple[str, str]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import access, catalogue, errors, tags
+from tests.databricks import access, calls, catalogue, errors, tags
 from tests.databricks.access import Securable
-from tests.databricks.calls import Call, route
+from tests.databricks.calls import Call, Handler
 from tests.databricks.catalogue import Entry
 from tests.databricks.paging import page
 from tests.databricks.state import Metastore, Workspace
@@ -68,7 +68,7 @@ def prompts(metastore: Metastore) -> Prompts:
 def routes(workspace: Workspace) -> list[BaseRoute]:
     """The routes of prompts."""
     one, version = "prompts/{name}", "prompts/{name}/versions/{version}"
-    table = {
+    table: dict[str, Handler] = {
         "POST prompts": _create,
         "POST prompts/search": _search,
         f"GET {one}": _get,
@@ -90,14 +90,14 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         "POST prompt-versions/links-to-traces": _link,
         "POST prompt-versions/links-to-runs": _link,
     }
-    split = {tuple(key.split(" ")): handler for key, handler in table.items()}
-    return [route(verb, f"{PREFIX}/{path}", workspace, handler) for (verb, path), handler in split.items()]
+    return calls.routes(workspace, table, f"{PREFIX}/")
 
 
 def _named(name: str) -> Securable:
     if name.count(".") != 2 or not all(name.split(".")):
         raise errors.invalid(
-            f"Bad prompt name '{name}': please specify all three levels in the form `catalog_name.schema_name.prompt_name`"
+            f"Bad prompt name '{name}': please specify all three levels in the form"
+            " `catalog_name.schema_name.prompt_name`"
         )
     return Securable("function", name.lower())
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import access, catalogue, errors
-from tests.databricks.calls import Call, route
+from tests.databricks import access, calls, catalogue, errors
+from tests.databricks.calls import Call, Handler
 from tests.databricks.state import Workspace
 
 PREFIX = "/api/2.0/secrets"
@@ -21,7 +21,7 @@ Answer = Mapping[str, Any] | None
 
 @dataclass
 class Scope:
-    """A scope: its secrets' values with the time each was put, and what principals may do (nobody sees values listed)."""
+    """A scope: its secrets' values with the time each was put, and what principals may do."""
 
     values: dict[str, tuple[bytes, int]] = field(default_factory=dict, repr=False)
     acls: dict[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Secrets:
 
 def routes(workspace: Workspace) -> list[BaseRoute]:
     """The routes of secrets."""
-    table = {
+    table: dict[str, Handler] = {
         "POST scopes/create": _create_scope,
         "GET scopes/list": _list_scopes,
         "POST scopes/delete": _delete_scope,
@@ -49,8 +49,7 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         "GET acls/list": _list_acls,
         "POST acls/delete": _delete_acl,
     }
-    split = {tuple(key.split(" ")): handler for key, handler in table.items()}
-    return [route(verb, f"{PREFIX}/{path}", workspace, handler) for (verb, path), handler in split.items()]
+    return calls.routes(workspace, table, f"{PREFIX}/")
 
 
 def _scope(call: Call, level: str) -> Scope:

@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import access, catalogue, errors, models
-from tests.databricks.calls import Call, route
+from tests.databricks import access, calls, catalogue, errors, models
+from tests.databricks.calls import Call, Handler
 from tests.databricks.models import Model, Version
 from tests.databricks.paging import page
 from tests.databricks.state import Workspace
@@ -22,7 +22,7 @@ Answer = Mapping[str, Any] | None
 
 def routes(workspace: Workspace) -> list[BaseRoute]:
     """The routes of models and their versions."""
-    table = {
+    table: dict[str, Handler] = {
         "POST models": _create,
         "GET models": _list,
         "GET models/{name}": _get,
@@ -36,8 +36,7 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         "PATCH models/{name}/versions/{version}": _update_version,
         "DELETE models/{name}/versions/{version}": _delete_version,
     }
-    split = {tuple(key.split(" ")): handler for key, handler in table.items()}
-    return [route(verb, f"{PREFIX}/{path}", workspace, handler) for (verb, path), handler in split.items()]
+    return calls.routes(workspace, table, f"{PREFIX}/")
 
 
 def _create(call: Call) -> Answer:

@@ -11,12 +11,12 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import access, catalogue, errors, models
+from tests.databricks import access, calls, catalogue, errors, models, prompts
 from tests.databricks.access import Securable
-from tests.databricks.calls import Call, Handler, route
+from tests.databricks.calls import Call, Handler
 from tests.databricks.catalogue import Entry
 from tests.databricks.paging import page
-from tests.databricks.state import Metastore, Principal, Workspace
+from tests.databricks.state import Metastore, Workspace
 
 PREFIX = "/api/2.1/unity-catalog"
 MOST = 1000
@@ -46,22 +46,21 @@ COLLECTIONS = (
 
 def routes(workspace: Workspace) -> list[BaseRoute]:
     """The routes of all kinds of objects and of the metastore."""
-    found: list[BaseRoute] = [
-        route("GET", f"{PREFIX}/current-metastore-assignment", workspace, _assignment),
-        route("GET", f"{PREFIX}/metastore_summary", workspace, _summary),
-        route("GET", f"{PREFIX}/metastores/{{id}}", workspace, _metastore),
-        route("GET", f"{PREFIX}/tables/{{name}}/exists", workspace, _table_exists),
-    ]
+    table: dict[str, Handler] = {
+        "GET current-metastore-assignment": _assignment,
+        "GET metastore_summary": _summary,
+        "GET metastores/{id}": _metastore,
+        "GET tables/{name}/exists": _table_exists,
+    }
     for one in COLLECTIONS:
-        table: dict[tuple[str, str], Callable[[Call, Collection], Answer]] = {
-            ("POST", one.path): _create,
-            ("GET", one.path): _list,
-            ("GET", f"{one.path}/{{name}}"): _get,
-            ("PATCH", f"{one.path}/{{name}}"): _update,
-            ("DELETE", f"{one.path}/{{name}}"): _delete,
+        table |= {
+            f"POST {one.path}": _bound(_create, one),
+            f"GET {one.path}": _bound(_list, one),
+            f"GET {one.path}/{{name}}": _bound(_get, one),
+            f"PATCH {one.path}/{{name}}": _bound(_update, one),
+            f"DELETE {one.path}/{{name}}": _bound(_delete, one),
         }
-        found += [route(verb, f"{PREFIX}/{path}", workspace, _bound(do, one)) for (verb, path), do in table.items()]
-    return found
+    return calls.routes(workspace, table, f"{PREFIX}/")
 
 
 def _bound(do: Callable[[Call, Collection], Answer], collection: Collection) -> Handler:
@@ -73,22 +72,14 @@ def volume_folder(metastore: Metastore, volume: Securable) -> Path:
     return metastore.folder.joinpath("Volumes", *volume.name.split("."))
 
 
-def require_files(workspace: Workspace, principal: Principal, path: str, writing: bool) -> None:
-    """Raise ApiError 404 or 403 unless the principal may read (write) this path below /Volumes."""
-    parts = path.strip("/").split("/")[1:4]
-    volume = Securable("volume", ".".join(parts).lower())
-    if len(parts) < catalogue.DEPTHS["volume"]:
-        raise errors.ApiError(404, "NOT_FOUND", f"{path} isn't in a volume")
-    catalogue.usable(workspace, principal, volume)
-    access.require(workspace, principal, "WRITE_VOLUME" if writing else "READ_VOLUME", volume)
-
-
 def make_volume(metastore: Metastore, name: str) -> None:
     """For tests: a managed volume (`main.ml.files`), its catalog and schema, if they aren't there yet."""
     wanted = catalogue.securable("volume", name)
     catalogue.make(metastore, wanted.ancestry[1].name)
     if wanted not in catalogue.entries(metastore):
-        catalogue.add(metastore, wanted, access.grants(metastore).owners[wanted.ancestry[1]], {"volume_type": "MANAGED"})
+        catalogue.add(
+            metastore, wanted, access.grants(metastore).owners[wanted.ancestry[1]], {"volume_type": "MANAGED"}
+        )
         volume_folder(metastore, wanted).mkdir(parents=True, exist_ok=True)
 
 
@@ -211,7 +202,9 @@ def _delete(call: Call, collection: Collection) -> Answer:
     if content and call.query.get("force") != "true":
         code = f"{collection.kind.upper()}_NOT_EMPTY"
         kind = catalogue.called(collection.kind)
-        raise errors.ApiError(400, code, f"{kind} '{entry.securable.name}' is not empty. The {collection.kind} has objects.")
+        raise errors.ApiError(
+            400, code, f"{kind} '{entry.securable.name}' is not empty. The {collection.kind} has objects."
+        )
     for one in [*catalogue.below(metastore, entry.securable), entry]:
         _forget(metastore, one)
     return None
@@ -227,17 +220,24 @@ def _forget(metastore: Metastore, entry: Entry) -> None:
     if model := models.models(metastore).held.get(name):
         models.delete(metastore, model)
         return
+    prompts.prompts(metastore).held.pop(name, None)
     catalogue.remove(metastore, entry.securable)
     if entry.securable.type == "volume":
         shutil.rmtree(volume_folder(metastore, entry.securable), ignore_errors=True)
 
 
 def _table_exists(call: Call) -> Answer:
-    return {"table_exists": catalogue.securable("table", call.names["name"]) in catalogue.entries(call.workspace.metastore)}
+    return {
+        "table_exists": catalogue.securable("table", call.names["name"]) in catalogue.entries(call.workspace.metastore)
+    }
 
 
 def _assignment(call: Call) -> Answer:
-    return {"workspace_id": call.workspace.id, "metastore_id": call.workspace.metastore.id, "default_catalog_name": "main"}
+    return {
+        "workspace_id": call.workspace.id,
+        "metastore_id": call.workspace.metastore.id,
+        "default_catalog_name": "main",
+    }
 
 
 def _summary(call: Call) -> Answer:
