@@ -14,19 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from tests.databricks import (
-    errors,
-    files_api,
-    grants,
-    identity,
-    permissions,
-    prompts,
-    secrets,
-    signed,
-    uc_models,
-    unity_catalog,
-    unity_catalog_registry,
-)
+from tests.databricks import areas, errors, files_api, identity, signed, workspace_files
 from tests.databricks.gate import Gate
 from tests.databricks.state import Workspace
 
@@ -36,13 +24,8 @@ AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
     identity.routes,
     signed.routes,
     files_api.routes,
-    unity_catalog.routes,
-    uc_models.routes,
-    grants.routes,
-    unity_catalog_registry.routes,
-    prompts.routes,
-    permissions.routes,
-    secrets.routes,
+    workspace_files.routes,
+    *areas.AREAS,
 )
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
