@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_migration import compare, leftovers, objects, pipeline
+    from mlflow_migration import check_access, compare, leftovers, objects, pipeline
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow_migration.server import live, pages
 
 __all__ = [
+    "check_access",
     "compare",
     "config",
     "copies",
@@ -46,7 +47,7 @@ __all__ = [
     "versions",
 ]
 _FOLDERS = {
-    "": ("compare", "leftovers", "objects", "pipeline"),
+    "": ("check_access", "compare", "leftovers", "objects", "pipeline"),
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),

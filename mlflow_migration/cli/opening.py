@@ -28,6 +28,13 @@ STORES = ("database", "file store")
 
 def server(text: str | None, role: str, common: Common) -> Server:
     """A connected server. Without an address MLFLOW_TRACKING_URI is taken. Raises UsageError, AccessError."""
+    live = Server(session(text, role, common))
+    live.connect()
+    return live
+
+
+def session(text: str | None, role: str, common: Common) -> Rest:
+    """What speaks to a server that nothing has been asked of yet. Raises UsageError."""
     given = text if text is not None else _default()
     if not given:
         raise UsageError("no server was given", hint="set MLFLOW_TRACKING_URI, or give its address as an option")
@@ -42,9 +49,7 @@ def server(text: str | None, role: str, common: Common) -> Server:
         raise UsageError(f"not a server's address: {shown}", hint="write it like http://localhost:5000, or @name")
     if workspace:
         credentials = replace(credentials, workspace=workspace)
-    live = Server(Rest(uri, credentials, common.workers, common.patience))
-    live.connect()
-    return live
+    return Rest(uri, credentials, common.workers, common.patience)
 
 
 def readable(text: str | None, role: str, common: Common) -> Readable:

@@ -6,20 +6,24 @@ None. A registered model is a securable of type `function` where grants are conc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from mlflow_migration.access_lists import AccessList, Entry
-from mlflow_migration.errors import ServerError
+from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.places import UNITY_CATALOG
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import Rest
 
+log = logging.getLogger(__name__)
+
 ROUTE = "/api/2.1/unity-catalog/"
 CATALOG, SCHEMA, MODEL, TABLE, VOLUME = "catalog", "schema", "function", "table", "volume"
 """Types of securables in the grants' routes."""
 _ROUTES = {CATALOG: "catalogs", SCHEMA: "schemas", MODEL: "models", TABLE: "tables", VOLUME: "volumes"}
+NO_PRINCIPAL = "PRINCIPAL_DOES_NOT_EXIST"
 _ALL_PAGES = {"max_results": "0"}
 """Pages of the server's own size; without it the answer is said to be cut one day."""
 
@@ -52,13 +56,31 @@ class Grants:
         """What was granted on an object itself: `{"principal", "privileges": [...]}`."""
         return self._assignments("permissions", type_, name)
 
-    def effective(self, type_: str, name: str) -> list[Json]:
-        """What holds on an object, inherited or not: privileges are `{"privilege", "inherited_from_type", …_name}`."""
-        return self._assignments("effective-permissions", type_, name)
+    def effective(self, type_: str, name: str, principals: Iterable[str]) -> list[Json]:
+        """What holds on an object, inherited or not: privileges are `{"privilege", "inherited_from_type", …_name}`.
 
-    def _assignments(self, route: str, type_: str, name: str) -> list[Json]:
+        Of everybody, in one request. Who doesn't manage the object may ask only for themselves and their groups: then
+        of each of these. Raises ForbiddenError where neither is allowed.
+        """
+        try:
+            return self._assignments("effective-permissions", type_, name)
+        except ForbiddenError as error:
+            log.info("asked of one after the other: %s", error)
+        return [
+            row
+            for each in principals
+            for row in self._assignments("effective-permissions", type_, name, principal=each)
+        ]
+
+    def _assignments(self, route: str, type_: str, name: str, **query: str) -> list[Json]:
         path = f"{ROUTE}{route}/{type_}/{quote(name, safe='')}"
-        return list(pages.pages(self._rest, path, _ALL_PAGES, "privilege_assignments"))
+        try:
+            return list(pages.pages(self._rest, path, {**_ALL_PAGES, **query}, "privilege_assignments"))
+        except ServerError as error:
+            if query and error.code == NO_PRINCIPAL:
+                # A group of the workspace alone, as `users` is: Unity Catalog knows the account's.
+                return []
+            raise
 
     def of_model(self, name: str) -> AccessList | None:
         """Who was given what on a registered model, and its owner; None where there is none."""
