@@ -9,6 +9,7 @@ from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
 from mlflow_migration.server.databricks.permissions import AccessLists
+from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
 
@@ -58,6 +59,7 @@ def databricks_parts(rest: Rest) -> Parts:
         mlflow_parts(rest),
         connect=connect,
         access_lists=AccessLists(rest, unity),
+        files=WorkspaceArtifacts(rest),
     )
 
 
