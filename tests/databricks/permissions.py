@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import acl, calls, errors
+from tests.databricks import acl, calls, errors, workspace_tree
 from tests.databricks.calls import Call, Handler
 from tests.databricks.state import Account, Workspace
 
@@ -57,7 +57,9 @@ def _target(call: Call) -> tuple[Kind, tuple[str, str]]:
     name, number = call.names["type"], call.names["id"]
     if name not in KINDS:
         raise errors.invalid(f"'{name}' is not a supported object type")
-    if (name, number) not in call.workspace.part(acl.Acls).direct:
+    node = workspace_tree.by_id(call.workspace, int(number)) if number.isdigit() else None
+    in_tree = node is not None and workspace_tree.KINDS[node.type] == name
+    if not in_tree and (name, number) not in call.workspace.part(acl.Acls).direct:
         raise errors.missing(f"{KINDS[name].shown} with id {number} does not exist.")
     return KINDS[name], (name, number)
 
@@ -121,7 +123,7 @@ def _known(account: Account, named_by: str, name: str) -> bool:
 
 def _shown(workspace: Workspace, kind: Kind, target: tuple[str, str]) -> dict[str, Any]:
     """Direct entries, and the admins', which every object inherits."""
-    direct = workspace.part(acl.Acls).direct[target]
+    direct = workspace.part(acl.Acls).direct.get(target, {})
     entries = {name: [_permission(level)] for name, level in sorted(direct.items())}
     inherited = {"permission_level": "CAN_MANAGE", "inherited": True, "inherited_from_object": [kind.inherits_from]}
     entries.setdefault("admins", []).append(inherited)
