@@ -8,8 +8,8 @@ from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, Registr
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
-from mlflow_migration.server.databricks.permissions import AccessLists
 from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
+from mlflow_migration.server.databricks.permissions import AccessLists
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
 
