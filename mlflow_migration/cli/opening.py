@@ -28,7 +28,10 @@ STORES = ("database", "file store")
 
 def server(text: str | None, role: str, common: Common) -> Server:
     """A connected server. Without an address MLFLOW_TRACKING_URI is taken. Raises UsageError, AccessError."""
-    live = Server(session(text, role, common))
+    folder = common.dst_experiment_dir or ""
+    if folder and not folder.startswith("/"):
+        raise UsageError(f"not a workspace path: {folder}", hint="write --dst-experiment-dir like /Shared/experiments")
+    live = Server(session(text, role, common), folder if role == "DST" else "")
     live.connect()
     return live
 
