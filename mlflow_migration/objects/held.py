@@ -70,12 +70,15 @@ def stage_of(head: Json) -> str:
 
 def aliases_of(head: Json) -> dict[str, str]:
     """Alias → version, those too that are kept in tags."""
-    held = {
-        key.removeprefix(ALIAS): value for key, value in tags_of(head.get("tags")).items() if key.startswith(ALIAS)
-    }
+    held = {key.removeprefix(ALIAS): value for key, value in tags_of(head.get("tags")).items() if key.startswith(ALIAS)}
     return {**held, **{entry["alias"]: str(entry["version"]) for entry in head.get("aliases") or ()}}
 
 
 def run_of(head: Json) -> str:
     """The id of the run a version came from, wherever it stands."""
     return str(head.get("run_id") or tags_of(head.get("tags")).get(RUN, ""))
+
+
+def run_link_of(head: Json) -> str:
+    """The address of the run a version came from, wherever it stands."""
+    return str(head.get("run_link") or tags_of(head.get("tags")).get(RUN_LINK, ""))

@@ -17,13 +17,13 @@ from mlflow_migration.objects import logged_model, model_links, registry, run, s
 from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.texts import rewritten, swap
 from mlflow_migration.places import Ids, Root, Selection, Writing
-from mlflow_migration.records import ORIGIN, File, Files, Json, Loss, Record, no_files, tags_of
+from mlflow_migration.records import ORIGIN, File, Files, Json, Loss, Record, digest_of, no_files, tags_of
 
 KIND = "model_version"
 STRAY = "registered_model_meta"
 """A file MLflow leaves in the folder a registered model is loaded from: it names a registry that isn't this one."""
 HOLDER = ORIGIN + "version_files"
-"""On a logged model that was made to hold the files of a version: where that came from, its name and number."""
+"""On a logged model that was made to hold the files of a version: a digest of where that came from, name and number."""
 HOLDERS = "mlflow_migration model versions"
 """The experiment of those logged models."""
 READY = "LOGGED_MODEL_READY"
@@ -78,11 +78,13 @@ def gather(sink: Live, record: Record, target: sources.Target, ids: Ids) -> list
     if not files:
         raise NotFoundError(f"version {record.id} has no files", f"nothing lies at {record.head.get('source')!r}")
     if sink.abilities.registry.needs_signature:
-        _check_signature(record, files)
+        check(record, files)
     return files
 
 
-def _check_signature(record: Record, files: list[File]) -> None:
+def check(record: Record, files: list[File]) -> None:
+    """Raise ConflictError where a version's files have no signature of inputs and outputs, NotFoundError where they are
+    no model."""
     address = f"models:/{record.id}"
     found = next((file for file in files if file.path == signature.MLMODEL), None)
     if found is None:
@@ -90,21 +92,22 @@ def _check_signature(record: Record, files: list[File]) -> None:
     parts = signature.signature_of(address, signature.parsed(found, address))
     if parts is None or not (parts.get("inputs") and parts.get("outputs")):
         lacking = "no signature" if parts is None else "a signature without inputs and outputs"
-        give = sources.address_of(record.head).root or address
+        source = record.head.get("source") or ""
+        give = source if source.startswith("runs:/") else address
         raise ConflictError(
             f"{address} has {lacking}, and Unity Catalog takes no version without one",
-            f"give it one: mlflow-migration set-model-signature --model-uri {give if give.startswith('runs:') else address}"
-            " --input-file samples.csv --output-file predictions.csv; then type this command again",
+            f"give it one: mlflow-migration set-model-signature --model-uri {give} "
+            "--input-file samples.csv --output-file predictions.csv; then type this command again",
         )
 
 
-def upload(sink: Live, name: str, version: str, files: list[File], checksum: bool) -> list[Loss]:
+def upload(sink: Live, made: Json, files: list[File], checksum: bool) -> tuple[Loss, ...]:
     """Write what a version lacks of its files, and tell the registry that it is whole; what can't go."""
-    root = root_of(name, version)
+    root = root_of(made["name"], str(made["version"]))
     for file in run.changed_files(sink, root, files, {}, checksum):
         sink.put_file(root, file.path, file)
-    sink.registry.finalize_version(name, version)
-    return run.lost_files(sink, files)
+    sink.registry.finalize_version(made["name"], str(made["version"]))
+    return tuple(run.lost_files(sink, files))
 
 
 def hold(sink: Live, record: Record, name: str, ids: Ids, job: Writing) -> str:
@@ -113,13 +116,15 @@ def hold(sink: Live, record: Record, name: str, ids: Ids, job: Writing) -> str:
     One that an earlier job made is completed, not made again. Raises NotFoundError where the destination is too old to
     have logged models.
     """
-    if not sink.models.exist():
+    if sink.abilities.before("3.0"):
         raise NotFoundError(
             "what it was made of is not at the destination",
             "and the server is before MLflow 3.0, which has no logged model to hold its files",
             sources.BRING,
         )
-    mark = " ".join(registry.root_of(record, job.source)[:1] + (_origin(record),))
+    tags = tags_of(record.head.get("tags"))
+    # A text that any name may stand in would have to be quoted in a search.
+    mark = digest_of([tags.get(registry.SOURCE) or job.source, tags.get(registry.SOURCE_VERSION) or record.id])[:32]
     experiment_id = ids.once("experiment of version files", partial(_experiment, sink, job))
     head = next(sink.models.search([experiment_id], f"tags.`{HOLDER}` = '{mark}'", limit=1), None)
     if head is None:
@@ -134,10 +139,6 @@ def hold(sink: Live, record: Record, name: str, ids: Ids, job: Writing) -> str:
     return f"models:/{root.id}"
 
 
-def _origin(record: Record) -> str:
-    return tags_of(record.head.get("tags")).get(registry.SOURCE_VERSION) or record.id
-
-
 def _experiment(sink: Live, job: Writing) -> str:
     name = job.names.into or HOLDERS
     if sink.abilities.home and not name.startswith("/"):
@@ -147,7 +148,7 @@ def _experiment(sink: Live, job: Writing) -> str:
 
 
 def settled(file: File, sink: Live, ids: Ids) -> File:
-    """An MLmodel file with the ids and addresses of the destination's run and logged model, as far as they are there."""
+    """An MLmodel file with the ids and addresses of the destination's run and logged model, where they are."""
     if not run.is_model_file(file.path):
         return file
     return rewritten(file, lambda text: _at_sink(text, sink, ids))

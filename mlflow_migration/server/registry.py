@@ -109,6 +109,9 @@ class Registry:
         head: Json = self._send("POST", "model-versions/create", body, look)["model_version"]
         return head
 
+    def finalize_version(self, name: str, version: str) -> None:
+        """Nothing: a version has no files of its own, and is whole when it is made."""
+
     def update_version(self, name: str, version: str, description: str) -> None:
         body = {"name": name, "version": version, "description": description}
         self._send("PATCH", "model-versions/update", body)

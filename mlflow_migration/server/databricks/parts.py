@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, RegistryAbilities
+from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, RegistryAbilities, TagRules
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
+from mlflow_migration.server.databricks.tag_keys import RESERVED
+from mlflow_migration.server.databricks.unity_catalog import UnityCatalog
+from mlflow_migration.server.databricks.workspace_registry import WorkspaceRegistry
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
 
@@ -34,7 +37,13 @@ LACKS = {
     )
 }
 UNITY_CATALOG_ABILITIES = RegistryAbilities(
-    UNITY_CATALOG, three_levels=True, stages=False, version_files=True, needs_signature=True
+    UNITY_CATALOG,
+    three_levels=True,
+    stages=False,
+    version_files=True,
+    needs_signature=True,
+    # docs.databricks.com, "Apply tags to Unity Catalog securable objects".
+    tags=TagRules(RESERVED, key=255, value=1000, most=50),
 )
 WORKSPACE_ABILITIES = RegistryAbilities(WORKSPACE, aliases=False, version_files=True)
 
@@ -58,6 +67,7 @@ def databricks_parts(rest: Rest) -> Parts:
     return replace(
         mlflow_parts(rest),
         connect=connect,
+        registry=UnityCatalog(rest) if unity else WorkspaceRegistry(rest),
     )
 
 
