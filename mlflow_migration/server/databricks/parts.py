@@ -8,8 +8,10 @@ from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, Registr
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
+from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.databricks.tag_keys import RESERVED
 from mlflow_migration.server.databricks.unity_catalog import UnityCatalog
+from mlflow_migration.server.databricks.version_files import CatalogFiles, VersionFiles, WorkspaceFiles
 from mlflow_migration.server.databricks.workspace_registry import WorkspaceRegistry
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
@@ -68,6 +70,7 @@ def databricks_parts(rest: Rest) -> Parts:
         mlflow_parts(rest),
         connect=connect,
         registry=UnityCatalog(rest) if unity else WorkspaceRegistry(rest),
+        files=VersionFiles(WorkspaceArtifacts(rest), CatalogFiles(rest) if unity else WorkspaceFiles(rest)),
     )
 
 
