@@ -28,9 +28,10 @@ class TagRules:
     value: int = 0
     most: int = 0
 
-    def takes_key(self, key: str) -> bool:
-        """Whether a tag may have this key."""
-        plain = not self.reserved or (key == key.strip() and not set(key) & set(self.reserved))
+    def takes(self, key: str, value: str) -> bool:
+        """Whether a tag may have this key and value, whatever their length; no spaces begin or end them."""
+        plain = not self.reserved or (key, value) == (key.strip(), value.strip())
+        plain = plain and not set(key) & set(self.reserved)
         return plain and (not self.key or len(key) <= self.key)
 
 

@@ -5,6 +5,7 @@ Stages, aliases, links to runs that aren't there, and tags whose keys a platform
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from mlflow_migration.places import TagRules
 from mlflow_migration.records import ORIGIN, Json, Loss, tags_of, without_origin
 
 TAG = ORIGIN + "tag."
-"""Followed by the key of a person's tag, whose value it has."""
+"""Followed by the key of a person's tag, whose value it has as JSON: so nothing of it is lost where spaces are."""
 STAGE = ORIGIN + "stage"
 ALIAS = ORIGIN + "alias."
 """Followed by the alias; the value is the version's number."""
@@ -36,7 +37,7 @@ class Fitted:
 
 def restored(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags a person or MLflow set, wherever they stand."""
-    held = {key.removeprefix(TAG): value for key, value in tags.items() if key.startswith(TAG)}
+    held = {key.removeprefix(TAG): _read(value) for key, value in tags.items() if key.startswith(TAG)}
     return {**held, **without_origin(tags)}
 
 
@@ -50,13 +51,13 @@ def fitted(tags: Mapping[str, str], rules: TagRules) -> Fitted:
             taken[key] = value
         elif rules.most and len(taken) + len(held) >= rules.most - OWN:
             losses.append(Loss("tag", key, f"the registry takes {rules.most} tags at most"))
-        elif rules.value and len(value) > rules.value:
+        elif rules.value and len(json.dumps(value, ensure_ascii=False)) > rules.value:
             losses.append(Loss("tag", key, f"the registry takes {rules.value} characters at most, it has {len(value)}"))
-        elif not rules.takes_key(key):
+        elif not rules.takes(key, value):
             if rules.key and len(TAG + key) > rules.key:
                 losses.append(Loss("tag", key, f"the registry takes keys of {rules.key} characters at most"))
             else:
-                held[TAG + key] = value
+                held[TAG + key] = json.dumps(value, ensure_ascii=False)
         else:
             taken[key] = value
     return Fitted(taken, held, tuple(losses))
@@ -82,3 +83,11 @@ def run_of(head: Json) -> str:
 def run_link_of(head: Json) -> str:
     """The address of the run a version came from, wherever it stands."""
     return str(head.get("run_link") or tags_of(head.get("tags")).get(RUN_LINK, ""))
+
+
+def _read(value: str) -> str:
+    """The value of a held tag; one that is no JSON is nobody's but the person's who wrote it."""
+    try:
+        return str(json.loads(value))
+    except ValueError:
+        return value

@@ -15,6 +15,7 @@ from mlflow_migration.records import Json, pairs_of, tags_of
 from mlflow_migration.server import pages
 from mlflow_migration.server.databricks import grants_needed, tag_keys
 from mlflow_migration.server.databricks.prompts import IS_PROMPT, Prompts
+from mlflow_migration.server.registry import quoted
 from mlflow_migration.server.rest import Look, Rest
 
 UC = pages.V2 + "unity-catalog/"
@@ -119,7 +120,7 @@ class UnityCatalog:
         if self._prompts.has(name):
             return self._prompts.get_version(name, version)
         found = self._or_none("model-versions/get", {"name": name, "version": version}, "model_version")
-        return _shown(found) if found is not None else None
+        return _shown(found) if found is not None else self._prompts.get_version(name, version)
 
     def filter_versions(self, filter_: str) -> Iterator[Json]:
         """The versions of models that a search text finds; "" for all. Raises UsageError for one that is refused."""
@@ -196,7 +197,7 @@ class UnityCatalog:
         return pages.pages(self._rest, UC + "registered-models/search", query, "registered_models")
 
     def _versions(self, name: str) -> list[Json]:
-        query = {"filter": f"name='{name}'", "max_results": VERSIONS_PER_PAGE}
+        query = {"filter": f"name = {quoted(name)}", "max_results": VERSIONS_PER_PAGE}
         try:
             return list(pages.pages(self._rest, UC + "model-versions/search", query, "model_versions"))
         except ServerError as error:
