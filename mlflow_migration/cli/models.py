@@ -288,8 +288,16 @@ def copy_model_version(**given: Any) -> int:
     into = one_name(given["dst_experiment_name"], "--dst-experiment-name") if deep else ""
     names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
     adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])
-    mapped = dict(zip(("stages_to_aliases", "aliases_to_stages"), options.mapped(given), strict=True))
-    job = jobs.Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding, **mapped)
+    stages, aliases = options.mapped(given)
+    job = jobs.Job(
+        "copy-model-version",
+        selection,
+        names,
+        given["copy_lineage_tags"],
+        adding=adding,
+        stages_to_aliases=stages,
+        aliases_to_stages=aliases,
+    )
     return jobs.copy(job, common, source, opening.destination(given["dst_registry_uri"], common))
 
 
