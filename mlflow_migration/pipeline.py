@@ -156,11 +156,12 @@ class LiveSink:
         self.live = live
         self.address = live.address
         self._lineage = lineage
-        self._job = job
+        lower = live.abilities.registry.three_levels
+        self._job = replace(job, names=replace(job.names, lower=True)) if lower else job
 
     def check_names(self, source: Source, selection: Selection) -> None:
         """Raise UsageError, before anything is written, where new names can't be meant so."""
-        naming.check(self._job.names, source.records, selection)
+        naming.check(self._job.names, source.records, selection, self.live.abilities.registry)
 
     def put(self, record: Record) -> Written:
         refused = self._refused(record)

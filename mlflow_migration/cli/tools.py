@@ -13,7 +13,7 @@ import click
 from mlflow_migration.cli import options, output
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import TRACKING
-from mlflow_migration.cli.later import jobs, opening, pages, pipeline, registry, run, versions
+from mlflow_migration.cli.later import jobs, opening, pipeline, registry, run, versions
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, NotFoundError, UsageError
 from mlflow_migration.places import Selection, Source
@@ -129,13 +129,17 @@ def find_artifacts(**given: Any) -> int:
     return code
 
 
+ROUTES = {"mlflow": "/api/2.0/mlflow/", "databricks": "/api/2.0/"}
+"""Where the resources of each API are; those of another version are given whole, as /api/2.1/unity-catalog/models."""
+
+
 @click.command("http-client", cls=Command)
 @click.option(
     "--api",
     type=click.Choice(["mlflow", "databricks"]),
     default="mlflow",
     show_default=True,
-    help="Whose API; that of Databricks isn't there yet.",
+    help="Whose API: MLflow's, or that of a Databricks workspace, where clusters/list is /api/2.0/clusters/list.",
 )
 @click.option(
     "--resource",
@@ -163,11 +167,10 @@ def http_client(**given: Any) -> int:
       http-client --resource experiments/get --params '{"experiment_id": "0"}'
       http-client --resource experiments/create --data '{"name": "wine"}' --tracking-uri @dev
       http-client --resource /api/3.0/mlflow/traces/search --data @search.json --output-file traces.json
+      http-client --api databricks --resource jobs/list --tracking-uri databricks://PROFILE
     """
     common = Common.take(given)
     jobs.configure(common)
-    if given["api"] == "databricks":
-        raise UsageError("the API of Databricks isn't spoken yet", hint="only --api mlflow is there")
     output.check(given["output_file"])
     query = _json(given["params"], "--params")
     body = _json(given["data"], "--data")
@@ -175,7 +178,7 @@ def http_client(**given: Any) -> int:
     if method == READING and body is not None:
         raise UsageError("a GET has no body", hint="give its parameters with --params, or leave --method out")
     live = opening.server(given["tracking_uri"], "SRC", common)
-    route = given["resource"] if given["resource"].startswith("/") else pages.V2 + given["resource"]
+    route = given["resource"] if given["resource"].startswith("/") else ROUTES[given["api"]] + given["resource"]
     send = live.rest.call if method == READING else live.rest.once
     answer = send(method, route, body, query=query)
     live.close()
