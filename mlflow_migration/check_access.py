@@ -7,8 +7,6 @@ What counts, as Databricks documents it (privileges reference, manage ownership;
 - owning the object itself. Who owns its schema or catalog, or has MANAGE, has no privilege by that, but may grant it:
   that is told beside the statement;
 - CREATE_FUNCTION lets one create models too, and USAGE is the old name of USE_CATALOG and USE_SCHEMA.
-
-In SQL a registered model is granted on as a FUNCTION.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from dataclasses import dataclass, field
 
 from mlflow_migration.errors import UsageError
 from mlflow_migration.records import Json
-from mlflow_migration.server.databricks.grants import CATALOG, MODEL, SCHEMA, TABLE, VOLUME, Grants
+from mlflow_migration.server.databricks.grants import CATALOG, MODEL, SCHEMA, TABLE, VOLUME, Grants, statement
 from mlflow_migration.server.databricks.principals import Memberships, Principal, Principals
 from mlflow_migration.server.rest import Rest
 
@@ -59,7 +57,6 @@ ALSO: Mapping[str, frozenset[str]] = {
     "CREATE_MODEL": frozenset({"CREATE_FUNCTION"}),
 }
 """Other privileges that allow the same."""
-SQL = {MODEL: "FUNCTION"}
 DEPTH = {CATALOG: 1, SCHEMA: 2}
 
 
@@ -96,11 +93,6 @@ class Securable:
     def __str__(self) -> str:
         word = "model" if self.type == MODEL else self.type
         return f"{word} {self.name}"
-
-    @property
-    def sql(self) -> str:
-        """As a statement names it."""
-        return f"{SQL.get(self.type, self.type.upper())} {'.'.join(map(quoted, self.name.split('.')))}"
 
 
 @dataclass(frozen=True)
@@ -147,11 +139,6 @@ class Access:
             "privileges": [finding.as_json() for finding in self.findings],
             "statements": [finding.statement for finding in self.missing],
         }
-
-
-def quoted(name: str) -> str:
-    """An identifier or principal as SQL takes any."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def needs(words: Iterable[str], targets: Targets) -> list[tuple[str, Securable]]:
@@ -226,8 +213,8 @@ class _Rights:
                 return Finding(privilege, on, how=(f"{word} " if word != privilege else "") + ways[word])
         if by is not None:
             return Finding(privilege, on, how=f"owns it{by}")
-        statement = f"GRANT {privilege.replace('_', ' ')} ON {on.sql} TO {quoted(self._identity.principal.name)};"
-        return Finding(privilege, on, note=self._could_grant(on, ways), statement=statement)
+        granting = statement(privilege, on.type, on.name, self._identity.principal.name)
+        return Finding(privilege, on, note=self._could_grant(on, ways), statement=granting)
 
     def _ways(self, on: Securable) -> Mapping[str, str]:
         """Each privilege that is held, with the words for how: the principal's own before a group's."""

@@ -101,6 +101,21 @@ class Grants:
         self._rest.call("PATCH", f"{ROUTE}permissions/{MODEL}/{quote(name, safe='')}", {"changes": changes})
 
 
+_SQL = {MODEL: "FUNCTION"}
+"""In SQL a registered model is granted on as a function, as the REST API has it (docs.databricks.com, privileges)."""
+
+
+def quoted(name: str) -> str:
+    """An identifier or principal as SQL takes any."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def statement(privilege: str, type_: str, name: str, principal: str) -> str:
+    """The SQL that grants a privilege, given in the REST API's words, on an object by its full name."""
+    on = ".".join(map(quoted, name.split(".")))
+    return f"GRANT {privilege.replace('_', ' ')} ON {_SQL.get(type_, type_.upper())} {on} TO {quoted(principal)};"
+
+
 def is_gone(error: ServerError) -> bool:
     """Whether Unity Catalog says that there is no such thing: CATALOG_DOES_NOT_EXIST and the like."""
     return error.code.endswith(("DOES_NOT_EXIST", "NOT_FOUND")) and error.code != "ENDPOINT_NOT_FOUND"
