@@ -41,10 +41,14 @@ def forward(call: Call, body: Mapping[str, Any] | None = None) -> requests.Respo
 
 def answer(response: requests.Response) -> Response:
     """The server's answer as the platform's: artifact locations are those of Databricks."""
-    content = response.content
+    return Response(platform(response.content), response.status_code, media_type=response.headers.get("content-type"))
+
+
+def platform(content: bytes) -> bytes:
+    """The server's text with the platform's artifact locations."""
     for pattern, replacement in PLATFORM:
         content = pattern.sub(replacement, content)
-    return Response(content, response.status_code, media_type=response.headers.get("content-type"))
+    return content
 
 
 def ask(workspace: Workspace, method: str, path: str, **arguments: Any) -> dict[str, Any]:

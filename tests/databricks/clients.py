@@ -39,6 +39,36 @@ def refusal(call, *args, **kwargs):
 """
 
 
+# A little model with a signature, for scripts.
+MODEL = """
+import pandas
+from mlflow.models import infer_signature
+
+
+class AddOne(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input["x"] + 1
+
+
+frame = pandas.DataFrame({"x": [1.0, 2.0]})
+signature = infer_signature(frame, frame["x"])
+"""
+# It in a local `folder`.
+SAVE = f"""{MODEL}
+import tempfile
+from pathlib import Path
+
+folder = str(Path(tempfile.mkdtemp()) / "model")
+mlflow.pyfunc.save_model(folder, python_model=AddOne(), signature=signature, pip_requirements=[])
+"""
+# It `logged` by a `run` of an experiment in the admin's home.
+LOG = f"""{MODEL}
+mlflow.set_experiment("/Users/admin@example.com/train")
+with mlflow.start_run() as run:
+    logged = mlflow.pyfunc.log_model(name="model", python_model=AddOne(), signature=signature, pip_requirements=[])
+"""
+
+
 def sdk(workspace: Workspace, principal: str = ADMIN) -> WorkspaceClient:
     """A client with the principal's personal access token."""
     config = Config(
