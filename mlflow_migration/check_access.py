@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 from mlflow_migration.errors import UsageError
 from mlflow_migration.records import Json
+from mlflow_migration.server.address import DATABRICKS_UC
+from mlflow_migration.server.databricks.about import about
 from mlflow_migration.server.databricks.grants import CATALOG, MODEL, SCHEMA, TABLE, VOLUME, Grants, statement
 from mlflow_migration.server.databricks.principals import Memberships, Principal, Principals
 from mlflow_migration.server.rest import Rest
@@ -177,6 +179,18 @@ def check(rest: Rest, name: str, wanted: Sequence[tuple[str, Securable]]) -> Acc
     groups = principals.memberships(principal)
     rights = _Rights(Grants(rest), rest.address, _Identity(principal, groups))
     return Access(principal, groups, tuple(rights.finding(*need) for need in wanted))
+
+
+def of_caller(rest: Rest, schema: str, purpose: str) -> Json:
+    """What a workspace tells of itself and who asks; with a schema, `CATALOG.SCHEMA`, of a workspace with Unity Catalog
+    also `missing`, the statements for what the purpose lacks there. Raises as `check` does."""
+    found = about(rest)
+    if schema and rest.dialect == DATABRICKS_UC:
+        catalog, _, name = schema.partition(".")
+        if not catalog or not name or "." in name:
+            raise UsageError(f"not a schema's full name: {schema!r}", hint="write it CATALOG.SCHEMA")
+        found["missing"] = check(rest, "", needs([purpose], Targets(catalog, schema))).as_json()["statements"]
+    return found
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mlflow_migration.cli import options
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
 from mlflow_migration.cli.later import (
+    check_access,
     compare,
     config,
     copies,
@@ -338,6 +339,14 @@ def _json_rows(give: Give, out: Any) -> None:
 
 @click.command("doctor", cls=Command)
 @click.argument("places", nargs=-1, metavar="[PLACE [PLACE]]")
+@click.option(
+    "--schema",
+    metavar="CATALOG.SCHEMA",
+    default="",
+    help="Where a place is databricks-uc: whether who asks has the privileges to read models of this schema, and at "
+    "the second place (or where there is only one) to write them; exit code 1 where one is missing. check-access tells "
+    "more.",
+)
 @options.common
 def doctor(**given: Any) -> int:
     """Check versions, and of each place whether it can be reached, read and written. Changes nothing.
@@ -347,17 +356,20 @@ def doctor(**given: Any) -> int:
       doctor
       doctor http://old:5000 http://new:5000
       doctor @dev backup
+      doctor databricks-uc://DEV databricks-uc://PROD --schema prod.ml
     """
-    places = given.pop("places") or (
-        (os.environ["MLFLOW_TRACKING_URI"],) if "MLFLOW_TRACKING_URI" in os.environ else ()
-    )
+    places = given.pop("places") or tuple(filter(None, [opening.default()]))
     from importlib import metadata
+
+    schema = given.pop("schema")
+    purposes = ("import",) if len(places) == 1 else ("export", "import")
 
     common = Common.take(given)
     jobs.configure(common)
     if len(places) > len(config.ROLES):
         raise UsageError("doctor looks at two places at most", hint="doctor --help")
-    found = [_examined(place, role, common) for place, role in zip(places, config.ROLES, strict=False)]
+    roles = zip(places, config.ROLES, purposes, strict=False)
+    found = [_examined(place, role, common, (schema, purpose)) for place, role, purpose in roles]
     code = max((row["exit_code"] for row in found), default=DONE)
     packages = {name: metadata.version(name) for name in ("mlflow-migration", "mlflow-skinny", "requests", "click")}
     document = {
@@ -377,13 +389,14 @@ def doctor(**given: Any) -> int:
         click.echo(f"{'ok  ' if row['exit_code'] == DONE else 'bad '} {row['place']}")
         for key, value in row.items():
             if key not in {"place", "exit_code", "error"} and value is not None:
-                click.echo(f"     {key.replace('_', ' ')}: {value}")
+                for line in value if isinstance(value, list) else [value]:
+                    click.echo(f"     {key.replace('_', ' ')}: {line}")
         if row["error"]:
             click.echo(f"     {row['error']['message']}\n     try: {row['error']['hint']}")
     return code
 
 
-def _examined(place: str, role: str, common: Common) -> Json:
+def _examined(place: str, role: str, common: Common, rights: tuple[str, str]) -> Json:
     row: Json = {"place": place, "exit_code": DONE, "error": None}
     try:
         uri, _ = config.load(common.config, os.environ).place(place, role, os.environ)
@@ -402,6 +415,9 @@ def _examined(place: str, role: str, common: Common) -> Json:
             row["broken"] = len(live.broken)
         if (may_write := opening.may_write(live)) is not None:
             row["may_write"] = may_write
+        if (rest := opening.session_of(live)) is not None and rest.dialect:
+            row.update(check_access.of_caller(rest, *rights))
+            row["exit_code"] = INCOMPLETE if row.get("missing") else DONE
         live.close()
     except (AccessError, ForbiddenError, MigrationError) as error:
         row["exit_code"] = error.exit_code or INCOMPLETE

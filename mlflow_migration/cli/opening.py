@@ -38,7 +38,7 @@ def server(text: str | None, role: str, common: Common) -> Server:
 
 def session(text: str | None, role: str, common: Common) -> Rest:
     """What speaks to a server that nothing has been asked of yet. Raises UsageError."""
-    given = text if text is not None else _default()
+    given = text if text is not None else default()
     if not given:
         raise UsageError("no server was given", hint="set MLFLOW_TRACKING_URI, or give its address as an option")
     given, workspace = _workspace(given, role, common.workspace)
@@ -80,7 +80,7 @@ def _opened(uri: str, workspace: str) -> Connected:
     return connect.open_database(uri, workspace)
 
 
-def _default() -> str:
+def default() -> str:
     """The address that MLflow's own variables name."""
     tracking, registry = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
     if not is_databricks(tracking):
@@ -88,6 +88,11 @@ def _default() -> str:
     from mlflow_migration.server.databricks.address import with_registry
 
     return with_registry(tracking, registry)
+
+
+def session_of(live: Readable) -> Rest | None:
+    """What speaks to a server; None for a place of another kind."""
+    return live.rest if isinstance(live, Server) else None
 
 
 def may_write(live: Readable) -> bool | None:

@@ -243,3 +243,39 @@ def test_the_real_sdk_agrees_that_the_statements_lack(prod: Catalog, tmp_path: P
     asked = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert asked.stdout.strip() == "['CREATE_TABLE']"
     assert [each["privilege"] for each in lacking["privileges"] if each["has"]] == ["CREATE_TABLE"]
+
+
+def test_doctor_tells_who_asks_how_they_logged_in_and_which_grants_importing_lacks(prod: Catalog) -> None:
+    client = prod.account.add_service_principal("ci")
+    for privilege, kind, name in (("USE_CATALOG", "catalog", "prod"), ("USE_SCHEMA", "schema", "prod.ml")):
+        prod.grant(kind, name, client.client_id, privilege)
+    environment = {
+        "DATABRICKS_HOST": prod.workspace.url,
+        "DATABRICKS_CLIENT_ID": client.client_id,
+        "DATABRICKS_CLIENT_SECRET": client.client_secret,
+    }
+    words = ("doctor", "databricks-uc", "--schema", "prod.ml")
+    place = prod.tool(*words, "--json", env=environment).expect(1).json["places"][0]
+    assert place["who"] == f"service principal {client.client_id} (ci)"
+    assert (place["login"], place["registry"], place["metastore"]) == ("oauth-m2m", "Unity Catalog", "m1")
+    assert place["may_read"] is True
+    wanted = [
+        f"GRANT {privilege} ON SCHEMA `prod`.`ml` TO `{client.client_id}`;"
+        for privilege in ("CREATE MODEL", "EXECUTE", "CREATE MODEL VERSION", "APPLY TAG")
+    ]
+    assert place["missing"] == wanted
+    shown = prod.tool(*words, env=environment).expect(1)
+    assert wanted[0] in shown.stdout
+    assert client.client_secret not in shown.stdout + shown.stderr
+
+
+def test_doctor_finds_nothing_missing_where_nothing_is_and_a_workspaces_own_registry_has_no_grants(
+    prod: Catalog,
+) -> None:
+    environment = prod.account.environment()
+    whole = prod.tool("doctor", "databricks-uc://prod", "--schema", "prod.ml", "--json", env=environment)
+    assert whole.expect(0).json["places"][0]["missing"] == []
+    own = prod.tool("doctor", "databricks://prod", "--schema", "prod.ml", "--json", env=environment).expect(0).json
+    assert own["places"][0]["registry"] == "the workspace's own"
+    assert "missing" not in own["places"][0]
+    assert own["places"][0]["who"] == f"user {ADMIN} (admin)"
