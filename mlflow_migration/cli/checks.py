@@ -30,12 +30,12 @@ from mlflow_migration.cli.later import (
     objects,
     opening,
     pipeline,
+    principals,
 )
 from mlflow_migration.cli.later import id_map as ids
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
 from mlflow_migration.database.connect import printable
-from mlflow_migration.engine import principals
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import DONE, INCOMPLETE, AccessError, ForbiddenError, MigrationError, UsageError
 from mlflow_migration.places import Selection, Writing

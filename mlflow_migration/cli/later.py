@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
-    from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
+    from mlflow_migration.engine import config, id_map, ledger, naming, parallel, principals, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
     from mlflow_migration.server import live, pages
 
@@ -37,6 +37,7 @@ __all__ = [
     "pages",
     "parallel",
     "pipeline",
+    "principals",
     "progress",
     "registry",
     "rewritten",
@@ -50,7 +51,7 @@ _FOLDERS = {
     "": ("check_access", "compare", "leftovers", "objects", "pipeline"),
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
-    "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
+    "engine.": ("config", "id_map", "ledger", "naming", "parallel", "principals", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
     "server.": ("live", "pages"),
 }
