@@ -22,7 +22,11 @@ def of_server(live: Readable, command: str, selection: Selection, report: Report
     part = bool(selection.kinds or selection.experiments or selection.run_ids)
     if part and selection.permissions and live.access_lists is None:
         return _without_lists(live, command, selection, report)
-    if part or live.access_lists is not None:
+    if live.access_lists is not None:
+        if not part and not selection.permissions:
+            report.add(Row(access_list.NAME, "*", "permissions of the source", "skipped", _taken_by(command)))
+        return selection
+    if part:
         return selection
     _say_workspaces(live, report)
     try:
@@ -63,13 +67,20 @@ def tell_broken(live: Readable, selection: Selection, report: Report) -> None:
 
 def of_bundle(source: BundleSource, command: str, selection: Selection, report: Report) -> None:
     """A row where a bundle holds users that aren't asked for."""
-    if not selection.kinds and not selection.permissions and any(source.counts.get(kind) for kind in OF_USERS):
+    if selection.kinds or selection.permissions:
+        return
+    if any(source.counts.get(kind) for kind in OF_USERS):
         report.add(_left(command))
+    if source.counts.get(access_list.NAME):
+        report.add(Row(access_list.NAME, "*", "permissions of the source", "skipped", _taken_by(command)))
 
 
 def _left(command: str) -> Row:
-    reason = f"{OPTIONS.get(command, '--permissions')} takes them"
-    return Row(user.NAME, "*", f"{USERS} of the source", "skipped", reason)
+    return Row(user.NAME, "*", f"{USERS} of the source", "skipped", _taken_by(command))
+
+
+def _taken_by(command: str) -> str:
+    return f"{OPTIONS.get(command, '--permissions')} takes them"
 
 
 def _say_workspaces(live: Readable, report: Report) -> None:

@@ -7,7 +7,8 @@ alone, and no difference to `verify`. Owners aren't made: that is a matter of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from urllib.parse import quote, unquote
 
@@ -54,6 +55,24 @@ def home(id_: str) -> tuple[str, ...]:
 def id_of(securable: str, thing_id: str) -> str:
     """The kind of what it is about, and its id or name."""
     return f"{securable}/{quote(thing_id, safe='')}"
+
+
+def with_names(list_id: str, models: Mapping[str, str]) -> str:
+    """The id of a list where models have other names."""
+    securable, _, quoted = list_id.partition("/")
+    name = unquote(quoted)
+    return id_of(securable, models.get(name, name)) if securable == registered_model.NAME else list_id
+
+
+def renamed(record: Record, experiments: Mapping[str, str], models: Mapping[str, str]) -> Record:
+    """The list of an experiment or model that has another name: a model is known by it."""
+    securable, name = record.head["securable"], record.head["name"]
+    if securable == experiment.NAME:
+        new = experiments.get(name, name)
+        return replace(record, name=new, head={**record.head, "name": new})
+    new, list_id = models.get(name, name), with_names(record.id, models)
+    head = {**record.head, "id": new, "name": new}
+    return replace(record, id=list_id, name=new, home=home(list_id), head=head, refs={securable: new})
 
 
 def read(source: Readable, selection: Selection) -> Iterator[Record]:

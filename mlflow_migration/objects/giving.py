@@ -7,7 +7,7 @@ isn't known there is told and left out, and so is whoever the person mapped to n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mlflow_migration import access_lists
@@ -34,11 +34,6 @@ class Thing:
     kind: str
     source_id: str
     there: str
-
-    @property
-    def id(self) -> str:
-        """What the list of the source's one is called."""
-        return f"{self.kind}/{self.source_id}"
 
 
 def thing_at(sink: Live, securable: str, source_id: str, ids: Ids, job: Writing) -> Thing:
@@ -91,20 +86,29 @@ class _Giving:
             found = self._read(self._thing.there)
             if found is None:
                 raise NotFoundError(f"{self._thing.kind} {self._thing.there} isn't at the destination")
-            there = {entry.principal: entry for entry in found.entries}
+            there = {_folded(entry.principal): entry for entry in found.entries}
         new = []
         raised = False
-        for entry in given.entries:
-            wanted = self._wanted(entry, given.dialect)
-            if wanted is None:
-                continue
-            missing = self._missing(wanted, there.get(wanted.principal))
+        for wanted in self._of_each(given):
+            missing = self._missing(wanted, there.get(_folded(wanted.principal)))
             if missing is not None:
                 new.append(missing)
-                raised = raised or wanted.principal in there
+                raised = raised or _folded(wanted.principal) in there
         if self._job.dry_run or not new:
             return Given(len(new), raised, tuple(self._losses))
         return Given(self._send(new), raised, tuple(self._losses))
+
+    def _of_each(self, given: AccessList) -> list[Entry]:
+        """What each principal of the destination is to have: two of the source may be one there."""
+        found: dict[str, Entry] = {}
+        for wanted in filter(None, (self._wanted(entry, given.dialect) for entry in given.entries)):
+            key = _folded(wanted.principal)
+            other = found.setdefault(key, wanted)
+            if self._dialect == UNITY_CATALOG:
+                found[key] = replace(wanted, levels=tuple(sorted({*wanted.levels, *other.levels})))
+            elif access_lists.is_more(wanted.levels, other.levels, self._dialect):
+                found[key] = wanted
+        return list(found.values())
 
     def _wanted(self, entry: Entry, dialect: str) -> Entry | None:
         """What an entry says, of the destination's principal and in the destination's words."""
@@ -163,4 +167,9 @@ class _Giving:
     @property
     def _claims(self) -> str:
         """Under which the ledger keeps what this job gave."""
-        return f"given on {self._thing.id}"
+        return f"given on {self._thing.kind} {self._thing.there}"
+
+
+def _folded(principal: str) -> str:
+    """A name as two places write the same: of users, who are mail addresses, case doesn't count."""
+    return principal.casefold() if "@" in principal else principal
