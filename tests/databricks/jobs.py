@@ -51,7 +51,6 @@ class Run:
     name: str
     creator: str
     tasks: list[TaskRun]
-    parameters: list[dict[str, Any]]
     started: int = field(default_factory=catalogue.now)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -113,7 +112,7 @@ def _new_run(call: Call, sent: Mapping[str, Any]) -> Run:
     new_id = call.workspace.account.new_id
     limit = {"timeout_seconds": sent["timeout_seconds"]} if sent.get("timeout_seconds") else {}
     runs = [TaskRun(new_id(), {**limit, **task}) for task in tasks]
-    return Run(new_id(), str(sent.get("run_name") or "Untitled"), call.principal.name, runs, [])
+    return Run(new_id(), str(sent.get("run_name") or "Untitled"), call.principal.name, runs)
 
 
 def _carry_out(workspace: Workspace, run: Run, pending_seconds: float) -> None:
