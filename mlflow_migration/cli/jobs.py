@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shlex
 import shutil
@@ -25,7 +24,7 @@ from mlflow_migration.bundle import merge as merging
 from mlflow_migration.bundle.manifest import read_manifest
 from mlflow_migration.bundle.writer import BundleWriter, storage
 from mlflow_migration.calls import Readable
-from mlflow_migration.cli import logs
+from mlflow_migration.cli import answer, logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.database import file_store
@@ -369,8 +368,7 @@ def show(report: Report, common: Common) -> None:
         write_report(
             common.report, document, f"{report.command}: {report.source} → {report.destination}", report.table(), lines
         )
-    if common.as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+    answer.give(document, common.as_json)
     if report.kinds and (report.exit_code or not common.quiet):
         _summary(report)
         for line in lines if common.verbose else lines[:FIRST_LINES]:
