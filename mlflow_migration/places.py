@@ -14,15 +14,40 @@ from mlflow_migration.records import File, Files, Json, Record, Written
 T = TypeVar("T")
 
 
+MLFLOW, WORKSPACE, UNITY_CATALOG = "mlflow", "workspace", "unity_catalog"
+"""The dialects of model registries: open-source MLflow's, that of a Databricks workspace, and Unity Catalog."""
+
+
+@dataclass(frozen=True)
+class RegistryAbilities:
+    """What a model registry can do. `three_levels`: names are `catalog.schema.model`. `stages`, `aliases`: versions
+    have them. `version_files`: versions hold files of their own, which go and come with them. `needs_signature`: a
+    version without one is refused."""
+
+    dialect: str = MLFLOW
+    three_levels: bool = False
+    stages: bool = True
+    aliases: bool = True
+    version_files: bool = False
+    needs_signature: bool = False
+
+
 @dataclass(frozen=True)
 class Abilities:
-    """What a place can do, as found by asking it. `version` is MLflow's, "" where it doesn't tell."""
+    """What a place can do, as found by asking it.
+
+    `version` is MLflow's, "" where it doesn't tell. `lacks`: kinds it has no routes for, and why. `home`: where
+    experiments are workspace paths, the caller's own folder; "" where names are free.
+    """
 
     version: str = ""
     bulk_history: bool = True
     keeps_ids: bool = False
     keeps_times: bool = False
     proxied_artifacts: bool = True
+    registry: RegistryAbilities = RegistryAbilities()
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    home: str = ""
 
     def before(self, version: str) -> bool:
         """Whether it is known to be an older MLflow than `version`, given as "3.4"."""

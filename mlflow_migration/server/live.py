@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from http import HTTPStatus
@@ -13,25 +12,13 @@ import tenacity
 from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json, Rows, pairs_of
-from mlflow_migration.server import artifacts, pages
-from mlflow_migration.server.evaluation import Evaluation
-from mlflow_migration.server.features import Features
-from mlflow_migration.server.gateway import Gateway
-from mlflow_migration.server.histories import Histories, page_history
-from mlflow_migration.server.logged_models import LoggedModels
-from mlflow_migration.server.mcp_servers import McpServers
-from mlflow_migration.server.registry import Registry
+from mlflow_migration.server import pages
+from mlflow_migration.server.histories import page_history
+from mlflow_migration.server.parts import parts_of
 from mlflow_migration.server.rest import Look, Rest
-from mlflow_migration.server.reviews import Reviews
-from mlflow_migration.server.rights import Rights
-from mlflow_migration.server.traces import Traces
-from mlflow_migration.server.users import Users
-from mlflow_migration.server.webhooks import Webhooks
-from mlflow_migration.server.workspaces import Workspaces
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
-EXPERIMENTS_PER_PAGE = 1000
 EXPERIMENTS_PER_SEARCH = 100
 
 
@@ -51,20 +38,19 @@ class Server:
     def __init__(self, rest: Rest) -> None:
         self.rest = rest
         self.address = rest.address
-        self.traces = Traces(rest)
-        self._histories = Histories(rest)
-        self.models = LoggedModels(rest)
-        features = Features(rest)
-        self.evaluation = Evaluation(rest, features)
-        self.reviews = Reviews(rest, features)
-        self.webhooks = Webhooks(rest, features)
-        self.gateway = Gateway(rest, features)
-        self.mcp = McpServers(rest, features)
-        self.workspaces = Workspaces(rest)
-        self.users = Users(rest)
         self.abilities = Abilities()
-        self.registry = Registry(rest)
-        self.rights = Rights(rest)
+        parts = self._parts = parts_of(rest)
+        self.registry = parts.registry
+        self.models = parts.models
+        self.traces = parts.traces
+        self.rights = parts.rights
+        self.evaluation = parts.evaluation
+        self.reviews = parts.reviews
+        self.webhooks = parts.webhooks
+        self.gateway = parts.gateway
+        self.mcp = parts.mcp
+        self.workspaces = parts.workspaces
+        self.users = parts.users
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it
@@ -72,12 +58,7 @@ class Server:
         with self.rest.hurried():
             if self.rest.workspace:
                 self._check_workspace()
-            self._post("experiments/search", {"max_results": 1, "view_type": "ALL"})
-            try:
-                version = self.rest.text("/version").strip()
-            except ServerError:
-                version = ""
-        self.abilities = Abilities(version=version if re.fullmatch(r"\d+\.\d+[\w.+-]*", version) else "")
+            self.abilities = self._parts.connect()
 
     def _check_workspace(self) -> None:
         # Asked first: a server before 3.10 doesn't look at the header, and would answer from where all things are.
@@ -105,7 +86,7 @@ class Server:
 
     def search_experiments(self) -> Iterator[Json]:
         """Experiments in every state, by id."""
-        body: Json = {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE, "order_by": ["experiment_id ASC"]}
+        body = self._parts.experiments.search_body()
         yield from pages.posted_pages(self.rest, pages.V2 + "experiments/search", body, "experiments")
 
     def get_experiment(self, experiment_id: str) -> Json | None:
@@ -124,6 +105,7 @@ class Server:
         def look() -> Json | None:
             return self.get_experiment_by_name(name)
 
+        self._parts.experiments.make_room(name)
         body = {"name": name, "tags": pairs_of(tags)}
         return str(self._post("experiments/create", body, look)["experiment_id"])
 
@@ -158,7 +140,7 @@ class Server:
         return pages.get_or_none(self.rest, pages.V2 + "runs/get", {"run_id": run_id}, "run")
 
     def with_histories(self, runs: Iterable[Json]) -> Iterator[tuple[Json, Rows]]:
-        return self._histories.attach(runs)
+        return self._parts.histories.attach(runs)
 
     def history(self, run_id: str, key: str) -> Iterator[Json]:
         return page_history(self.rest, run_id, key)
@@ -202,20 +184,20 @@ class Server:
     # Artifacts
 
     def files(self, root: Root) -> Iterator[File]:
-        return artifacts.list_files(self.rest, root)
+        return self._parts.files.files(root)
 
     def walk(self, root: Root, folder: str, levels: int) -> Iterator[File]:
-        return artifacts.walk(self.rest, root, folder, levels)
+        return self._parts.files.walk(root, folder, levels)
 
     def open_file(self, root: Root, path: str) -> AbstractContextManager[BinaryIO]:
-        return artifacts.open_file(self.rest, root, path)
+        return self._parts.files.open_file(root, path)
 
     def put_file(self, root: Root, path: str, file: File) -> None:
-        artifacts.put_file(self.rest, root, path, file)
+        self._parts.files.put_file(root, path, file)
 
     def cannot_hold(self, path: str) -> str:
         """Why this server can't hold an artifact of that name; "" when it can."""
-        return artifacts.unholdable(path)
+        return self._parts.files.cannot_hold(path)
 
     def check_filter(self, filter_: str) -> None:
         """Raise UsageError for a search text this server doesn't understand."""
