@@ -24,6 +24,8 @@ from tests.rest import Json
 from tests.seeding import Corpus
 from tests.servers import Options, Server, Snapshot
 
+pytest_plugins = ["tests.databricks.fixtures"]
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -56,7 +56,8 @@ class Options:
     """How a server is started.
 
     `template` is an empty, already migrated database (see `make_template`); `python` has the MLflow that runs;
-    `database` is the address of one that is there already.
+    `database` is the address of one that is there already; `artifact_root` is where new experiments' artifacts go when
+    the server doesn't serve them itself (its own folder when empty).
     """
 
     template: Path | None = None
@@ -66,6 +67,7 @@ class Options:
     env: Mapping[str, str] = field(default_factory=dict)
     python: str = sys.executable
     database: str = ""
+    artifact_root: str = ""
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -124,7 +126,11 @@ def _launch(folder: Path, options: Options) -> Server:
     if options.serve_artifacts:
         command += ["--artifacts-destination", str(folder / "artifacts")]
     else:
-        command += ["--no-serve-artifacts", "--default-artifact-root", str(folder / "artifacts")]
+        command += [
+            "--no-serve-artifacts",
+            "--default-artifact-root",
+            options.artifact_root or str(folder / "artifacts"),
+        ]
     if options.app_name:
         command += ["--app-name", options.app_name]
     with log.open("ab") as sink:
