@@ -33,14 +33,14 @@ def regenerated(root: Path) -> Iterator[tuple[Path, str]]:
     """Each page with blocks, each chart, each notebook, and what it should hold. Raises KeyError for a block nobody
     makes."""
     performance = root / "docs" / "explanation" / "performance.md"
+    for name, text in notebooks():
+        yield root / FOLDER / name, text
     reference = sorted((root / "docs" / "reference").glob("*.md"))
     for page in [root / "README.md", performance, *reference, root / FOLDER / "README.md"]:
         text = page.read_text(encoding="utf-8")
         yield page, _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]().strip()}\n{match[3]}", text)
     for name, draw in CHARTS.items():
         yield performance.with_name(name), draw()
-    for name, text in notebooks():
-        yield root / FOLDER / name, text
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -79,7 +79,7 @@ NOTEBOOKS: Mapping[str, Sequence[str]] = {
         "set-model-signature",
         "list-model-versions-without-signatures",
     ),
-    "scripts": (),
+    "scripts": ("run-submit",),
 }
 """Folder → the commands that have a notebook in it."""
 SHELL = "scripts/Console_Scripts.py"

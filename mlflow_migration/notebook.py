@@ -14,6 +14,7 @@ import html
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -21,8 +22,8 @@ from urllib.parse import quote
 import click
 
 from mlflow_migration.cli import answer
-from mlflow_migration.cli.commands import command_of
-from mlflow_migration.errors import EXIT_CODES, MigrationError
+from mlflow_migration.cli.commands import COMMANDS, command_of
+from mlflow_migration.errors import EXIT_CODES, MigrationError, UsageError
 from mlflow_migration.records import Json
 
 NONE = "none"
@@ -80,6 +81,21 @@ def run(command: str, values: Mapping[str, str], show: Callable[[str], object]) 
         short = {key: value for key, value in ended.document.items() if not isinstance(value, list)}
         text = json.dumps({**short, "shortened": True}, ensure_ascii=False)
     return text
+
+
+def task() -> None:
+    """The entry point of a job's wheel task: a command's name and its words, run to their end.
+
+    It returns where all went well: a wheel task takes any SystemExit, of code 0 too, for a failure. The report is
+    printed as JSON, which is the task's log. Raises as `run` does.
+    """
+    command, *words = sys.argv[1:] or [""]
+    if command not in COMMANDS:
+        raise UsageError(f"no such command: {command!r}", hint="the first parameter is one, the others are its words")
+    ended = answer.call(command, words)
+    click.echo(json.dumps(ended.document, ensure_ascii=False))
+    if ended.exit_code:
+        raise _failed(ended)
 
 
 def words_of(command: str, values: Mapping[str, str]) -> list[str]:

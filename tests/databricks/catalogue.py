@@ -125,7 +125,9 @@ def remove(metastore: Metastore, gone: Securable) -> None:
 
 def inside(metastore: Metastore, kind: str, parent: str = "") -> list[Entry]:
     """The objects of a type directly in a catalog or schema, by name."""
-    found = [entry for one, entry in entries(metastore).items() if one.type == kind and _parent(one.name) == parent.lower()]
+    found = [
+        entry for one, entry in entries(metastore).items() if one.type == kind and _parent(one.name) == parent.lower()
+    ]
     return sorted(found, key=lambda entry: entry.securable.name)
 
 

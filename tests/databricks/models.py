@@ -184,7 +184,9 @@ def delete_version(metastore: Metastore, model: Model, version: Version) -> None
 def finalize(metastore: Metastore, model: Model, version: Version) -> None:
     """The version is READY; raises ApiError 400 when it is already, or has no files."""
     if version.status != PENDING:
-        raise errors.ApiError(400, "INVALID_STATE", f"Model version {version.number} of {model.name} is {version.status}")
+        raise errors.ApiError(
+            400, "INVALID_STATE", f"Model version {version.number} of {model.name} is {version.status}"
+        )
     if not any(one.is_file() for one in folder(metastore, model, version).rglob("*")):
         raise errors.ApiError(
             400, "INVALID_STATE", f"Model version {version.number} of {model.name} can't be finalized: it has no files"

@@ -184,9 +184,7 @@ def _search_versions(call: Call) -> Answer:
     _refuse(call, "order_by")
     condition = call.fields.get("filter") or ""
     if not condition:
-        raise errors.invalid(
-            "Missing filter: please specify a filter parameter in the format `name = 'model_name'`."
-        )
+        raise errors.invalid("Missing filter: please specify a filter parameter in the format `name = 'model_name'`.")
     parsed = re.fullmatch(r"""\s*(name|run_id)\s*=\s*(['"])([^'"]+)\2\s*""", condition)
     if not parsed:
         raise errors.invalid(
