@@ -75,6 +75,7 @@ NOTEBOOKS: Mapping[str, Sequence[str]] = {
         "list-registered-models",
         "find-artifacts",
         "http-client",
+        "download-notebook",
         "get-model-signature",
         "set-model-signature",
         "list-model-versions-without-signatures",

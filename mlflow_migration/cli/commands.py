@@ -93,6 +93,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "tools",
         "Call a server's REST API once, with the credentials its place has, and show the JSON it answers.",
     ),
+    "download-notebook": ("notebooks", "Fetch a notebook of a Databricks workspace, one file for each format."),
     "get-model-signature": ("signatures", "Show the signature of a model as JSON; exit code 1 where it has none."),
     "set-model-signature": (
         "signatures",

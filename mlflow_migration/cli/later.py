@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
-    from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
+    from mlflow_migration.objects import filtered, needed, registry, rewritten, run, run_notebooks, signature, versions
     from mlflow_migration.server import live, pages
     from mlflow_migration.server.databricks import jobs as workspace_jobs
 
@@ -40,6 +40,7 @@ __all__ = [
     "registry",
     "rewritten",
     "run",
+    "run_notebooks",
     "samples",
     "signature",
     "spreading",
@@ -52,7 +53,7 @@ _FOLDERS = {
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
-    "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
+    "objects.": ("filtered", "needed", "registry", "rewritten", "run", "run_notebooks", "signature", "versions"),
     "server.": ("live", "pages"),
 }
 
