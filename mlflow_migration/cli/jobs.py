@@ -124,7 +124,7 @@ def _check_notebook_dir(folder: str, place: Server | Connected) -> None:
         )
     if not folder.startswith("/"):
         raise UsageError(
-            f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/notebooks"
+            f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/runs"
         )
 
 

@@ -39,7 +39,7 @@ def download_notebook(**given: Any) -> int:
     \b
     Examples:
       download-notebook --notebook /Users/me@example.com/Train --output-dir notebooks
-      download-notebook --notebook /Shared/Train --revision 1638298534123 --notebook-formats SOURCE,DBC --output-dir notebooks
+      download-notebook --notebook /Shared/Train --revision 1638298534123 --notebook-formats SOURCE,DBC --output-dir run
     """
     common = Common.take(given)
     jobs.configure(common)
@@ -49,7 +49,7 @@ def download_notebook(**given: Any) -> int:
         raise UsageError("no format was given", hint=f"known: {', '.join(run_notebooks.ENDINGS)}")
     if not path.startswith("/"):
         raise UsageError(
-            f"not a path in a workspace: {path!r}", hint="it begins with /, as /Users/me@example.com/Train"
+            f"not a path in a workspace: {path!r}", hint="it begins with /, as /Shared/Train"
         )
     if revision and not revision.isdecimal():
         raise UsageError(f"not a revision: {revision!r}", hint="it is a time in milliseconds, as the run's tag has it")
@@ -71,8 +71,8 @@ def download_notebook(**given: Any) -> int:
     code = max((error.exit_code for _, error in errors), default=DONE)
     document = {"files": files, "failed": [{"format": name, "reason": str(error)} for name, error in errors]}
     output.show("download-notebook", document, "\n".join(str(each["file"]) for each in files), common, code)
-    for name, error in errors:
-        say_error(MigrationError(f"no {name} of {path}", str(error), error.hint))
+    for name, failed in errors:
+        say_error(MigrationError(f"no {name} of {path}", str(failed), failed.hint))
     return code
 
 
