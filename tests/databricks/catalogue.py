@@ -53,13 +53,18 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
+def utc(seconds: int) -> str:
+    """A time as ISO 8601 has it, without a zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 def entries(metastore: Metastore) -> dict[Securable, Entry]:
     """All objects of a metastore."""
     return metastore.part(Catalogue).entries
 
 
 def securable(kind: str, name: str) -> Securable:
-    """The object of a full name, however it is written; raises ApiError 400 for a name with the wrong number of parts."""
+    """The object of a full name in any case; raises ApiError 400 for a name with the wrong number of parts."""
     if len(name.split(".")) != DEPTHS[kind] or not all(name.split(".")):
         raise errors.invalid(f"'{name}' is not a valid name: a {kind} has {DEPTHS[kind]} levels")
     return Securable(kind, name.lower())

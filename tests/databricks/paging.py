@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def page(call: Call, found: Sequence[Item], most: int, default: int | None = None) -> tuple[list[Item], dict[str, str]]:
-    """The page a call asks for by max_results (never more than `most`) and page_token, and the field with the next token.
+    """The page a call asks for by max_results (at most `most`) and page_token, and the field with the next token.
 
     Raises ApiError 400 for a token or size that isn't one.
     """

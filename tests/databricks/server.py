@@ -14,13 +14,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from tests.databricks import errors, identity
+from tests.databricks import areas, errors, files_api, identity, signed, workspace_files
 from tests.databricks.gate import Gate
 from tests.databricks.state import Workspace
 
 START_SECONDS = 20
 # The first route that fits answers, so what takes any path below /api/*/mlflow comes last.
-AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (identity.routes,)
+AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
+    identity.routes,
+    signed.routes,
+    files_api.routes,
+    workspace_files.routes,
+    *areas.AREAS,
+)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 

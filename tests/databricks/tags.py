@@ -17,8 +17,8 @@ def put(tags: dict[str, str], key: str, value: str) -> None:
     """Set one tag; raises ApiError 400 for a key or value the platform refuses, or one tag too many."""
     if not key or len(key) > LONGEST_KEY or key != key.strip() or FORBIDDEN_IN_KEYS & set(key):
         raise errors.invalid(
-            f"Tag key '{key}' is invalid: keys have 1 to {LONGEST_KEY} characters, none of '. , - = / :' and no leading or"
-            " trailing spaces"
+            f"Tag key '{key}' is invalid: keys have 1 to {LONGEST_KEY} characters, none of '. , - = / :' and no leading"
+            " or trailing spaces"
         )
     if len(value) > LONGEST_VALUE or value != value.strip():
         raise errors.invalid(

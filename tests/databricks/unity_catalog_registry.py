@@ -15,8 +15,8 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import access, catalogue, errors, models, tags
-from tests.databricks.calls import Call, route
+from tests.databricks import access, calls, catalogue, errors, models, tags
+from tests.databricks.calls import Call, Handler
 from tests.databricks.models import Model, Version
 from tests.databricks.paging import page
 from tests.databricks.state import Workspace
@@ -36,7 +36,7 @@ Answer = Mapping[str, Any] | None
 
 def routes(workspace: Workspace) -> list[BaseRoute]:
     """The registry's routes."""
-    table = {
+    table: dict[str, Handler] = {
         "POST registered-models/create": _create_model,
         "GET registered-models/get": _get_model,
         "PATCH registered-models/update": _update_model,
@@ -60,8 +60,7 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         "POST model-versions/emit-lineage": _emit_lineage,
         "GET registered-models:is-databricks-sdk-models-artifact-repository-enabled": _sdk_files,
     }
-    split = {tuple(key.split(" ")): handler for key, handler in table.items()}
-    return [route(verb, f"{PREFIX}/{path}", workspace, handler) for (verb, path), handler in split.items()]
+    return calls.routes(workspace, table, f"{PREFIX}/")
 
 
 def _create_model(call: Call) -> Answer:
