@@ -184,7 +184,7 @@ class Rest:
     ) -> Mapping[str, str]:
         """Send a body of `size` bytes; the headers of the answer. `body()` opens it anew for each try, as a context
         manager. `path` may be a signed address of another host, which is sent `headers` and no credentials."""
-        sent = {"Content-Type": "application/octet-stream", **(headers or {})}
+        sent = {"Content-Type": "application/octet-stream"} if headers is None else headers
 
         def once() -> Mapping[str, str]:
             with body() as data, self._send(_Request(method, path, None, data if size else b"", sent)) as response:

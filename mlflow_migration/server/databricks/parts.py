@@ -8,6 +8,7 @@ from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, Registr
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
+from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
@@ -59,6 +60,7 @@ def databricks_parts(rest: Rest) -> Parts:
     return replace(
         mlflow_parts(rest),
         connect=connect,
+        files=WorkspaceArtifacts(rest),
         notebooks=WorkspaceNotebooks(rest),
     )
 
