@@ -32,7 +32,7 @@ HIDDEN = ("as_json", "quiet")
 """Parameters about a terminal, which a notebook isn't."""
 OLD = "Accepted for old commands"
 """How the help of an option without effect begins."""
-PLACES = ("tracking_uri", "src_mlflow_uri", "dst_mlflow_uri")
+PLACES = ("tracking_uri", "src_mlflow_uri", "dst_mlflow_uri", "src_registry_uri", "dst_registry_uri")
 HERE = ("databricks", "databricks-uc")
 """The workspace the notebook runs in: with the registry of its own, and with that of Unity Catalog."""
 SEVERAL = ";"

@@ -34,6 +34,8 @@
 # MAGIC   administrators.
 # MAGIC * **export-latest-versions**: Of registered models only the latest version of each stage.
 # MAGIC * **stages**: Of registered models only versions in these stages.
+# MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
+# MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -81,6 +83,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",
@@ -114,12 +117,13 @@ dbutils.widgets.text("state-dir", "", "18 state-dir")
 dbutils.widgets.dropdown("export-permissions", "false", ["true", "false"], "19 export-permissions")
 dbutils.widgets.dropdown("export-latest-versions", "false", ["true", "false"], "20 export-latest-versions")
 dbutils.widgets.text("stages", "", "21 stages")
-dbutils.widgets.text("workers", "8", "22 workers")
-dbutils.widgets.text("workspace", "", "23 workspace")
-dbutils.widgets.text("config", "", "24 config")
-dbutils.widgets.text("patience", "120.0", "25 patience")
-dbutils.widgets.text("report", "", "26 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "27 verbose")
+dbutils.widgets.text("notebook-formats", "", "22 notebook-formats")
+dbutils.widgets.text("workers", "8", "23 workers")
+dbutils.widgets.text("workspace", "", "24 workspace")
+dbutils.widgets.text("config", "", "25 config")
+dbutils.widgets.text("patience", "120.0", "26 patience")
+dbutils.widgets.text("report", "", "27 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "28 verbose")
 
 # COMMAND ----------
 

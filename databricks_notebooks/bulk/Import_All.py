@@ -35,6 +35,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
+# MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
 # MAGIC * **import-permissions**: Take users, roles and permissions of a server with users too; no passwords. For
 # MAGIC   administrators.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -88,6 +90,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",
@@ -118,13 +121,14 @@ dbutils.widgets.multiselect(
     "21 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "22 state-dir")
-dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "23 import-permissions")
-dbutils.widgets.text("workers", "8", "24 workers")
-dbutils.widgets.text("workspace", "", "25 workspace")
-dbutils.widgets.text("config", "", "26 config")
-dbutils.widgets.text("patience", "120.0", "27 patience")
-dbutils.widgets.text("report", "", "28 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "29 verbose")
+dbutils.widgets.text("dst-notebook-dir", "", "23 dst-notebook-dir")
+dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "24 import-permissions")
+dbutils.widgets.text("workers", "8", "25 workers")
+dbutils.widgets.text("workspace", "", "26 workspace")
+dbutils.widgets.text("config", "", "27 config")
+dbutils.widgets.text("patience", "120.0", "28 patience")
+dbutils.widgets.text("report", "", "29 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "30 verbose")
 
 # COMMAND ----------
 

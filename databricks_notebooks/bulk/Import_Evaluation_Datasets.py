@@ -71,6 +71,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",

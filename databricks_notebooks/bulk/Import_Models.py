@@ -32,6 +32,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
+# MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -80,6 +82,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",
@@ -110,12 +113,13 @@ dbutils.widgets.multiselect(
     "18 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "19 state-dir")
-dbutils.widgets.text("workers", "8", "20 workers")
-dbutils.widgets.text("workspace", "", "21 workspace")
-dbutils.widgets.text("config", "", "22 config")
-dbutils.widgets.text("patience", "120.0", "23 patience")
-dbutils.widgets.text("report", "", "24 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "25 verbose")
+dbutils.widgets.text("dst-notebook-dir", "", "20 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "21 workers")
+dbutils.widgets.text("workspace", "", "22 workspace")
+dbutils.widgets.text("config", "", "23 config")
+dbutils.widgets.text("patience", "120.0", "24 patience")
+dbutils.widgets.text("report", "", "25 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "26 verbose")
 
 # COMMAND ----------
 

@@ -102,6 +102,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",

@@ -9,10 +9,10 @@
 # MAGIC * **src-model** *: The registered model at the source.
 # MAGIC * **src-version** *: Its version.
 # MAGIC * **dst-model** *: The model that gets a new version; made if need be.
-# MAGIC * **src-registry-uri** *: The source: a server, a database or a file store.
-# MAGIC * **dst-registry-uri** *: The destination server; it may be the same.
+# MAGIC * **src-registry-uri**: The source: a server, a database or a file store.
 # MAGIC * **src-artifact-root**: Where the source is a database: the folder or address where its server keeps
 # MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
+# MAGIC * **dst-registry-uri**: The destination server; it may be the same.
 # MAGIC * **dst-experiment-name**: Copy the version's run and logged model too, into this experiment (a deep copy).
 # MAGIC   Without it the new version shares them with the old one: on one server, or where they have been brought
 # MAGIC   before.
@@ -46,9 +46,9 @@ dbutils.library.restartPython()
 dbutils.widgets.text("src-model", "", "01 src-model *")
 dbutils.widgets.text("src-version", "", "02 src-version *")
 dbutils.widgets.text("dst-model", "", "03 dst-model *")
-dbutils.widgets.text("src-registry-uri", "", "04 src-registry-uri *")
-dbutils.widgets.text("dst-registry-uri", "", "05 dst-registry-uri *")
-dbutils.widgets.text("src-artifact-root", "", "06 src-artifact-root")
+dbutils.widgets.combobox("src-registry-uri", "databricks", ["databricks", "databricks-uc"], "04 src-registry-uri")
+dbutils.widgets.text("src-artifact-root", "", "05 src-artifact-root")
+dbutils.widgets.combobox("dst-registry-uri", "databricks", ["databricks", "databricks-uc"], "06 dst-registry-uri")
 dbutils.widgets.text("dst-experiment-name", "", "07 dst-experiment-name")
 dbutils.widgets.dropdown("copy-stages-and-aliases", "false", ["true", "false"], "08 copy-stages-and-aliases")
 dbutils.widgets.dropdown("copy-lineage-tags", "false", ["true", "false"], "09 copy-lineage-tags")
@@ -69,6 +69,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",

@@ -24,6 +24,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
+# MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -69,6 +71,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",
@@ -99,12 +102,13 @@ dbutils.widgets.multiselect(
     "15 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "16 state-dir")
-dbutils.widgets.text("workers", "8", "17 workers")
-dbutils.widgets.text("workspace", "", "18 workspace")
-dbutils.widgets.text("config", "", "19 config")
-dbutils.widgets.text("patience", "120.0", "20 patience")
-dbutils.widgets.text("report", "", "21 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "22 verbose")
+dbutils.widgets.text("notebook-formats", "", "17 notebook-formats")
+dbutils.widgets.text("workers", "8", "18 workers")
+dbutils.widgets.text("workspace", "", "19 workspace")
+dbutils.widgets.text("config", "", "20 config")
+dbutils.widgets.text("patience", "120.0", "21 patience")
+dbutils.widgets.text("report", "", "22 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "23 verbose")
 
 # COMMAND ----------
 

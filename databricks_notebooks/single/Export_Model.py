@@ -22,6 +22,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
+# MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -65,6 +67,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",
@@ -95,12 +98,13 @@ dbutils.widgets.multiselect(
     "13 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "14 state-dir")
-dbutils.widgets.text("workers", "8", "15 workers")
-dbutils.widgets.text("workspace", "", "16 workspace")
-dbutils.widgets.text("config", "", "17 config")
-dbutils.widgets.text("patience", "120.0", "18 patience")
-dbutils.widgets.text("report", "", "19 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "20 verbose")
+dbutils.widgets.text("notebook-formats", "", "15 notebook-formats")
+dbutils.widgets.text("workers", "8", "16 workers")
+dbutils.widgets.text("workspace", "", "17 workspace")
+dbutils.widgets.text("config", "", "18 config")
+dbutils.widgets.text("patience", "120.0", "19 patience")
+dbutils.widgets.text("report", "", "20 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "21 verbose")
 
 # COMMAND ----------
 

@@ -19,6 +19,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
+# MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -59,6 +61,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",
@@ -89,12 +92,13 @@ dbutils.widgets.multiselect(
     "10 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "11 state-dir")
-dbutils.widgets.text("workers", "8", "12 workers")
-dbutils.widgets.text("workspace", "", "13 workspace")
-dbutils.widgets.text("config", "", "14 config")
-dbutils.widgets.text("patience", "120.0", "15 patience")
-dbutils.widgets.text("report", "", "16 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "17 verbose")
+dbutils.widgets.text("notebook-formats", "", "12 notebook-formats")
+dbutils.widgets.text("workers", "8", "13 workers")
+dbutils.widgets.text("workspace", "", "14 workspace")
+dbutils.widgets.text("config", "", "15 config")
+dbutils.widgets.text("patience", "120.0", "16 patience")
+dbutils.widgets.text("report", "", "17 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "18 verbose")
 
 # COMMAND ----------
 

@@ -34,6 +34,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
+# MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -84,6 +86,7 @@ dbutils.widgets.multiselect(
         "metadata",
         "metric",
         "name",
+        "notebook",
         "param",
         "permission",
         "secret",
@@ -114,12 +117,13 @@ dbutils.widgets.multiselect(
     "20 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "21 state-dir")
-dbutils.widgets.text("workers", "8", "22 workers")
-dbutils.widgets.text("workspace", "", "23 workspace")
-dbutils.widgets.text("config", "", "24 config")
-dbutils.widgets.text("patience", "120.0", "25 patience")
-dbutils.widgets.text("report", "", "26 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "27 verbose")
+dbutils.widgets.text("dst-notebook-dir", "", "22 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "23 workers")
+dbutils.widgets.text("workspace", "", "24 workspace")
+dbutils.widgets.text("config", "", "25 config")
+dbutils.widgets.text("patience", "120.0", "26 patience")
+dbutils.widgets.text("report", "", "27 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "28 verbose")
 
 # COMMAND ----------
 
