@@ -93,3 +93,8 @@ def answer(call: Call, handler: Handler) -> Response:
     except errors.ApiError as error:
         return errors.answer(error)
     return result if isinstance(result, Response) else JSONResponse(dict(result or {}))
+
+
+def json_answer(document: Mapping[str, Any]) -> Response:
+    """A document as it is, status 200."""
+    return JSONResponse(dict(document))

@@ -194,6 +194,16 @@ def finalize(metastore: Metastore, model: Model, version: Version) -> None:
     version.status, version.updated = READY, catalogue.now()
 
 
+def require_files(metastore: Metastore, model: Securable, number: str, write: bool) -> None:
+    """Raise ApiError unless the version is there and, for writing, still waits for its files."""
+    held = models(metastore).held.get(model.name)
+    if held is None:
+        raise errors.ApiError(404, "NOT_FOUND", f"Registered model '{model.name}' does not exist.")
+    version = version_of(held, number)
+    if write and version.status != PENDING:
+        raise errors.denied(f"Model version {number} of {model.name} is {version.status}: its files can't be changed")
+
+
 def aliases_of(model: Model, version: Version) -> list[str]:
     """The aliases that point at a version."""
     return [alias for alias, number in model.aliases.items() if number == version.number]

@@ -101,7 +101,7 @@ def _source(cells: list[str], language: str) -> bytes:
 
 
 def _jupyter(cells: list[str], language: str, name: str) -> dict[str, Any]:
-    shown = []
+    shown: list[dict[str, Any]] = []
     for cell in cells:
         if cell.startswith("%md"):
             shown.append({"cell_type": "markdown", "metadata": {}, "source": [cell.removeprefix("%md").lstrip()]})

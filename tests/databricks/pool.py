@@ -81,9 +81,9 @@ class Pool:
 
     def reset(self) -> None:
         """As at first: no workspaces, no metastores, the admin alone."""
+        self.account.reset()
         self.account.workspaces.clear()
         self.account.metastores.clear()
-        self.account.reset()
 
     def stop(self) -> None:
         """End all servers."""

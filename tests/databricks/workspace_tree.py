@@ -143,6 +143,13 @@ def remove(workspace: Workspace, path: str) -> list[Node]:
     return [nodes.pop(one) for one in gone]
 
 
+def move(workspace: Workspace, node: Node, path: str) -> None:
+    """The object is at another path from now on."""
+    nodes = tree(workspace)
+    nodes[path] = replace(nodes.pop(node.path), path=path)
+    workspace.part(Acls).paths[(KINDS[node.type], str(node.id))] = path
+
+
 def revision(node: Node, moment: str | None) -> bytes:
     """A notebook's source at a revision (its milliseconds), the newest without one; raises ApiError 404."""
     if not moment:
