@@ -42,7 +42,11 @@ def server(text: str | None, role: str, common: Common) -> Server:
         raise UsageError(f"not a server's address: {shown}", hint="write it like http://localhost:5000, or @name")
     if workspace:
         credentials = replace(credentials, workspace=workspace)
-    live = Server(Rest(uri, credentials, common.workers, common.patience))
+    folder = common.dst_experiment_dir or ""
+    if folder and not folder.startswith("/"):
+        raise UsageError(f"not a workspace path: {folder}", hint="write --dst-experiment-dir like /Shared/experiments")
+    rest = Rest(uri, credentials, common.workers, common.patience)
+    live = Server(rest, folder if role == "DST" else "")
     live.connect()
     return live
 

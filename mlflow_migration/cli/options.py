@@ -88,6 +88,7 @@ class Common:
     artifact_root: str | None = None
     src_artifact_root: str | None = None
     dst_artifact_root: str | None = None
+    dst_experiment_dir: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -331,6 +332,12 @@ def naming(function: F) -> F:
             help="What to do where the destination has an experiment, model or prompt of the name that didn't come "
             "from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one "
             "[default: add to experiments; models and prompts fail unless they are equal].",
+        ),
+        click.option(
+            "--dst-experiment-dir",
+            metavar="PATH",
+            help="In a Databricks workspace: the folder of experiments whose names are no workspace paths "
+            "[default: /Users/ and who you are].",
         ),
     )(function)
 

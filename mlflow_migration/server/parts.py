@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -44,12 +44,28 @@ class FileCalls(Protocol):
     def cannot_hold(self, path: str) -> str: ...
 
 
-class ExperimentPlaces(Protocol):
-    """Where experiments are."""
+class TrackingForms(Protocol):
+    """What experiments and runs look like at a place: from the forms that all places share and back."""
 
     def search_body(self) -> Json: ...
 
+    def name_out(self, name: str) -> str: ...
+
+    def name_tags(self, name: str) -> Mapping[str, str]: ...
+
     def make_room(self, name: str) -> None: ...
+
+    def taken(self, name: str, error: ServerError) -> None: ...
+
+    def experiment_in(self, head: Json) -> Json: ...
+
+    def run_in(self, head: Json) -> Json: ...
+
+    def tag_out(self, key: str) -> str: ...
+
+    def tags_out(self, tags: Mapping[str, str]) -> Mapping[str, str]: ...
+
+    def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class Parts:
     """One answer for each area of a server. `connect` asks it what it is; raises AccessError, UsageError."""
 
     connect: Callable[[], Abilities]
-    experiments: ExperimentPlaces
+    forms: TrackingForms
     histories: Histories
     files: FileCalls
     traces: calls.TraceCalls
@@ -74,13 +90,14 @@ class Parts:
     notebooks: NotebookCalls = field(default_factory=NoNotebooks)
 
 
-def parts_of(rest: Rest) -> Parts:
-    """The parts of the server a session speaks to."""
+def parts_of(rest: Rest, folder: str) -> Parts:
+    """The parts of the server a session speaks to. `folder`: where experiments whose names are no workspace paths go,
+    "" for the caller's own."""
     if rest.dialect:
         # Imported here: databricks-sdk takes a while to load, and most places are none of its.
         from mlflow_migration.server.databricks.parts import databricks_parts
 
-        return databricks_parts(rest)
+        return databricks_parts(rest, folder)
     return mlflow_parts(rest)
 
 
@@ -90,7 +107,7 @@ def mlflow_parts(rest: Rest) -> Parts:
     files = ServerFiles(rest)
     return Parts(
         connect=lambda: Abilities(version=_version(rest)),
-        experiments=FreeNames(),
+        forms=PlainForms(),
         histories=Histories(rest),
         files=files,
         traces=Traces(rest),
@@ -129,15 +146,39 @@ class ServerFiles:
         return artifacts.unholdable(path)
 
 
-class FreeNames:
-    """Experiments of any name. Implements `ExperimentPlaces`."""
+class PlainForms:
+    """Everything as MLflow's REST API has it, experiments of any name. Implements `TrackingForms`."""
 
     def search_body(self) -> Json:
         """The search for all experiments, by id."""
         return {"view_type": "ALL", "max_results": 1000, "order_by": ["experiment_id ASC"]}
 
+    def name_out(self, name: str) -> str:
+        return name
+
+    def name_tags(self, name: str) -> Mapping[str, str]:
+        return {}
+
     def make_room(self, name: str) -> None:
         """Nothing has to be there before an experiment."""
+
+    def taken(self, name: str, error: ServerError) -> None:
+        """Nothing but an experiment can have an experiment's name."""
+
+    def experiment_in(self, head: Json) -> Json:
+        return head
+
+    def run_in(self, head: Json) -> Json:
+        return head
+
+    def tag_out(self, key: str) -> str:
+        return key
+
+    def tags_out(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        return tags
+
+    def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
+        return info, tags
 
 
 def _version(rest: Rest) -> str:

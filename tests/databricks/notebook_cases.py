@@ -74,19 +74,22 @@ IMPORTS = {
         "single/Export_Model_Version",
         {"model": "leaving", "experiment-name": "elsewhere", "create-model": "true"},
     ),
-    "single/Import_Logged_Model": ("single/Export_Logged_Model", {"experiment-name": "elsewhere"}),
+    "single/Import_Logged_Model": (
+        "single/Export_Logged_Model",
+        {"experiment-name": "elsewhere", "allow-loss": "link"},
+    ),
     "single/Import_Trace": ("single/Export_Trace", {"experiment-name": "elsewhere"}),
     "single/Import_Prompt": ("single/Export_Prompt", {"prompt-name": "hello"}),
     "single/Import_Evaluation_Dataset": (
         "single/Export_Evaluation_Dataset",
-        {"evaluation-dataset-name": "asked"},
+        {"evaluation-dataset-name": "asked", "allow-loss": "link"},
     ),
     "bulk/Import_Experiments": ("bulk/Export_Experiments", {"rename": "wine=vino; Default=first"}),
     "bulk/Import_Models": ("bulk/Export_Models", {}),
-    "bulk/Import_Logged_Models": ("bulk/Export_Logged_Models", {}),
+    "bulk/Import_Logged_Models": ("bulk/Export_Logged_Models", {"allow-loss": "link"}),
     "bulk/Import_Traces": ("bulk/Export_Traces", {}),
     "bulk/Import_Prompts": ("bulk/Export_Prompts", {}),
-    "bulk/Import_Evaluation_Datasets": ("bulk/Export_Evaluation_Datasets", {}),
+    "bulk/Import_Evaluation_Datasets": ("bulk/Export_Evaluation_Datasets", {"allow-loss": "link"}),
     "bulk/Import_All": ("bulk/Export_All", {"allow-loss": "name,link"}),
 }
 """Notebook → the notebook that made its bundle, and its widgets."""
@@ -99,7 +102,12 @@ def copies(made: Made) -> dict[str, dict[str, str]]:
         "copy/Copy_Experiment": {"experiment": "wine"},
         "copy/Copy_Experiments": {"experiments": "all"},
         "copy/Copy_Models": {"models": "all"},
-        "copy/Copy_Model_Version": {"src-model": "churn", "src-version": "1", "dst-model": "leaving"},
+        "copy/Copy_Model_Version": {
+            "src-model": "churn",
+            "src-version": "1",
+            "dst-model": "leaving",
+            "dst-experiment-name": "elsewhere",
+        },
         "copy/Copy_All": {"import-source-tags": "true", "verbose": "1"},
     }
 
@@ -113,7 +121,7 @@ def looks(made: Made, bundle: Path) -> dict[str, dict[str, str]]:
         "tools/Diff": {"places": f"{made.url} {bundle}"},
         "tools/List_Registered_Models": {"tracking-uri": made.url},
         "tools/Find_Artifacts": {"tracking-uri": made.url, "run-id": made.run, "target": "MLmodel"},
-        "tools/Http_Client": {"tracking-uri": made.url, "resource": "experiments/search", "data": "{}"},
+        "tools/Http_Client": {"tracking-uri": made.url, "resource": "experiments/search", "data": '{"max_results": 5}'},
     }
 
 

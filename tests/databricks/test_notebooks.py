@@ -57,7 +57,7 @@ def words(values: dict[str, str]) -> list[str]:
 
 
 def made_of(kinds: dict[str, dict[str, int]], state: str) -> dict[str, int]:
-    return {kind: counts[state] for kind, counts in kinds.items() if counts["asked"]}
+    return {kind: counts[state] for kind, counts in kinds.items() if counts[state]}
 
 
 def everything(server: Server) -> list[str]:
@@ -114,7 +114,7 @@ def test_an_import_notebook_leaves_its_command_nothing_to_do(
     assert everything(destination) != before
     place = ("--tracking-uri", destination.url, "--input-dir", tmp_path / "b")
     told = run_here(command_of(name), *place, *words(values), "--json").expect(0).json
-    assert made_of(told["kinds"], "same") == made_of(report["kinds"], "asked")
+    assert made_of(told["kinds"], "same") == made_of(report["kinds"], "done")
 
 
 @pytest.mark.parametrize("name", notebook_cases.copies(NOBODY))
@@ -130,7 +130,7 @@ def test_a_copy_notebook_leaves_its_command_nothing_to_do(
     report = ran(name, **values, **places)
     assert everything(destination) != before
     told = run_here(command_of(name), *words(values | places), "--json").expect(0).json
-    assert made_of(told["kinds"], "same") == made_of(report["kinds"], "asked")
+    assert made_of(told["kinds"], "same") == made_of(report["kinds"], "done")
 
 
 @pytest.mark.parametrize("name", notebook_cases.looks(NOBODY, Path()))
@@ -172,7 +172,7 @@ def test_the_notebooks_of_signatures(content: Made, tmp_path: Path) -> None:
     missing = run("tools/Get_Model_Signature", model_uri=model, **place)
     assert missing.exit is None and "no signature" in (missing.error or "")
     listed = ran("tools/List_Model_Versions_Without_Signatures", **place)
-    assert [row["model"] for row in listed["versions"]] == ["churn"]
+    assert [row["model"] for row in listed["without_signature"]] == ["churn"]
     (tmp_path / "signature.json").write_text(json.dumps(SIGNATURE))
     ran("tools/Set_Model_Signature", model_uri=model, input_file=tmp_path / "signature.json", **place)
     assert ran("tools/Get_Model_Signature", model_uri=model, **place)["signature"]["inputs"] == SIGNATURE["inputs"]
@@ -199,12 +199,13 @@ def test_a_command_that_fails_ends_the_notebook_with_its_reasons_after_the_table
 ) -> None:
     run_here("export-all", "--tracking-uri", content.url, "--output-dir", tmp_path / "b").expect(0)
     api = Api(content.url)
-    api.post("runs/set-tag", run_id=content.run, key="new<b>", value="1")
+    api.post("runs/set-tag", run_id=content.run, key="mlflow.note.content", value="1")
+    api.post("experiments/update", experiment_id=rest.experiment(api, "wine")["experiment_id"], new_name="<b>wine")
     ended = run("tools/Verify", places=f"{content.url} {tmp_path / 'b'}")
     assert ended.exit is None
-    assert "exit code 1" in (ended.error or "") and "run train" in (ended.error or "")
+    assert "exit code 1" in (ended.error or "") and "wine" in (ended.error or "")
     assert f'<a href="{content.url}"' in ended.shown[0]
-    assert "new&lt;b&gt;" in ended.shown[0] and "new<b>" not in ended.shown[0]
+    assert "&lt;b&gt;wine" in ended.shown[0] and "<b>wine" not in ended.shown[0]
 
 
 def test_values_that_no_option_takes_end_the_notebook(empty_source: Server, tmp_path: Path) -> None:
