@@ -36,7 +36,7 @@ def seed(server: Server) -> Made:
     api.post("registered-models/create", name="churn", description="who leaves")
     source = f"{info['artifact_uri']}/model"
     api.post("model-versions/create", name="churn", source=source, run_id=run, tags=[{"key": "t", "value": "1"}])
-    logged = test_logged_models.create(api, experiment, name="best", source_run_id=run)["model_id"]
+    logged = test_logged_models.create(api, experiment, name="best")["model_id"]
     trace = traces.start(api, experiment, "tr-" + "b" * 32)["trace_id"]
     test_genai_commands.prompt(api, "greet", "Hi", "Hello {{name}}")
     dataset = test_evaluation_dataset.create(server, "questions", [experiment], {"k": "v"})
@@ -76,7 +76,7 @@ IMPORTS = {
     ),
     "single/Import_Logged_Model": (
         "single/Export_Logged_Model",
-        {"experiment-name": "elsewhere", "allow-loss": "link"},
+        {"experiment-name": "elsewhere"},
     ),
     "single/Import_Trace": ("single/Export_Trace", {"experiment-name": "elsewhere"}),
     "single/Import_Prompt": ("single/Export_Prompt", {"prompt-name": "hello"}),
@@ -86,7 +86,7 @@ IMPORTS = {
     ),
     "bulk/Import_Experiments": ("bulk/Export_Experiments", {"rename": "wine=vino; Default=first"}),
     "bulk/Import_Models": ("bulk/Export_Models", {}),
-    "bulk/Import_Logged_Models": ("bulk/Export_Logged_Models", {"allow-loss": "link"}),
+    "bulk/Import_Logged_Models": ("bulk/Export_Logged_Models", {}),
     "bulk/Import_Traces": ("bulk/Export_Traces", {}),
     "bulk/Import_Prompts": ("bulk/Export_Prompts", {}),
     "bulk/Import_Evaluation_Datasets": ("bulk/Export_Evaluation_Datasets", {"allow-loss": "link"}),

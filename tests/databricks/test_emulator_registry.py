@@ -44,7 +44,9 @@ def registered(workspace: Workspace, *names: str) -> None:
     """Models with one READY version each, made by plain requests."""
     for name in names:
         assert ask(workspace, "POST", "registered-models/create", name=name).ok
-        made = ask(workspace, "POST", "model-versions/create", name=name, source="runs:/1/model").json()["model_version"]
+        made = ask(workspace, "POST", "model-versions/create", name=name, source="runs:/1/model").json()[
+            "model_version"
+        ]
         version = made["version"]
         upload = put(workspace, f"/Models/{name.replace('.', '/')}/{version}/MLmodel")
         assert upload.ok

@@ -111,10 +111,12 @@ def test_an_import_notebook_leaves_its_command_nothing_to_do(
     run_here(command_of(exported), "--tracking-uri", content.url, "--output-dir", tmp_path / "b", *asked).expect(0)
     before = everything(destination)
     report = ran(name, tracking_uri=destination.url, input_dir=tmp_path / "b", **values)
-    assert everything(destination) != before
+    after = everything(destination)
+    assert after != before
     place = ("--tracking-uri", destination.url, "--input-dir", tmp_path / "b")
     told = run_here(command_of(name), *place, *words(values), "--json").expect(0).json
-    assert made_of(told["kinds"], "same") == made_of(report["kinds"], "done")
+    assert made_of(told["kinds"], "asked") == made_of(report["kinds"], "asked")
+    assert made_of(told["kinds"], "done") == {} and everything(destination) == after
 
 
 @pytest.mark.parametrize("name", notebook_cases.copies(NOBODY))
@@ -128,9 +130,11 @@ def test_a_copy_notebook_leaves_its_command_nothing_to_do(
     places = {ends[0]: content.url, ends[1]: destination.url}
     before = everything(destination)
     report = ran(name, **values, **places)
-    assert everything(destination) != before
+    after = everything(destination)
+    assert after != before
     told = run_here(command_of(name), *words(values | places), "--json").expect(0).json
-    assert made_of(told["kinds"], "same") == made_of(report["kinds"], "done")
+    assert made_of(told["kinds"], "asked") == made_of(report["kinds"], "asked")
+    assert made_of(told["kinds"], "done") == {} and everything(destination) == after
 
 
 @pytest.mark.parametrize("name", notebook_cases.looks(NOBODY, Path()))
@@ -224,8 +228,12 @@ def test_parameters_of_a_job_that_are_no_options_change_nothing(content: Made, t
 def test_a_name_that_begins_like_an_option_is_a_name(empty_source: Server, tmp_path: Path) -> None:
     api = Api(empty_source.url)
     api.post("experiments/create", name="--all; rm -rf")
-    place = {"tracking_uri": empty_source.url, "output_dir": tmp_path / "b"}
-    report = ran("single/Export_Experiment", experiment="--all; rm -rf", **place)
+    report = ran(
+        "single/Export_Experiment",
+        experiment="--all; rm -rf",
+        tracking_uri=empty_source.url,
+        output_dir=tmp_path / "b",
+    )
     assert made_of(report["kinds"], "done") == {"experiment": 1}
     assert {each["name"] for each in rest.experiments(api)} == {"Default", "--all; rm -rf"}
 
