@@ -116,6 +116,7 @@ class Selection:
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     With `permissions` what is given on experiments and models too, and a whole server's users and roles.
     `shard`: of all this one part, experiments and models each with what belongs to it.
+    `notebooks`: the formats in which notebooks of runs are taken along.
     """
 
     experiments: tuple[str, ...] = ()
@@ -138,6 +139,7 @@ class Selection:
     all_runs: bool = False
     permissions: bool = False
     shard: Shard | None = None
+    notebooks: tuple[str, ...] = ()
 
     def holds(self, key: str) -> bool:
         """Whether what goes by this id or name is in the shard asked for, if one is."""
@@ -231,7 +233,8 @@ class Writing:
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
     objects of the kinds in `replace` that have the name at the destination are deleted first;
     `stages_to_aliases` and `aliases_to_stages` tell what becomes of stages and aliases where the destination has
-    none; `principals`: who of the source is who at the destination, "" for nobody."""
+    none; `principals`: who of the source is who at the destination, "" for nobody;
+    into `notebook_dir`, a folder of the workspace, go the notebooks of runs."""
 
     source: str
     names: Names = SAME_NAMES
@@ -245,6 +248,7 @@ class Writing:
     stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
     aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
     principals: Mapping[str, str] = field(default_factory=dict)
+    notebook_dir: str = ""
 
     def name_of(self, kind: str, name: str) -> str:
         """What a thing or a principal of the source is called at the destination."""

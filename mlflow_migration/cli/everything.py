@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import options, permissions
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
 from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
@@ -32,14 +32,12 @@ EXPERIMENTS = click.option(
 @options.spreading
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions", gives=False)
+@permissions.option("export-permissions", gives=False)
 @boolean("export-latest-versions", False, "Of registered models only the latest version of each stage.")
 @click.option("--stages", metavar="NAMES", default="", help="Of registered models only versions in these stages.")
 @boolean("export-version-model", False, "Accepted for old commands: a version's files lie with its run.")
 @options.legacy("use-threads")
-@click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_all(**given: Any) -> int:
     """Export everything a server holds to a bundle.
@@ -68,7 +66,8 @@ def export_all(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.permissions("import-permissions")
+@options.NOTEBOOK_DIR
+@permissions.option("import-permissions")
 @options.legacy("use-threads")
 @options.common
 def import_all(**given: Any) -> int:
@@ -96,7 +95,7 @@ def import_all(**given: Any) -> int:
 @options.run_choice
 @options.writing
 @options.artifacts
-@options.permissions("permissions")
+@permissions.option("permissions")
 @options.moving
 @options.common
 def copy_all(**given: Any) -> int:

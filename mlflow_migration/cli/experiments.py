@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import options, permissions
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
 from mlflow_migration.cli.options import Common
@@ -38,10 +38,8 @@ def one_name(text: str, option: str) -> str:
 @options.run_choice
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions", "part", gives=False)
-@click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@permissions.option("export-permissions", "part", gives=False)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_experiment(**given: Any) -> int:
     """Export one experiment with its runs to a bundle.
@@ -70,11 +68,9 @@ def export_experiment(**given: Any) -> int:
 @options.spreading
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions", "part", gives=False)
+@permissions.option("export-permissions", "part", gives=False)
 @options.legacy("use-threads")
-@click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_experiments(**given: Any) -> int:
     """Export many experiments with their runs to a bundle.
@@ -97,10 +93,8 @@ def export_experiments(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.permissions("import-permissions", "part")
-@click.option(
-    "--dst-notebook-dir", metavar="DIR", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@permissions.option("import-permissions", "part")
+@options.NOTEBOOK_DIR
 @options.common
 def import_experiment(**given: Any) -> int:
     """Import the one experiment of a bundle, under any name.
@@ -134,8 +128,9 @@ def import_experiment(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.permissions("import-permissions", "part")
+@permissions.option("import-permissions", "part")
 @options.legacy("use-threads")
+@options.NOTEBOOK_DIR
 @options.common
 def import_experiments(**given: Any) -> int:
     """Import all experiments of a bundle. What is there already is not made twice.
@@ -165,7 +160,7 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
 @RUN_IDS
 @options.run_choice
 @options.writing
-@options.permissions("permissions", "part")
+@permissions.option("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common
@@ -201,7 +196,7 @@ def copy_experiment(**given: Any) -> int:
 @options.run_choice
 @options.shard
 @options.writing
-@options.permissions("permissions", "part")
+@permissions.option("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common

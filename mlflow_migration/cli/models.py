@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import options, permissions
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING, one_name
 from mlflow_migration.cli.later import jobs, needed, opening, pipeline
@@ -23,9 +23,6 @@ STAGES = click.option("--stages", metavar="NAMES", default="", help="Only versio
 LATEST = boolean("export-latest-versions", False, "Only the latest version of each stage.")
 CACHED = boolean(
     "export-version-model", False, "Accepted for old commands: a version's files lie with its run or logged model."
-)
-NOTEBOOKS = click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
 )
 EXPERIMENT = click.option(
     "--experiment-name", required=True, metavar="NAME", help="The experiment that the versions' runs go into."
@@ -60,8 +57,8 @@ def _selection(given: dict[str, Any], models: tuple[str, ...], versions: Version
 @boolean("export-deleted-runs", True, "Take deleted runs too; they arrive deleted.")
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions", "part", gives=False)
-@NOTEBOOKS
+@permissions.option("export-permissions", "part", gives=False)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_model(**given: Any) -> int:
     """Export one registered model with its versions, their runs (and the parents of those) and logged models.
@@ -92,9 +89,9 @@ def export_model(**given: Any) -> int:
 @options.shard
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions", "part", gives=False)
+@permissions.option("export-permissions", "part", gives=False)
 @options.legacy("use-threads")
-@NOTEBOOKS
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_models(**given: Any) -> int:
     """Export many registered models with their versions and what those were made of.
@@ -120,8 +117,8 @@ def export_models(**given: Any) -> int:
 @click.option("--vrm-model-artifact-path", metavar="TEXT", default="", help="Accepted for old commands.")
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions", "part", gives=False)
-@NOTEBOOKS
+@permissions.option("export-permissions", "part", gives=False)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_model_version(**given: Any) -> int:
     """Export one version of a registered model with its run and logged model.
@@ -150,7 +147,8 @@ def export_model_version(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.permissions("import-permissions", "part")
+@permissions.option("import-permissions", "part")
+@options.NOTEBOOK_DIR
 @options.common
 def import_model(**given: Any) -> int:
     """Import the one registered model of a bundle, under any name; its runs go into one experiment.
@@ -174,8 +172,9 @@ def import_model(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.permissions("import-permissions", "part")
+@permissions.option("import-permissions", "part")
 @options.legacy("use-threads")
+@options.NOTEBOOK_DIR
 @options.common
 def import_models(**given: Any) -> int:
     """Import the registered models of a bundle with what their versions were made of.
@@ -201,7 +200,8 @@ def import_models(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.permissions("import-permissions", "part")
+@permissions.option("import-permissions", "part")
+@options.NOTEBOOK_DIR
 @options.common
 def import_model_version(**given: Any) -> int:
     """Add the version of a bundle to a registered model, under its next number; once, however often it is typed.
@@ -228,7 +228,7 @@ def import_model_version(**given: Any) -> int:
 @RENAME
 @options.MODEL_RENAME
 @options.writing
-@options.permissions("permissions", "part")
+@permissions.option("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common

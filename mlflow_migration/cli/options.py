@@ -10,7 +10,7 @@ import click
 
 from mlflow_migration.cli.command import boolean
 from mlflow_migration.cli.later import naming as renames
-from mlflow_migration.cli.later import objects
+from mlflow_migration.cli.later import objects, run_notebooks
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.errors import UsageError
@@ -27,6 +27,7 @@ PARTS = (
     "metadata",
     "metric",
     "name",
+    "notebook",
     "param",
     "permission",
     "secret",
@@ -243,6 +244,22 @@ def artifacts(function: F) -> F:
     )(function)
 
 
+NOTEBOOK_FORMATS = click.option(
+    "--notebook-formats",
+    metavar="FORMATS",
+    default="",
+    help="Take along the Databricks notebook each run was made with, at its revision, in these formats: SOURCE, HTML, "
+    "JUPYTER, DBC, with commas between them.",
+)
+NOTEBOOK_DIR = click.option(
+    "--dst-notebook-dir",
+    metavar="DIR",
+    default="",
+    help="Put the notebooks of runs below this folder of the Databricks workspace, each once; the tag "
+    "mlflow_migration.notebook of a run tells where its own is.",
+)
+
+
 def run_choice(function: F) -> F:
     """Options that choose runs."""
     return _stack(
@@ -440,27 +457,6 @@ def legacy(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-PERMISSIONS = {
-    "whole": "Take permissions too: at Databricks those of each experiment and model; of a server with users those and "
-    "its users and roles, no passwords. For administrators.",
-    "part": "Take the permissions of these experiments and models too, at Databricks. Of a server with users the "
-    "commands for whole servers take them.",
-}
-PRINCIPALS = click.option(
-    "--principals",
-    metavar="FILE",
-    help="With permissions: CSV (source,destination), YAML or JSON that says who at the source is who at the "
-    "destination, where one of them is Databricks: users by name, groups by display name, service principals by "
-    "application id. Nobody for a name without a destination; everyone else keeps theirs.",
-)
-
-
-def permissions(name: str, of: str = "whole", gives: bool = True) -> Callable[[F], F]:
-    """The option by which a command takes permissions too, and, where it `gives` them, the one that maps principals."""
-    option = boolean(name, False, PERMISSIONS[of])
-    return _stack(option, PRINCIPALS) if gives else option
-
-
 def selection_of(
     options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] | None = None
 ) -> Selection:
@@ -485,4 +481,5 @@ def selection_of(
         max_file=choose.size(options.pop("max_file", None)),
         permissions=any(asked),
         shard=choose.shard(options.pop("shard", None)),
+        notebooks=run_notebooks.formats(options.pop("notebook_formats", "")),
     )

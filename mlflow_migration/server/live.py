@@ -56,6 +56,7 @@ class Server:
         self.workspaces = parts.workspaces
         self.users = parts.users
         self.access_lists = parts.access_lists
+        self.notebooks = parts.notebooks
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from mlflow_migration import calls
 from mlflow_migration.access_lists import AccessListCalls
 from mlflow_migration.errors import ServerError
+from mlflow_migration.mcp_calls import McpCalls
+from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json
 from mlflow_migration.server import artifacts, pages
@@ -84,10 +86,11 @@ class Parts:
     reviews: calls.ReviewCalls
     webhooks: calls.WebhookCalls
     gateway: calls.GatewayCalls
-    mcp: calls.McpCalls
+    mcp: McpCalls
     workspaces: calls.WorkspaceCalls
     users: calls.UserCalls
     access_lists: AccessListCalls | None
+    notebooks: NotebookCalls = field(default_factory=NoNotebooks)
 
 
 def parts_of(rest: Rest, folder: str) -> Parts:

@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute
 
 from tests.databricks import (
     grants,
+    jobs,
     permissions,
     prompts,
     secrets,
@@ -25,4 +26,5 @@ AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
     prompts.routes,
     permissions.routes,
     secrets.routes,
+    jobs.routes,
 )

@@ -1,5 +1,6 @@
 """The workspace's real MLflow server, asked by the emulator itself."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ def ask(workspace: Workspace, method: str, path: str, **arguments: Any) -> dict[
     """One JSON answer of the server; its errors are raised as ApiError."""
     address = f"{workspace.mlflow()}/api/{path}"
     response = workspace.part(Known).session.request(method, address, timeout=120, **arguments)
-    document: dict[str, Any] = response.json()
+    document: dict[str, Any] = json.loads(platform(response.content))
     if not response.ok:
         code = str(document.get("error_code", "INTERNAL_ERROR"))
         raise errors.ApiError(response.status_code, code, str(document.get("message")))
