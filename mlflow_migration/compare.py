@@ -29,9 +29,10 @@ SHOWN = 10_000
 DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 VALUE_SHOWN = 120
-FIELDS = {
-    **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment", "permission")},
+FIELDS: Mapping[str, str | tuple[str, ...]] = {
+    **{kind: f"{kind}s." for kind in ("param", "metric", "artifact", "assessment", "permission")},
     "input": "inputs",
+    "tag": ("tags.", "stage"),
     "metadata": "metadata.",
     "name": "run_name",
 }
@@ -40,7 +41,14 @@ LEFT_OUT = "left out"
 """The field of what was not to be written."""
 UNREAD = "(can't be read)"
 """Stands for the fields of what can't be read, with the reason as its left value."""
-LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
+LINKS = (
+    "tags.mlflow.parentRunId",
+    "tags.mlflow.rootRunId",
+    "tags._mlflow_experiment_ids",
+    "source",
+    "run_id",
+    "aliases.",
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Comparison:
             return True
         if "all" in self.allowed and difference.sign == "!":
             return True
-        if "link" in self.allowed and difference.field in LINKS:
+        if "link" in self.allowed and difference.field.startswith(LINKS):
             return True
         return any(difference.field.startswith(FIELDS[kind]) for kind in self.allowed if kind in FIELDS)
 

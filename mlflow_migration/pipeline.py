@@ -40,6 +40,7 @@ class LiveSource:
         self.live = live
         self.address = live.address
         self.shows_all = live.abilities.keeps_ids
+        self.keeps_version_files = live.abilities.registry.version_files
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
         """Raises ForbiddenError where there seems to be nothing because the server hides all of it."""
@@ -123,6 +124,12 @@ class BundleSource:
                 continue
             chosen.add(record.id)
             yield self._limited(record, selection)
+
+    @property
+    def keeps_version_files(self) -> bool:
+        """Whether it was made from a registry that keeps files with each version: any of them has some."""
+        versions = self.bundle.records("model_version", Selection())
+        return any(next(iter(version.files()), None) is not None for version in versions)
 
     def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
         """What of a kind belongs to one experiment and is asked for."""

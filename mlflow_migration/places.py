@@ -292,10 +292,14 @@ class Root:
 
 
 class Source(Protocol):
-    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does."""
+    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does,
+    `keeps_version_files` whether versions of models have files of their own there."""
 
     address: str
     shows_all: bool
+
+    @property
+    def keeps_version_files(self) -> bool: ...
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]: ...
 
