@@ -23,7 +23,7 @@ from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError, UsageError
 from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard, registry
-from mlflow_migration.places import Selection, Sink, Source, Writing
+from mlflow_migration.places import Names, Selection, Sink, Source, Writing
 from mlflow_migration.records import Broken, Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
 
@@ -31,6 +31,11 @@ Outcome = tuple[Record, Written | MigrationError]
 
 GROUP = 25
 """Objects of a kind in TOGETHER that are written together."""
+
+
+def names_at(live: Readable, names: Names) -> Names:
+    """The names as the place's registry has them."""
+    return replace(names, lower=live.abilities.registry.three_levels)
 
 
 class LiveSource:
@@ -163,8 +168,7 @@ class LiveSink:
         self.live = live
         self.address = live.address
         self._lineage = lineage
-        lower = live.abilities.registry.three_levels
-        self._job = replace(job, names=replace(job.names, lower=True)) if lower else job
+        self._job = replace(job, names=names_at(live, job.names))
 
     def check_names(self, source: Source, selection: Selection) -> None:
         """Raise UsageError, before anything is written, where new names can't be meant so."""
