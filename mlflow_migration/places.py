@@ -116,6 +116,7 @@ class Selection:
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     With `permissions` a whole server's users, roles and their permissions too.
     `shard`: of all this one part, experiments and models each with what belongs to it.
+    `notebooks`: the formats in which notebooks of runs are taken along.
     """
 
     experiments: tuple[str, ...] = ()
@@ -138,6 +139,7 @@ class Selection:
     all_runs: bool = False
     permissions: bool = False
     shard: Shard | None = None
+    notebooks: tuple[str, ...] = ()
 
     def holds(self, key: str) -> bool:
         """Whether what goes by this id or name is in the shard asked for, if one is."""
@@ -232,7 +234,7 @@ class Writing:
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
     objects of the kinds in `replace` that have the name at the destination are deleted first;
     `stages_to_aliases` and `aliases_to_stages` tell what becomes of stages and aliases where the destination has
-    none."""
+    none; into `notebook_dir`, a folder of the workspace, go the notebooks of runs."""
 
     source: str
     names: Names = SAME_NAMES
@@ -245,6 +247,7 @@ class Writing:
     adding: Adding | None = None
     stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
     aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
+    notebook_dir: str = ""
 
 
 @dataclass

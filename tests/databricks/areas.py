@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import grants, permissions, prompts, secrets, uc_models, unity_catalog, unity_catalog_registry
+from tests.databricks import (
+    grants,
+    jobs,
+    permissions,
+    prompts,
+    secrets,
+    uc_models,
+    unity_catalog,
+    unity_catalog_registry,
+    workspace_registry,
+)
 from tests.databricks.state import Workspace
 
 AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
@@ -12,7 +22,9 @@ AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
     uc_models.routes,
     grants.routes,
     unity_catalog_registry.routes,
+    workspace_registry.routes,
     prompts.routes,
     permissions.routes,
     secrets.routes,
+    jobs.routes,
 )

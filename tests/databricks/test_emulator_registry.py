@@ -6,29 +6,11 @@ import pytest
 import requests
 
 from tests.databricks import catalogue, models
-from tests.databricks.clients import environment, mlflow_script
+from tests.databricks.clients import LOG, SAVE, environment, mlflow_script
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
 ANN = "ann@example.com"
-# A model in a local folder, with a signature, as `folder`; the model adds one to a column.
-SAVE = """
-import tempfile
-from pathlib import Path
-import pandas
-from mlflow.models import infer_signature
-
-
-class AddOne(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        return model_input["x"] + 1
-
-
-folder = str(Path(tempfile.mkdtemp()) / "model")
-frame = pandas.DataFrame({"x": [1.0, 2.0]})
-signature = infer_signature(frame, frame["x"])
-mlflow.pyfunc.save_model(folder, python_model=AddOne(), signature=signature, pip_requirements=[])
-"""
 
 
 @pytest.fixture
@@ -110,6 +92,21 @@ result = {{
     assert models.models(workspace.metastore).lineage[-1]["direction"] == "DOWNSTREAM"
     # Each way asks for its own: signed URLs of both, files by the SDK or by the temporary credentials' URLs.
     assert (("POST", "/api/2.0/fs/create-upload-url", ADMIN) in workspace.requests) is not sdk_files
+
+
+def test_a_logged_model_is_registered_and_copied_across_catalogs(workspace: Workspace) -> None:
+    result = mlflow_script(
+        f"""{LOG}
+made = mlflow.register_model(logged.model_uri, "dev.ml.churn")
+copied = client.copy_model_version("models:/dev.ml.churn/1", "prod.ml.churn")
+loaded = mlflow.pyfunc.load_model("models:/prod.ml.churn/1")
+result = [made.status, copied.name, copied.source, copied.run_id == run.info.run_id, list(loaded.predict(frame))]
+""",
+        environment(workspace),
+    )
+    assert result == ["READY", "prod.ml.churn", "models:/dev.ml.churn/1", True, [2.0, 3.0]]
+    noted = [(one["name"], one["direction"]) for one in models.models(workspace.metastore).lineage]
+    assert noted[:3] == [("dev.ml.churn", "UPSTREAM"), ("dev.ml.churn", "DOWNSTREAM"), ("prod.ml.churn", "UPSTREAM")]
 
 
 def test_a_model_without_a_signature_is_refused_before_a_version_is_made(workspace: Workspace) -> None:

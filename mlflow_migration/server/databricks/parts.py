@@ -11,6 +11,7 @@ from mlflow_migration.server.address import DATABRICKS_UC
 from mlflow_migration.server.databricks import absent
 from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.databricks.logged_models import WorkspaceModels
+from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
 from mlflow_migration.server.databricks.tag_keys import RESERVED
 from mlflow_migration.server.databricks.traces import WorkspaceTraces
 from mlflow_migration.server.databricks.tracking import WorkspaceTracking
@@ -79,6 +80,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         files=VersionFiles(WorkspaceArtifacts(rest), CatalogFiles(rest) if unity else WorkspaceFiles(rest)),
         forms=forms,
         histories=Histories(rest, bulk=False),
+        notebooks=WorkspaceNotebooks(rest),
         traces=WorkspaceTraces(rest),
         models=WorkspaceModels(rest, forms),
         rights=absent.NoRights(),
