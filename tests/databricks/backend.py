@@ -1,5 +1,6 @@
 """The workspace's real MLflow server, asked by the emulator itself."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,17 +42,21 @@ def forward(call: Call, body: Mapping[str, Any] | None = None) -> requests.Respo
 
 def answer(response: requests.Response) -> Response:
     """The server's answer as the platform's: artifact locations are those of Databricks."""
-    content = response.content
+    content = _translated(response.content)
+    return Response(content, response.status_code, media_type=response.headers.get("content-type"))
+
+
+def _translated(content: bytes) -> bytes:
     for pattern, replacement in PLATFORM:
         content = pattern.sub(replacement, content)
-    return Response(content, response.status_code, media_type=response.headers.get("content-type"))
+    return content
 
 
 def ask(workspace: Workspace, method: str, path: str, **arguments: Any) -> dict[str, Any]:
     """One JSON answer of the server; its errors are raised as ApiError."""
     address = f"{workspace.mlflow()}/api/{path}"
     response = workspace.part(Known).session.request(method, address, timeout=120, **arguments)
-    document: dict[str, Any] = response.json()
+    document: dict[str, Any] = json.loads(_translated(response.content))
     if not response.ok:
         code = str(document.get("error_code", "INTERNAL_ERROR"))
         raise errors.ApiError(response.status_code, code, str(document.get("message")))

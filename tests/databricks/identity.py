@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from tests.databricks import calls, errors
@@ -15,6 +15,7 @@ from tests.databricks.calls import Call, Handler
 from tests.databricks.state import Account, Principal, Workspace
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+AZURE_TENANT = "11111111-2222-3333-4444-555555555555"
 SCHEMAS = "urn:ietf:params:scim:schemas:core:2.0:"
 SCIM = "/api/2.0/preview/scim/v2"
 # The value an id-token request of a CI job has to carry; its answer is exchanged for an access token.
@@ -28,6 +29,8 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         "GET /oidc/.well-known/oauth-authorization-server": _oauth_server,
         "POST /oidc/v1/token": _token,
         "GET /id-token": _ci_token,
+        "GET /aad/auth": _azure_login,
+        "POST /aad/{tenant}/oauth2/token": _token,
         f"GET {SCIM}/Me": _me,
         f"GET {SCIM}/Users": _users,
         f"GET {SCIM}/ServicePrincipals": _service_principals,
@@ -66,6 +69,8 @@ def _token(call: Call) -> Response:
         principal = _client(account, call.headers, form)
     elif form.get("grant_type") == EXCHANGE:
         principal = _federated(account, form)
+    elif form.get("grant_type") == "refresh_token":
+        principal = account.refreshes.get(form.get("refresh_token", ""))
     else:
         return _refused(400, "unsupported_grant_type", f"grant_type {form.get('grant_type')!r} is not supported")
     if not principal:
@@ -107,9 +112,16 @@ def _ci_token(call: Call) -> Response:
     return JSONResponse({"value": call.workspace.account.federate(client_id, subject)})
 
 
+def _azure_login(call: Call) -> Response:
+    """The redirect that tells clients the workspace's Azure tenant."""
+    return RedirectResponse(f"https://login.microsoftonline.com/{AZURE_TENANT}/oauth2/authorize", 302)
+
+
 def _me(call: Call) -> Response:
     headers = {"X-Databricks-Org-Id": str(call.workspace.id)}
-    return JSONResponse(_shown(call.workspace.account, call.principal), headers=headers)
+    # Also of a service principal `userName` is told: its application id.
+    shown = {"userName": call.principal.name, **_shown(call.workspace.account, call.principal)}
+    return JSONResponse(shown, headers=headers)
 
 
 def _shown(account: Account, principal: Principal) -> dict[str, Any]:

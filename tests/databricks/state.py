@@ -101,6 +101,7 @@ class Account:
     clients: dict[str, Client] = field(default_factory=dict, repr=False)
     issued: dict[str, Issued] = field(default_factory=dict, repr=False)
     federated: dict[str, str] = field(default_factory=dict, repr=False)
+    refreshes: dict[str, str] = field(default_factory=dict, repr=False)
     metastores: dict[str, Metastore] = field(default_factory=dict)
     workspaces: "dict[str, Workspace]" = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -183,21 +184,22 @@ class Account:
 
     def federate(self, client_id: str, subject: str) -> str:
         """An identity provider's token that token exchange takes for this service principal."""
-        claims = {
-            "iss": "https://idp.example.com",
-            "sub": subject,
-            "exp": int(time.time()) + 3600,
-            "jti": str(uuid.uuid4()),
-        }
-        parts = ({"alg": "RS256", "typ": "JWT"}, claims)
-        token = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
-        token += "." + secrets.token_urlsafe(32)
+        claims = {"iss": "https://idp.example.com", "sub": subject, "exp": int(time.time()) + 3600}
+        token = _jwt(claims)
         self.federated[token] = client_id
+        return token
+
+    def refresh_token(self, principal: str = ADMIN) -> str:
+        """What `databricks auth login` and `az login` of that principal leave behind: it buys access tokens."""
+        token = secrets.token_urlsafe(24)
+        self.refreshes[token] = principal
         return token
 
     def issue(self, principal: str) -> tuple[str, Issued]:
         """A new OAuth access token, good for `token_seconds`."""
-        token, issued = f"eyJ{secrets.token_urlsafe(40)}", Issued(principal, time.time() + self.token_seconds)
+        issued = Issued(principal, time.time() + self.token_seconds)
+        claims = {"sub": principal, "exp": int(issued.ends), "scope": "all-apis"}
+        token = _jwt(claims if self.principals[principal].service else {**claims, "upn": principal})
         with self.lock:
             self.issued[token] = issued
         return token, issued
@@ -213,6 +215,7 @@ class Account:
             for held in (self.principals, self.groups, self.group_ids, self.tokens, self.clients, self.issued):
                 held.clear()
             self.federated.clear()
+            self.refreshes.clear()
             empty(self.folder)
             self.token_seconds, self.expired_status = 3600, 401
             self.add_user(ADMIN, "admins")
@@ -263,6 +266,7 @@ class Workspace:
         self.parts.clear()
         self.faults.clear()
         self.requests.clear()
+        self.cloud = "AWS"
         empty(self.folder)
 
 
@@ -270,3 +274,10 @@ def empty(folder: Path) -> None:
     """Make `folder` exist and hold nothing."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _jwt(claims: Mapping[str, Any]) -> str:
+    """A token clients can read as a JSON web token; its signature is random, so it can't be guessed."""
+    parts: tuple[Mapping[str, Any], ...] = ({"alg": "RS256", "typ": "JWT"}, {**claims, "jti": str(uuid.uuid4())})
+    shown = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join((*shown, secrets.token_urlsafe(32)))
