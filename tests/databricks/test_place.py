@@ -73,13 +73,11 @@ def test_logged_models_and_traces_go_there_and_come_back_whole(
     run_tool("copy-all", *places(empty_source.url, "databricks://a")[:4], *lossy, env=env).expect(0)
     run_tool("copy-all", *places("databricks://a", destination.url)[:4], *lossy, env=env).expect(0)
     name_roots(destination)
-    assert databases.compare(empty_source, destination) == []
+    assert test_logged_models.facts(destination) == test_logged_models.facts(empty_source)
     assert traces.compare(empty_source, destination) == []
 
 
-def test_a_second_run_writes_nothing(
-    empty_source: Server, databricks_account: AccountFactory, run_tool: Tool
-) -> None:
+def test_a_second_run_writes_nothing(empty_source: Server, databricks_account: AccountFactory, run_tool: Tool) -> None:
     seeding.seed_small(empty_source)
     with contextlib.closing(Api(empty_source.url)) as api:
         traces.seed(api)
