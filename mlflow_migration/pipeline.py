@@ -43,6 +43,8 @@ class LiveSource:
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
         """Raises ForbiddenError where there seems to be nothing because the server hides all of it."""
+        if kind in self.live.abilities.lacks:
+            return
         found = KINDS[kind].read(self.live, selection)
         first = next(found, None)
         if first is not None:
@@ -171,8 +173,9 @@ class LiveSink:
         return TOGETHER[records[0].kind](self.live, records, self._lineage, self._job)
 
     def _refused(self, record: Record) -> Written | None:
-        """How an object ends whose kind this place is too old for."""
-        reason = KINDS[record.kind].COVERAGE.refusal(self.live.abilities)
+        """How an object ends whose kind this place doesn't have, or is too old for."""
+        place = self.live.abilities
+        reason = place.lacks.get(record.kind) or KINDS[record.kind].COVERAGE.refusal(place)
         return Written("", "unsupported", reason=reason) if reason else None
 
     def link(self, kind: str, item: tuple[str, str, Json]) -> list[Row]:

@@ -14,15 +14,40 @@ from mlflow_migration.records import File, Files, Json, Record, Written
 T = TypeVar("T")
 
 
+MLFLOW, WORKSPACE, UNITY_CATALOG = "mlflow", "workspace", "unity_catalog"
+"""The dialects of model registries: open-source MLflow's, that of a Databricks workspace, and Unity Catalog."""
+
+
+@dataclass(frozen=True)
+class RegistryAbilities:
+    """What a model registry can do. `three_levels`: names are `catalog.schema.model`. `stages`, `aliases`: versions
+    have them. `version_files`: versions hold files of their own, which go and come with them. `needs_signature`: a
+    version without one is refused."""
+
+    dialect: str = MLFLOW
+    three_levels: bool = False
+    stages: bool = True
+    aliases: bool = True
+    version_files: bool = False
+    needs_signature: bool = False
+
+
 @dataclass(frozen=True)
 class Abilities:
-    """What a place can do, as found by asking it. `version` is MLflow's, "" where it doesn't tell."""
+    """What a place can do, as found by asking it.
+
+    `version` is MLflow's, "" where it doesn't tell. `lacks`: kinds it has no routes for, and why. `home`: where
+    experiments are workspace paths, the caller's own folder; "" where names are free.
+    """
 
     version: str = ""
     bulk_history: bool = True
     keeps_ids: bool = False
     keeps_times: bool = False
     proxied_artifacts: bool = True
+    registry: RegistryAbilities = RegistryAbilities()
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    home: str = ""
 
     def before(self, version: str) -> bool:
         """Whether it is known to be an older MLflow than `version`, given as "3.4"."""
@@ -73,6 +98,7 @@ class Selection:
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     With `permissions` a whole server's users, roles and their permissions too.
     `shard`: of all this one part, experiments and models each with what belongs to it.
+    `notebooks`: the formats in which notebooks of runs are taken along.
     """
 
     experiments: tuple[str, ...] = ()
@@ -95,6 +121,7 @@ class Selection:
     all_runs: bool = False
     permissions: bool = False
     shard: Shard | None = None
+    notebooks: tuple[str, ...] = ()
 
     def holds(self, key: str) -> bool:
         """Whether what goes by this id or name is in the shard asked for, if one is."""
@@ -179,7 +206,8 @@ class Adding:
 class Writing:
     """How objects are to be written. `on_conflict` is one of POLICIES or "";
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
-    objects of the kinds in `replace` that have the name at the destination are deleted first."""
+    objects of the kinds in `replace` that have the name at the destination are deleted first; into `notebook_dir`, a
+    folder of the workspace, go the notebooks of runs."""
 
     source: str
     names: Names = SAME_NAMES
@@ -190,6 +218,7 @@ class Writing:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    notebook_dir: str = ""
 
 
 @dataclass

@@ -14,6 +14,7 @@ from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import config
 from mlflow_migration.errors import UsageError
 from mlflow_migration.pipeline import BundleSource, LiveSource, bundle_folder
+from mlflow_migration.server.address import is_databricks
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.rest import Rest
 
@@ -27,7 +28,7 @@ STORES = ("database", "file store")
 
 def server(text: str | None, role: str, common: Common) -> Server:
     """A connected server. Without an address MLFLOW_TRACKING_URI is taken. Raises UsageError, AccessError."""
-    given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
+    given = text if text is not None else _default()
     if not given:
         raise UsageError("no server was given", hint="set MLFLOW_TRACKING_URI, or give its address as an option")
     given, workspace = _workspace(given, role, common.workspace)
@@ -41,7 +42,11 @@ def server(text: str | None, role: str, common: Common) -> Server:
         raise UsageError(f"not a server's address: {shown}", hint="write it like http://localhost:5000, or @name")
     if workspace:
         credentials = replace(credentials, workspace=workspace)
-    live = Server(Rest(uri, credentials, common.workers, common.patience))
+    folder = common.dst_experiment_dir or ""
+    if folder and not folder.startswith("/"):
+        raise UsageError(f"not a workspace path: {folder}", hint="write --dst-experiment-dir like /Shared/experiments")
+    rest = Rest(uri, credentials, common.workers, common.patience)
+    live = Server(rest, folder if role == "DST" else "")
     live.connect()
     return live
 
@@ -69,6 +74,16 @@ def _opened(uri: str, workspace: str) -> Connected:
     if config.kind_of_place(uri) == "file store":
         return file_store.open_file_store(uri, workspace)
     return connect.open_database(uri, workspace)
+
+
+def _default() -> str:
+    """The address that MLflow's own variables name."""
+    tracking, registry = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
+    if not is_databricks(tracking):
+        return tracking
+    from mlflow_migration.server.databricks.address import with_registry
+
+    return with_registry(tracking, registry)
 
 
 def may_write(live: Readable) -> bool | None:

@@ -10,7 +10,7 @@ import click
 
 from mlflow_migration.cli.command import boolean
 from mlflow_migration.cli.later import naming as renames
-from mlflow_migration.cli.later import objects
+from mlflow_migration.cli.later import objects, run_notebooks
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.errors import UsageError
@@ -29,6 +29,7 @@ PARTS = (
     "metadata",
     "metric",
     "name",
+    "notebook",
     "param",
     "permission",
     "secret",
@@ -87,6 +88,7 @@ class Common:
     artifact_root: str | None = None
     src_artifact_root: str | None = None
     dst_artifact_root: str | None = None
+    dst_experiment_dir: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Common:
@@ -241,6 +243,22 @@ def artifacts(function: F) -> F:
     )(function)
 
 
+NOTEBOOK_FORMATS = click.option(
+    "--notebook-formats",
+    metavar="FORMATS",
+    default="",
+    help="Take along the Databricks notebook each run was made with, at its revision, in these formats: SOURCE, HTML, "
+    "JUPYTER, DBC, with commas between them.",
+)
+NOTEBOOK_DIR = click.option(
+    "--dst-notebook-dir",
+    metavar="DIR",
+    default="",
+    help="Put the notebooks of runs below this folder of the Databricks workspace, each once; the tag "
+    "mlflow_migration.notebook of a run tells where its own is.",
+)
+
+
 def run_choice(function: F) -> F:
     """Options that choose runs."""
     return _stack(
@@ -314,6 +332,12 @@ def naming(function: F) -> F:
             help="What to do where the destination has an experiment, model or prompt of the name that didn't come "
             "from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one "
             "[default: add to experiments; models and prompts fail unless they are equal].",
+        ),
+        click.option(
+            "--dst-experiment-dir",
+            metavar="PATH",
+            help="In a Databricks workspace: the folder of experiments whose names are no workspace paths "
+            "[default: /Users/ and who you are].",
         ),
     )(function)
 
@@ -419,4 +443,5 @@ def selection_of(
         max_file=choose.size(options.pop("max_file", None)),
         permissions=with_users,
         shard=choose.shard(options.pop("shard", None)),
+        notebooks=run_notebooks.formats(options.pop("notebook_formats", "")),
     )

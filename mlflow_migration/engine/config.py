@@ -17,6 +17,33 @@ from mlflow_migration.server.address import Credentials, is_server
 FILE = "mlflow-migration.yml"
 ROLES = ("SRC", "DST")
 SECRETS = ("password", "token")
+SECRET_VARIABLES = ("PASSWORD", "TOKEN", "SECRET", "CREDENTIALS", "_URL")
+DATABRICKS_SECRETS = ("client_secret", "azure_client_secret", "google_credentials")
+VARIABLES = {
+    "profile": "DATABRICKS_CONFIG_PROFILE",
+    "config_file": "DATABRICKS_CONFIG_FILE",
+    "host": "DATABRICKS_HOST",
+    "auth_type": "DATABRICKS_AUTH_TYPE",
+    "account_id": "DATABRICKS_ACCOUNT_ID",
+    "workspace_id": "DATABRICKS_WORKSPACE_ID",
+    "client_id": "DATABRICKS_CLIENT_ID",
+    "client_secret": "DATABRICKS_CLIENT_SECRET",
+    "oidc_token_env": "DATABRICKS_OIDC_TOKEN_ENV",
+    "oidc_token_filepath": "DATABRICKS_OIDC_TOKEN_FILEPATH",
+    "token_audience": "DATABRICKS_TOKEN_AUDIENCE",
+    "azure_workspace_resource_id": "DATABRICKS_AZURE_RESOURCE_ID",
+    "azure_client_id": "ARM_CLIENT_ID",
+    "azure_client_secret": "ARM_CLIENT_SECRET",
+    "azure_tenant_id": "ARM_TENANT_ID",
+    "azure_environment": "ARM_ENVIRONMENT",
+    "azure_use_msi": "ARM_USE_MSI",
+    "google_service_account": "DATABRICKS_GOOGLE_SERVICE_ACCOUNT",
+    "google_credentials": "GOOGLE_CREDENTIALS",
+    "databricks_cli_path": "DATABRICKS_CLI_PATH",
+}
+"""What a place may say of a Databricks workspace, by the names of ~/.databrickscfg, and databricks-sdk's variables."""
+OIDC_ITSELF = "DATABRICKS_OIDC_TOKEN"
+OF_DATABRICKS = ("DATABRICKS_", "ARM_", "GOOGLE_CREDENTIALS")
 
 
 class PlaceSettings(BaseModel):
@@ -34,6 +61,29 @@ class PlaceSettings(BaseModel):
     insecure_tls: bool | None = None
     ca_bundle: str | None = None
     client_cert: str | None = None
+    profile: str | None = None
+    config_file: str | None = None
+    host: str | None = None
+    auth_type: str | None = None
+    account_id: str | None = None
+    workspace_id: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    client_secret_env: str | None = None
+    oidc_token_env: str | None = None
+    oidc_token_filepath: str | None = None
+    token_audience: str | None = None
+    azure_workspace_resource_id: str | None = None
+    azure_client_id: str | None = None
+    azure_client_secret: str | None = None
+    azure_client_secret_env: str | None = None
+    azure_tenant_id: str | None = None
+    azure_environment: str | None = None
+    azure_use_msi: bool | None = None
+    google_service_account: str | None = None
+    google_credentials: str | None = None
+    google_credentials_env: str | None = None
+    databricks_cli_path: str | None = None
 
 
 class Settings(BaseModel):
@@ -74,13 +124,15 @@ class Config:
 def credentials_of(place: PlaceSettings, environ: Mapping[str, str]) -> Credentials:
     """The credentials of a place of the file. Raises UsageError where a named variable isn't set."""
     found: dict[str, str | None] = {}
-    for secret in SECRETS:
+    for secret in SECRETS + DATABRICKS_SECRETS:
         variable = getattr(place, f"{secret}_env")
         if variable and variable not in environ:
             raise UsageError(
                 f"the environment variable {variable} is not set", f"it is to hold the {secret} of {place.uri}"
             )
         found[secret] = environ[variable] if variable else getattr(place, secret)
+    named = {key: found[key] if key in found else getattr(place, key) for key in VARIABLES}
+    databricks = {VARIABLES[key]: str(value) for key, value in named.items() if value not in (None, "", False)}
     return Credentials(
         username=place.username,
         password=found["password"],
@@ -89,6 +141,7 @@ def credentials_of(place: PlaceSettings, environ: Mapping[str, str]) -> Credenti
         insecure_tls=place.insecure_tls,
         ca_bundle=place.ca_bundle,
         client_cert=place.client_cert,
+        databricks=(databricks,) if databricks else (),
     )
 
 
@@ -105,7 +158,22 @@ def _from_environment(role: str, environ: Mapping[str, str]) -> Credentials:
         insecure_tls=None if insecure is None else insecure.lower() in {"1", "true", "yes"},
         ca_bundle=value("CA_BUNDLE"),
         client_cert=value("CLIENT_CERT"),
+        databricks=_databricks_of(f"MLFLOW_MIGRATION_{role}_", environ),
     )
+
+
+def _databricks_of(prefix: str, environ: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+    """The variables of databricks-sdk that are set for one role only, by their own names."""
+    found = {
+        name.removeprefix(prefix): value
+        for name, value in environ.items()
+        if value and name.startswith(prefix) and name.removeprefix(prefix).startswith(OF_DATABRICKS)
+    }
+    if found.pop(OIDC_ITSELF, None) is not None:
+        # The SDK reads this one by itself, from the variable it is told.
+        found.setdefault(VARIABLES["oidc_token_env"], prefix + OIDC_ITSELF)
+        found.setdefault(VARIABLES["auth_type"], "env-oidc")
+    return (found,) if found else ()
 
 
 def load(given: str | None, environ: Mapping[str, str]) -> Config:
@@ -145,9 +213,9 @@ def shown(config: Config, environ: Mapping[str, str]) -> dict[str, object]:
     places: dict[str, dict[str, object]] = {}
     for name, place in config.settings.places.items():
         values = {key: value for key, value in place.model_dump().items() if value is not None}
-        places[name] = {key: "(set)" if key in SECRETS else value for key, value in values.items()}
+        places[name] = {key: "(set)" if key in SECRETS + DATABRICKS_SECRETS else value for key, value in values.items()}
     variables = {
-        key: "(set)" if key.endswith(("PASSWORD", "TOKEN")) else value
+        key: "(set)" if key.endswith(SECRET_VARIABLES) else value
         for key, value in sorted(environ.items())
         if key.startswith(
             (
@@ -156,6 +224,7 @@ def shown(config: Config, environ: Mapping[str, str]) -> dict[str, object]:
                 "MLFLOW_TRACKING_",
                 "MLFLOW_REGISTRY_URI",
                 "MLFLOW_WORKSPACE",
+                "DATABRICKS_",
             )
         )
     }

@@ -138,7 +138,7 @@ def selected(record: Record, selection: Selection) -> bool:
         return False
     if not selection.holds(record.id):
         return False
-    return not selection.experiments or is_named(selection.experiments, record.id, record.name)
+    return not selection.experiments or any(_matches(pattern, record) for pattern in selection.experiments)
 
 
 def is_named(patterns: tuple[str, ...], experiment_id: str, name: str) -> bool:
@@ -147,7 +147,13 @@ def is_named(patterns: tuple[str, ...], experiment_id: str, name: str) -> bool:
 
 
 def _matches(pattern: str, record: Record) -> bool:
-    return _means(pattern, record.id, record.name)
+    return any(_means(pattern, record.id, name) for name in _names(record))
+
+
+def _names(record: Record) -> list[str]:
+    """Its name, and the path of one that a Databricks workspace keeps at another one than its name."""
+    path = tags_of(record.head.get("tags")).get(ORIGIN + "workspace_path")
+    return [record.name, path] if path else [record.name]
 
 
 def _means(pattern: str, experiment_id: str, name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -22,6 +22,8 @@ DEFAULT_WORKSPACE = "default"
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 SETTINGS = ("MLFLOW_TRACKING_", "DATABRICKS_")
 """How the variables begin that tell MLflow something of a server or of where it runs."""
+DATABRICKS, DATABRICKS_UC = "databricks", "databricks-uc"
+"""A Databricks workspace with its own model registry, and the same with Unity Catalog's."""
 PLUGINS = ("mlflow.tracking_store", "mlflow.request_header_provider", "mlflow.request_auth_provider")
 
 
@@ -36,16 +38,22 @@ class Credentials:
     insecure_tls: bool | None = None
     ca_bundle: str | None = None
     client_cert: str | None = None
+    databricks: tuple[Mapping[str, str], ...] = ()
+    """Settings of databricks-sdk by the names of its variables, the nearest first."""
 
     def merged(self, other: Credentials) -> Credentials:
         """These, with the gaps filled from `other`."""
         gaps = {name: value for name, value in vars(other).items() if getattr(self, name) is None}
-        return replace(self, **gaps)
+        return replace(self, **gaps, databricks=self.databricks + other.databricks)
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A resolved server. `headers()` and `auth` carry the credentials; never print them."""
+    """A resolved server. `headers()` and `auth` carry the credentials; never print them.
+
+    `dialect`: "" for MLflow's own, else DATABRICKS or DATABRICKS_UC. `renew` makes `headers()` give a new token where
+    one was refused, None where there is nothing to renew. `hint`: what to do about refused credentials.
+    """
 
     host: str
     headers: Callable[[], dict[str, str]]
@@ -53,6 +61,12 @@ class Endpoint:
     verify: bool | str
     cert: str | None
     workspace: str = ""
+    dialect: str = ""
+    renew: Callable[[], None] | None = None
+    hint: str = (
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN), "
+        "or MLFLOW_MIGRATION_SRC_… and _DST_… where the two servers differ"
+    )
 
 
 def printable(uri: str) -> str:
@@ -66,7 +80,12 @@ def printable(uri: str) -> str:
 
 def is_server(text: str) -> bool:
     """Whether an address names a server and not a folder."""
-    return "://" in text or text.startswith(("arn:", "sqlite:", "file:")) or text in {"databricks", "databricks-uc"}
+    return "://" in text or text.startswith(("arn:", "sqlite:", "file:")) or is_databricks(text)
+
+
+def is_databricks(text: str) -> bool:
+    """Whether an address names a Databricks workspace."""
+    return text.partition("://")[0] in {DATABRICKS, DATABRICKS_UC}
 
 
 def resolve(uri: str, given: Credentials) -> Endpoint:
@@ -74,14 +93,15 @@ def resolve(uri: str, given: Credentials) -> Endpoint:
 
     Host and credentials are those of the store MLflow resolves for it (user/password, token, `~/.mlflow/credentials`,
     TLS options, SigV4, request-auth and request-header plug-ins, plug-in addresses); `given` goes before them.
-    Raises UsageError for an address without a REST server behind it.
+    A Databricks workspace's are those databricks-sdk resolves. Raises UsageError for an address without a REST server
+    behind it.
     """
+    if is_databricks(uri):
+        # Imported here: databricks-sdk takes a while to load, and most places are none of its.
+        from mlflow_migration.server.databricks.address import endpoint
+
+        return endpoint(uri, given)
     creds = _mlflow_credentials(uri)
-    if getattr(creds, "use_databricks_sdk", False) or uri.startswith("databricks"):
-        raise UsageError(
-            f"Databricks addresses are not supported yet: {printable(uri)}",
-            hint="use an open-source MLflow server's http(s) address, or a bundle folder",
-        )
     verify: bool | str = creds.verify
     if given.insecure_tls is not None or given.ca_bundle is not None:
         verify = given.ca_bundle or not given.insecure_tls
@@ -157,7 +177,7 @@ def _mlflow_credentials(uri: str) -> Any:
 
 
 def _headers(uri: str, given: Credentials) -> dict[str, str]:
-    headers = _client_headers(uri)
+    headers = client_headers(uri)
     if workspace := _workspace(given):
         headers[WORKSPACE_HEADER] = workspace
     if given.username is not None or given.token is not None:
@@ -172,7 +192,7 @@ def _headers(uri: str, given: Credentials) -> dict[str, str]:
     return headers
 
 
-def _client_headers(uri: str) -> dict[str, str]:
+def client_headers(uri: str) -> dict[str, str]:
     """What MLflow's own client tells of itself."""
     if not _is_configured(uri):
         version = metadata.version("mlflow-skinny")

@@ -128,9 +128,10 @@ class _Batch:
 class Histories:
     """Gives each run the lazy rows of its history, by whichever route the server has."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, bulk: bool | None = None) -> None:
+        """`bulk`: whether the server has the route for many runs, None to ask it."""
         self._rest = rest
-        self._bulk: bool | None = None
+        self._bulk = bulk
 
     def attach(self, runs: Iterable[Json]) -> Iterator[tuple[Json, Rows]]:
         """Each run with its rows, in the order given."""

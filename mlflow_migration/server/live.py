@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from http import HTTPStatus
@@ -12,27 +11,16 @@ import tenacity
 
 from mlflow_migration.errors import ServerError, UsageError
 from mlflow_migration.places import Abilities, Root
-from mlflow_migration.records import Broken, File, Json, Rows, pairs_of
-from mlflow_migration.server import artifacts, pages
-from mlflow_migration.server.evaluation import Evaluation
-from mlflow_migration.server.features import Features
-from mlflow_migration.server.gateway import Gateway
-from mlflow_migration.server.histories import Histories, page_history
-from mlflow_migration.server.logged_models import LoggedModels
-from mlflow_migration.server.mcp_servers import McpServers
-from mlflow_migration.server.registry import Registry
+from mlflow_migration.records import Broken, File, Json, Rows, pairs_of, tags_of
+from mlflow_migration.server import pages
+from mlflow_migration.server.histories import page_history
+from mlflow_migration.server.parts import parts_of
 from mlflow_migration.server.rest import Look, Rest
-from mlflow_migration.server.reviews import Reviews
-from mlflow_migration.server.rights import Rights
-from mlflow_migration.server.traces import Traces
-from mlflow_migration.server.users import Users
-from mlflow_migration.server.webhooks import Webhooks
-from mlflow_migration.server.workspaces import Workspaces
 
 RUNS_PER_PAGE = 200
 """A page of runs carries all their params and tags; a larger page saves few requests and costs memory."""
-EXPERIMENTS_PER_PAGE = 1000
 EXPERIMENTS_PER_SEARCH = 100
+TAKEN = "RESOURCE_ALREADY_EXISTS"
 
 
 def _is_race(error: BaseException) -> bool:
@@ -48,23 +36,26 @@ class Server:
     broken: Sequence[Broken] = ()
     """Whatever it can't give, it tells when it is asked for it."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, experiment_folder: str = "") -> None:
+        """`experiment_folder`: where, in a Databricks workspace, experiments go whose names are no paths; "" for the
+        caller's own."""
         self.rest = rest
         self.address = rest.address
-        self.traces = Traces(rest)
-        self._histories = Histories(rest)
-        self.models = LoggedModels(rest)
-        features = Features(rest)
-        self.evaluation = Evaluation(rest, features)
-        self.reviews = Reviews(rest, features)
-        self.webhooks = Webhooks(rest, features)
-        self.gateway = Gateway(rest, features)
-        self.mcp = McpServers(rest, features)
-        self.workspaces = Workspaces(rest)
-        self.users = Users(rest)
         self.abilities = Abilities()
-        self.registry = Registry(rest)
-        self.rights = Rights(rest)
+        parts = self._parts = parts_of(rest, experiment_folder)
+        self._forms = parts.forms
+        self.registry = parts.registry
+        self.models = parts.models
+        self.traces = parts.traces
+        self.rights = parts.rights
+        self.evaluation = parts.evaluation
+        self.reviews = parts.reviews
+        self.webhooks = parts.webhooks
+        self.gateway = parts.gateway
+        self.mcp = parts.mcp
+        self.workspaces = parts.workspaces
+        self.users = parts.users
+        self.notebooks = parts.notebooks
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it
@@ -72,12 +63,7 @@ class Server:
         with self.rest.hurried():
             if self.rest.workspace:
                 self._check_workspace()
-            self._post("experiments/search", {"max_results": 1, "view_type": "ALL"})
-            try:
-                version = self.rest.text("/version").strip()
-            except ServerError:
-                version = ""
-        self.abilities = Abilities(version=version if re.fullmatch(r"\d+\.\d+[\w.+-]*", version) else "")
+            self.abilities = self._parts.connect()
 
     def _check_workspace(self) -> None:
         # Asked first: a server before 3.10 doesn't look at the header, and would answer from where all things are.
@@ -105,33 +91,45 @@ class Server:
 
     def search_experiments(self) -> Iterator[Json]:
         """Experiments in every state, by id."""
-        body: Json = {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE, "order_by": ["experiment_id ASC"]}
-        yield from pages.posted_pages(self.rest, pages.V2 + "experiments/search", body, "experiments")
+        found = pages.posted_pages(self.rest, pages.V2 + "experiments/search", self._forms.search_body(), "experiments")
+        yield from map(self._forms.experiment_in, found)
 
     def get_experiment(self, experiment_id: str) -> Json | None:
-        return pages.get_or_none(
-            self.rest, pages.V2 + "experiments/get", {"experiment_id": experiment_id}, "experiment"
-        )
+        return self._experiment("experiments/get", {"experiment_id": experiment_id})
 
     def get_experiment_by_name(self, name: str) -> Json | None:
-        return pages.get_or_none(
-            self.rest, pages.V2 + "experiments/get-by-name", {"experiment_name": name}, "experiment"
-        )
+        return self._experiment("experiments/get-by-name", {"experiment_name": self._forms.name_out(name)})
+
+    def _experiment(self, method: str, query: dict[str, str]) -> Json | None:
+        found = pages.get_or_none(self.rest, pages.V2 + method, query, "experiment")
+        return None if found is None else self._forms.experiment_in(found)
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
-        """The new experiment's id. Raises ServerError where the name is taken."""
+        """The new experiment's id. Raises ServerError where the name is taken, ConflictError where that isn't by an
+        experiment."""
 
         def look() -> Json | None:
             return self.get_experiment_by_name(name)
 
-        body = {"name": name, "tags": pairs_of(tags)}
-        return str(self._post("experiments/create", body, look)["experiment_id"])
+        self._forms.make_room(name)
+        sent = {**self._forms.tags_out(tags), **self._forms.name_tags(name)}
+        body = {"name": self._forms.name_out(name), "tags": pairs_of(sent)}
+        try:
+            return str(self._post("experiments/create", body, look)["experiment_id"])
+        except ServerError as error:
+            if error.code == TAKEN:
+                self._forms.taken(name, error)
+            raise
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
-        self._post("experiments/set-experiment-tag", {"experiment_id": experiment_id, "key": key, "value": value})
+        body = {"experiment_id": experiment_id, "key": self._forms.tag_out(key), "value": value}
+        self._post("experiments/set-experiment-tag", body)
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
-        self._post("experiments/update", {"experiment_id": experiment_id, "new_name": name})
+        self._forms.make_room(name)
+        self._post("experiments/update", {"experiment_id": experiment_id, "new_name": self._forms.name_out(name)})
+        for key, value in self._forms.name_tags(name).items():
+            self.set_experiment_tag(experiment_id, key, value)
 
     def delete_experiment(self, experiment_id: str) -> None:
         pages.unless_gone(self.rest, pages.V2 + "experiments/delete", {"experiment_id": experiment_id})
@@ -152,13 +150,15 @@ class Server:
             }
             if filter_:
                 body["filter"] = filter_
-            yield from pages.posted_pages(self.rest, pages.V2 + "runs/search", body, "runs")
+            found = pages.posted_pages(self.rest, pages.V2 + "runs/search", body, "runs")
+            yield from map(self._forms.run_in, found)
 
     def get_run(self, run_id: str) -> Json | None:
-        return pages.get_or_none(self.rest, pages.V2 + "runs/get", {"run_id": run_id}, "run")
+        found = pages.get_or_none(self.rest, pages.V2 + "runs/get", {"run_id": run_id}, "run")
+        return None if found is None else self._forms.run_in(found)
 
     def with_histories(self, runs: Iterable[Json]) -> Iterator[tuple[Json, Rows]]:
-        return self._histories.attach(runs)
+        return self._parts.histories.attach(runs)
 
     def history(self, run_id: str, key: str) -> Iterator[Json]:
         return page_history(self.rest, run_id, key)
@@ -172,13 +172,15 @@ class Server:
             run = next(found, None)
             return {"run": run} if run else None
 
-        run: Json = self._post("runs/create", {**info, "tags": pairs_of(tags)}, look)["run"]
-        return run
+        sent, sent_tags = self._forms.run_out(info, tags)
+        return self._forms.run_in(self._post("runs/create", {**sent, "tags": pairs_of(sent_tags)}, look)["run"])
 
     def update_run(self, run_id: str, fields: Json) -> None:
         self._post("runs/update", {"run_id": run_id, **fields})
 
     def log_batch(self, run_id: str, batch: Json) -> None:
+        if "tags" in batch:
+            batch = {**batch, "tags": pairs_of(self._forms.tags_out(tags_of(batch["tags"])))}
         self._post("runs/log-batch", {"run_id": run_id, **batch})
 
     def log_inputs(self, run_id: str, datasets: list[Json]) -> None:
@@ -191,7 +193,7 @@ class Server:
         retrying(self._post, "runs/log-inputs", {"run_id": run_id, "datasets": datasets})
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        pages.unless_gone(self.rest, pages.V2 + "runs/delete-tag", {"run_id": run_id, "key": key})
+        pages.unless_gone(self.rest, pages.V2 + "runs/delete-tag", {"run_id": run_id, "key": self._forms.tag_out(key)})
 
     def delete_run(self, run_id: str) -> None:
         self._post("runs/delete", {"run_id": run_id})
@@ -202,20 +204,20 @@ class Server:
     # Artifacts
 
     def files(self, root: Root) -> Iterator[File]:
-        return artifacts.list_files(self.rest, root)
+        return self._parts.files.files(root)
 
     def walk(self, root: Root, folder: str, levels: int) -> Iterator[File]:
-        return artifacts.walk(self.rest, root, folder, levels)
+        return self._parts.files.walk(root, folder, levels)
 
     def open_file(self, root: Root, path: str) -> AbstractContextManager[BinaryIO]:
-        return artifacts.open_file(self.rest, root, path)
+        return self._parts.files.open_file(root, path)
 
     def put_file(self, root: Root, path: str, file: File) -> None:
-        artifacts.put_file(self.rest, root, path, file)
+        self._parts.files.put_file(root, path, file)
 
     def cannot_hold(self, path: str) -> str:
         """Why this server can't hold an artifact of that name; "" when it can."""
-        return artifacts.unholdable(path)
+        return self._parts.files.cannot_hold(path)
 
     def check_filter(self, filter_: str) -> None:
         """Raise UsageError for a search text this server doesn't understand."""

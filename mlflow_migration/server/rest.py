@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
 import logging
 import socket
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import tenacity
@@ -23,6 +23,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server.address import DEFAULT_WORKSPACE, Credentials, printable, resolve
+from mlflow_migration.server.answers import TransientError, error_in, plain, reason, retry_after, storage_error_in
 from mlflow_migration.server.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,6 @@ HEADERS_SECONDS = 60.0
 OUTAGES = 3
 """So many requests given up with none answered between them, and the server counts as down."""
 
-LONGEST_MESSAGE = 500
 SEND_BLOCK = 1 << 17
 
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
@@ -63,16 +63,12 @@ class _Request:
 
     def writes(self) -> bool:
         """Whether it changes something: MLflow's searches are sent by POST too."""
-        return self.method != "GET" and not self.path.endswith(("/search", "/batchGetInfos"))
+        return self.method != "GET" and not self.path.endswith(("/search", "/batchGetInfos", "/create-download-url"))
 
-
-class _TransientError(Exception):
-    """A request that may succeed when repeated."""
-
-    def __init__(self, status: int, text: str, retry_after: float | None = None) -> None:
-        super().__init__(text)
-        self.status = status
-        self.retry_after = retry_after
+    @property
+    def outside(self) -> str:
+        """The host of a signed address, which gets no credentials; "" for a path of the server's own."""
+        return urlsplit(self.path).netloc if self.path.startswith(("http://", "https://")) else ""
 
 
 def _acknowledge(connection: Any) -> None:
@@ -112,13 +108,16 @@ class Rest:
     """The session of one server. Safe to share between threads."""
 
     def __init__(self, uri: str, credentials: Credentials, workers: int, patience: float = PATIENCE) -> None:
-        self.address = printable(uri)
         self.patience = patience
         self._silence = patience
         self.requests = 0
         self._reading = Pace(most=workers, begin=workers, seeks=False)
         self._writing = Pace(most=workers, begin=FIRST_WRITERS, seeks=True)
         self._endpoint = resolve(uri, credentials)
+        self.dialect = self._endpoint.dialect
+        self._typed = printable(uri)
+        # A workspace's profile is called so on one machine; its host is what all know it by.
+        self.address = printable(self._endpoint.host) if self.dialect else self._typed
         self.workspace = self._endpoint.workspace if self._endpoint.workspace != DEFAULT_WORKSPACE else ""
         if self.workspace:
             # Names are unique within a workspace only, so that it is part of where a thing came from.
@@ -164,23 +163,35 @@ class Rest:
         """As `call`, but sent only once: for what isn't known to be harmless when it arrives twice."""
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
+        request = _Request(method, path, query, data, headers)
         try:
-            with self._send(_Request(method, path, query, data, headers)) as response:
+            try:
+                with self._send(request) as response:
+                    return self._json(response)
+            except TransientError as error:
+                if error.status != HTTPStatus.UNAUTHORIZED:
+                    raise
+            # A token that had expired: the request was refused, and never reached what it asks for.
+            with self._send(request) as response:
                 return self._json(response)
-        except _TransientError as error:
-            if error.status == 0:
-                raise self._unreachable(str(error)) from error
+        except TransientError as error:
+            if error.status in {0, HTTPStatus.UNAUTHORIZED}:
+                raise self._give_up(error) from error
             raise ServerError(f"{self.address} answered {error.status}", str(error), error.status, "") from error
 
-    def upload(self, method: str, path: str, body: Callable[[], Any], size: int) -> None:
-        """Send a body of `size` bytes. `body()` opens it anew for each try, as a context manager."""
+    def upload(
+        self, method: str, path: str, body: Callable[[], Any], size: int, headers: Mapping[str, str] | None = None
+    ) -> Mapping[str, str]:
+        """Send a body of `size` bytes; the headers of the answer. `body()` opens it anew for each try, as a context
+        manager. `path` may be a signed address of another host, which is sent `headers` and no credentials."""
+        sent = {"Content-Type": "application/octet-stream"} if headers is None else headers
 
-        def once() -> None:
-            headers = {"Content-Type": "application/octet-stream"}
-            with body() as data, self._send(_Request(method, path, None, data if size else b"", headers)):
-                pass
+        def once() -> Mapping[str, str]:
+            with body() as data, self._send(_Request(method, path, None, data if size else b"", sent)) as response:
+                return response.headers
 
-        self._repeat(once, None)
+        answer: Mapping[str, str] = self._repeat(once, None)
+        return answer
 
     def send(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
         """POST a body of another form than JSON, with headers of its own; the answer's body is not looked at."""
@@ -191,9 +202,12 @@ class Rest:
 
         self._repeat(once, None)
 
-    def open(self, path: str, query: Any = None, offset: int = 0) -> requests.Response:
-        """GET a body to be read by the caller, from `offset` bytes on where the server can (status 206)."""
-        headers = {"Accept-Encoding": "identity"}
+    def open(
+        self, path: str, query: Any = None, offset: int = 0, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """GET a body to be read by the caller, from `offset` bytes on where the server can (status 206). `path` may be
+        a signed address of another host, which is sent `headers` and no credentials."""
+        headers = {"Accept-Encoding": "identity", **(headers or {})}
         if offset:
             headers["Range"] = f"bytes={offset}-"
 
@@ -219,6 +233,8 @@ class Rest:
         with (self._writing if request.writes() else self._reading).turn():
             self.requests += 1
             settings: dict[str, Any] = {**self._transport, "stream": request.keep}
+            if request.outside:
+                settings.update({"proxies": get_environ_proxies(request.path), "cert": None})
             try:
                 response = self._session.send(
                     self._prepare(request),
@@ -226,13 +242,15 @@ class Rest:
                     allow_redirects=request.method == "GET",
                     **settings,
                 )
-                self._check(response)
+                self._check(response, request.outside)
             except requests.exceptions.InvalidURL as error:
                 raise self._unreachable(str(error)) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                if request.outside:
+                    raise TransientError(0, reason(error, named=False), outside=request.outside) from None
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                    raise self._unreachable(_reason(error)) from error
-                raise _TransientError(0, _reason(error)) from error
+                    raise self._unreachable(reason(error)) from error
+                raise TransientError(0, reason(error)) from error
             try:
                 yield response
             finally:
@@ -242,6 +260,9 @@ class Rest:
     def _prepare(self, request: _Request) -> requests.PreparedRequest:
         # Without the session's merging of settings, which are the same for each request.
         prepared = requests.PreparedRequest()
+        if request.outside:
+            prepared.prepare(request.method, request.path, headers=dict(request.headers), data=request.data)
+            return prepared
         prepared.prepare(
             request.method,
             self._endpoint.host + request.path,
@@ -270,21 +291,32 @@ class Rest:
 
     def _auth_headers(self) -> dict[str, str]:
         with self._lock:
-            if time.monotonic() >= self._headers_until:
+            # What renews its token looks at it each time.
+            if time.monotonic() >= self._headers_until or self._endpoint.renew is not None:
                 self._headers = self._endpoint.headers()
                 self._headers_until = time.monotonic() + HEADERS_SECONDS
             return self._headers
+
+    def _renewed(self, response: requests.Response) -> bool:
+        """Whether there is another token than the one that was refused. Whoever comes first renews it."""
+        if self._endpoint.renew is None:
+            return False
+        sent = response.request.headers.get("Authorization")
+        with self._lock:
+            if self._endpoint.headers().get("Authorization") == sent:
+                self._endpoint.renew()
+            return self._endpoint.headers().get("Authorization") != sent
 
     def _repeat(self, once: Callable[[], Any], look: Look | None) -> Any:
         # Nearly every request succeeds at once: only one that doesn't pays for the machinery of repeating.
         try:
             answer = once()
-        except _TransientError as error:
+        except TransientError as error:
             answer = self._again(error, once, look)
         self._given_up = 0
         return answer
 
-    def _again(self, first: _TransientError, once: Callable[[], Any], look: Look | None) -> Any:
+    def _again(self, first: TransientError, once: Callable[[], Any], look: Look | None) -> Any:
         """Repeat what failed once with `first`, which counts as the first attempt."""
 
         def attempt() -> Any:
@@ -294,7 +326,7 @@ class Rest:
             return once() if found is None else found
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_TransientError),
+            retry=tenacity.retry_if_exception_type(TransientError),
             stop=self._enough,
             wait=_wait,
             before_sleep=self._hold,
@@ -302,11 +334,13 @@ class Rest:
         )
         try:
             return retrying(attempt)
-        except _TransientError as error:
+        except TransientError as error:
             raise self._give_up(error) from error
 
     def _enough(self, state: tenacity.RetryCallState) -> bool:
         error = _error_of(state)
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            return state.attempt_number > 1
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return state.attempt_number >= TRIES_500
         # Only a server that doesn't answer at all is given up soon; one that answers "busy" is there.
@@ -321,9 +355,13 @@ class Rest:
             for pace in (self._reading, self._writing):
                 pace.slow_down(seconds if error.retry_after is not None else 0.0)
 
-    def _give_up(self, error: _TransientError) -> Exception:
+    def _give_up(self, error: TransientError) -> Exception:
+        if error.outside:
+            return ServerError(f"{error.outside} answered {error.status or 'nothing'}", str(error), error.status, "")
         if error.status == 0:
             return self._unreachable(str(error))
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            return self._refused(str(error))
         self._given_up += error.status in OUTAGE
         if self._given_up >= OUTAGES:
             return AccessError(
@@ -336,27 +374,29 @@ class Rest:
     def _unreachable(self, reason: str) -> AccessError:
         return AccessError(
             f"can't reach {self.address}",
-            _plain(reason),
-            f"mlflow-migration doctor {self.address}, once it is running",
+            plain(reason),
+            f"mlflow-migration doctor {self._typed}, once it is running",
         )
 
-    def _check(self, response: requests.Response) -> None:
+    def _refused(self, message: str) -> AccessError:
+        return AccessError(f"{self.address} refuses these credentials", message, self._endpoint.hint)
+
+    def _check(self, response: requests.Response, outside: str) -> None:
         status = response.status_code
         if status < HTTPStatus.MULTIPLE_CHOICES:
             return
         try:
-            code, message = _error_in(response)
+            code, message = storage_error_in(response) if outside else error_in(response)
         finally:
             response.close()
         if status in TRANSIENT and code != DISABLED:
-            raise _TransientError(status, message, _retry_after(response))
+            raise TransientError(status, message, retry_after(response), outside)
+        if outside:
+            raise ServerError(f"{outside} answered {status}", message, status, code)
         if status == HTTPStatus.UNAUTHORIZED:
-            raise AccessError(
-                f"{self.address} refuses these credentials",
-                message,
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN), "
-                "or MLFLOW_MIGRATION_SRC_… and _DST_… where the two servers differ",
-            )
+            if self._renewed(response):
+                raise TransientError(status, message, 0.0)
+            raise self._refused(message)
         if status == HTTPStatus.FORBIDDEN:
             raise ForbiddenError(f"{self.address} doesn't allow it", message, "ask for the right, then run it again")
         raise ServerError(f"{self.address} answered {status}", message, status, code)
@@ -375,9 +415,9 @@ class Rest:
         return answer
 
 
-def _error_of(state: tenacity.RetryCallState) -> _TransientError:
+def _error_of(state: tenacity.RetryCallState) -> TransientError:
     error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, _TransientError):
+    if not isinstance(error, TransientError):
         raise TypeError("only transient errors are repeated")
     return error
 
@@ -387,43 +427,3 @@ def _wait(state: tenacity.RetryCallState) -> float:
     if error.retry_after is not None:
         return error.retry_after
     return tenacity.wait_exponential(multiplier=0.5, max=20)(state) + tenacity.wait_random(0, 0.5)(state)
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    if text.isdigit():
-        return float(text)
-    when = email.utils.parsedate_to_datetime(text) if text.endswith("GMT") else None
-    return max(0.0, when.timestamp() - time.time()) if when else None
-
-
-def _error_in(response: requests.Response) -> tuple[str, str]:
-    text = response.content.decode("utf-8", "replace")
-    try:
-        answer = json.loads(text)
-        if isinstance(answer, dict) and "error_code" in answer:
-            return str(answer["error_code"]), _plain(str(answer.get("message", "")))
-    except ValueError:
-        log.debug("not JSON: %s", text[:200])
-    # Some routes that are missing look like another one's: `traces/link-prompts` like a trace of that id (2.22 to 3.4).
-    if response.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-        return "ENDPOINT_NOT_FOUND", f"no such route: {response.request.path_url.partition('?')[0]}"
-    return "", _plain(text) or str(response.reason)
-
-
-def _reason(error: BaseException) -> str:
-    """The system's own word for what went wrong with a connection, in place of the libraries' nested texts."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        inner = next((arg for arg in cause.args if isinstance(arg, BaseException)), None)
-        cause = inner or getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
-        cause = cause if isinstance(cause, BaseException) else None
-    return f"{type(error).__name__}: {error}"
-
-
-def _plain(text: str) -> str:
-    """One line of at most 500 characters."""
-    line = " ".join(text.split())
-    return line[:LONGEST_MESSAGE]

@@ -234,7 +234,7 @@ class Traces:
             trace = pages.get_or_none(self._rest, V3_TRACES + "/get", query, "trace") or {}
             found: list[Json] = trace.get("spans", [])
             return found
-        return [_as_otlp(span) for span in self._rest.call("GET", SPANS, query={"request_id": trace_id})["spans"]]
+        return [as_otlp(span) for span in self._rest.call("GET", SPANS, query={"request_id": trace_id})["spans"]]
 
     def _files(self, info: Json, batch: _Batch) -> Iterator[File]:
         """The artifacts of a trace: attachments, and the spans of one whose spans are not in the database."""
@@ -358,7 +358,7 @@ def _groups(infos: Iterable[Json]) -> Iterator[list[Json]]:
         yield group
 
 
-def _as_otlp(span: Json) -> Json:
+def as_otlp(span: Json) -> Json:
     """A span as servers without batchGet show it (attributes as JSON texts) in the form of the others."""
     made = {key: value for key, value in span.items() if value not in (None, [], "")}
     made["attributes"] = [{"key": key, "value": _any(json.loads(text))} for key, text in span["attributes"].items()]

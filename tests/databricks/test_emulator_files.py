@@ -101,14 +101,16 @@ def test_nobody_makes_a_home_for_others(workspace: Workspace) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_of_sixty_megabytes_goes_in_parts_and_comes_back(workspace: Workspace) -> None:
+@pytest.mark.parametrize(("cloud", "asked"), [("AWS", "upload-part-urls"), ("GCP", "resumable-upload-url")])
+def test_a_file_of_sixty_megabytes_goes_in_parts_and_comes_back(workspace: Workspace, cloud: str, asked: str) -> None:
+    workspace.cloud = cloud
     content = os.urandom(60 * 1024 * 1024)
     sdk(workspace).files.upload(f"{ROOT}/large.bin", io.BytesIO(content))
     assert (workspace.metastore.folder / "Volumes/main/default/files/large.bin").read_bytes() == content
     assert download(sdk(workspace), f"{ROOT}/large.bin") == content
-    asked = [path for _, path, _ in workspace.requests]
-    assert "/api/2.0/fs/create-upload-part-urls" in asked
-    assert "/api/2.0/fs/create-download-url" in asked
+    paths = [path for _, path, _ in workspace.requests]
+    assert f"/api/2.0/fs/create-{asked}" in paths
+    assert "/api/2.0/fs/create-download-url" in paths
 
 
 def test_an_aborted_upload_in_parts_leaves_nothing_and_takes_no_more(workspace: Workspace) -> None:

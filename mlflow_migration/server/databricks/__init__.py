@@ -1,0 +1,1 @@
+"""A Databricks workspace as a place: what it does otherwise than an MLflow server."""

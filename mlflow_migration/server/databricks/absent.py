@@ -1,0 +1,30 @@
+"""What MLflow servers may have and a Databricks workspace never has: nothing is asked for it."""
+
+from __future__ import annotations
+
+from mlflow_migration.server.users import Users
+from mlflow_migration.server.workspaces import Workspaces
+
+
+class NoRights:
+    """Databricks tells no list of what it denies. Implements `RightsReads`."""
+
+    def denied(self, kind: str) -> tuple[str, ...]:
+        return ()
+
+    def are_limited(self) -> bool:
+        return False
+
+
+class NoUsers(Users):
+    """Implements `UserCalls`."""
+
+    def exist(self) -> bool:
+        return False
+
+
+class NoWorkspaces(Workspaces):
+    """Implements `WorkspaceCalls`."""
+
+    def exist(self) -> bool:
+        return False

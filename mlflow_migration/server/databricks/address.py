@@ -1,0 +1,170 @@
+"""From `databricks[://PROFILE]` or `databricks-uc[://PROFILE]` to a host and credentials, by databricks-sdk.
+
+The SDK resolves them (profiles, tokens, OAuth, OIDC, Azure, the CLI's login) and keeps them fresh; requests are sent by
+`Rest`. One `Config` for each place: making one costs a request to `/.well-known/databricks-config`.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from databricks.sdk.config import Config
+
+from mlflow_migration.errors import AccessError, UsageError
+from mlflow_migration.server.address import DATABRICKS_UC, Credentials, Endpoint, client_headers, printable
+
+T = TypeVar("T")
+
+PROFILE = "DATABRICKS_CONFIG_PROFILE"
+HOST = "DATABRICKS_HOST"
+BESIDE_A_PROFILE = frozenset({"DATABRICKS_CONFIG_FILE", "DATABRICKS_CLI_PATH", "ARM_ENVIRONMENT"})
+"""What of the environment still counts where a profile is named: nothing that says who one is, or where."""
+PATIENCE = 10
+"""Seconds for asking a host what it is: one that isn't there is said so soon."""
+HINT = (
+    "give databricks://PROFILE of ~/.databrickscfg, or set DATABRICKS_HOST and one way to log in "
+    "(MLFLOW_MIGRATION_SRC_DATABRICKS_… and _DST_… where the two workspaces differ)"
+)
+REFUSED = "log in again, or check the token: databricks auth env --profile … shows what is used"
+
+
+class _Unified(Config):
+    """Takes its settings from one mapping in place of the whole process's environment: a job speaks to two workspaces,
+    and a token in the environment must not reach the host of a profile that was named."""
+
+    def __init__(self, settings: Mapping[str, str], skip_verify: bool) -> None:
+        self._settings = settings
+        super().__init__(
+            product="mlflow-migration",
+            product_version=metadata.version("mlflow-migration"),
+            retry_timeout_seconds=PATIENCE,
+            http_timeout_seconds=PATIENCE,
+            skip_verify=skip_verify or None,
+        )
+
+    def _load_from_env(self) -> None:
+        for attribute in self.attributes():
+            for name in (attribute.env, *attribute.env_aliases):
+                if name in self._settings and getattr(self, attribute.name) is None:
+                    setattr(self, attribute.name, self._settings[name])
+
+
+def endpoint(uri: str, given: Credentials) -> Endpoint:
+    """The endpoint of a workspace.
+
+    `given.databricks`, by the names of the SDK's environment variables, goes before the environment; ways to log in
+    are never mixed: where a nearer place names one, those of the environment don't count, and a named profile counts
+    alone. Raises UsageError where no host or no way to log in is found, or more than one.
+    """
+    Config.attributes()  # Found once, of the class itself: a subclass would find none.
+    config = _configured(uri, _settled(uri, given), bool(given.insecure_tls))
+    fixed = client_headers(uri)
+    fixed["User-Agent"] = f"{config.user_agent} {fixed.get('User-Agent', '')}".strip()
+    if config.workspace_id:
+        fixed["x-databricks-org-id"] = str(config.workspace_id)
+
+    def headers() -> dict[str, str]:
+        return {**fixed, **_authenticated(uri, config.authenticate)}
+
+    verify: bool | str = given.ca_bundle or not given.insecure_tls
+    return Endpoint(
+        host=str(config.host).rstrip("/"),
+        headers=headers,
+        auth=None,
+        verify=verify,
+        cert=given.client_cert,
+        dialect=urlsplit(uri).scheme or uri,
+        renew=lambda: _authenticated(uri, config.init_auth),
+        hint=REFUSED,
+    )
+
+
+def profile_of(uri: str) -> str:
+    """The profile an address names, "" where it names none. Raises UsageError for a secret scope's."""
+    _, _, rest = uri.partition("://")
+    if ":" in rest:
+        raise UsageError(
+            f"not a profile's address: {printable(uri)}",
+            "credentials kept in a secret scope (databricks://SCOPE:PREFIX) can only be read inside a notebook",
+            "name a profile of ~/.databrickscfg, or set MLFLOW_MIGRATION_SRC_DATABRICKS_HOST and _TOKEN (or _DST_…)",
+        )
+    return unquote(rest.rstrip("/"))
+
+
+def with_registry(tracking: str, registry: str) -> str:
+    """The address meant by MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI together: a workspace with Unity Catalog where
+    the second says so. Raises UsageError where they name two workspaces."""
+    if not registry.startswith(DATABRICKS_UC):
+        return tracking
+    profiles = {profile for profile in (profile_of(tracking), profile_of(registry)) if profile}
+    if len(profiles) > 1:
+        raise UsageError(
+            "MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI name two workspaces",
+            f"{printable(tracking)} and {printable(registry)}",
+            f"give one address as an option: {printable(registry)}",
+        )
+    return "://".join([DATABRICKS_UC, *profiles])
+
+
+def _settled(uri: str, given: Credentials) -> dict[str, str]:
+    """All settings of one place by the SDK's variables, the nearest first: the address's profile, what was set for this
+    role or in the configuration, the environment."""
+    plain = {
+        "DATABRICKS_TOKEN": given.token,
+        "DATABRICKS_USERNAME": given.username,
+        "DATABRICKS_PASSWORD": given.password,
+    }
+    named = {key: value for key, value in plain.items() if value}
+    layers: list[Mapping[str, str]] = [*given.databricks, named, os.environ]
+    if profile := profile_of(uri):
+        layers.insert(0, {PROFILE: profile})
+    return settle(layers)
+
+
+def settle(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """One mapping of settings out of several, the nearest first, without mixing ways to log in."""
+    known = {name: bool(a.auth) for a in Config.attributes() if a.env for name in (a.env, *a.env_aliases)}
+    found: dict[str, str] = {}
+    for layer in layers:
+        has_profile = PROFILE in found
+        has_login = any(known[name] for name in found)
+        for name, is_login in known.items():
+            value = layer.get(name, "").strip()
+            beside = name in BESIDE_A_PROFILE or not has_profile
+            mixes = has_login and (is_login or name in {PROFILE, "DATABRICKS_AUTH_TYPE"})
+            if value and beside and not mixes:
+                found.setdefault(name, value)
+    return found
+
+
+def _configured(uri: str, settings: Mapping[str, str], skip_verify: bool) -> Config:
+    try:
+        config = _Unified(settings, skip_verify)
+    except (ValueError, configparser.Error) as error:
+        # What follows lists the settings that were found; a broken file's text may hold a secret.
+        why = str(error).partition(" Config: ")[0].partition(" Env: ")[0] if isinstance(error, ValueError) else ""
+        raise UsageError(
+            f"Databricks can't be logged in to: {printable(uri)}",
+            _first_line(why) or "~/.databrickscfg is broken",
+            HINT,
+        ) from None
+    if not config.host:
+        raise UsageError(f"no workspace is set for {printable(uri)}", "DATABRICKS_HOST is empty", HINT)
+    return config
+
+
+def _authenticated(uri: str, ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except (ValueError, OSError) as error:
+        # The SDK's own errors and those of requests are OSErrors.
+        raise AccessError(f"{printable(uri)} gives no token", _first_line(str(error)), REFUSED) from None
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")[:300]

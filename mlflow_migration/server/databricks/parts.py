@@ -1,0 +1,82 @@
+"""The parts of a Databricks workspace, and what it can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, RegistryAbilities
+from mlflow_migration.records import Json
+from mlflow_migration.server import pages
+from mlflow_migration.server.address import DATABRICKS_UC
+from mlflow_migration.server.databricks import absent
+from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
+from mlflow_migration.server.databricks.logged_models import WorkspaceModels
+from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
+from mlflow_migration.server.databricks.traces import WorkspaceTraces
+from mlflow_migration.server.databricks.tracking import WorkspaceTracking
+from mlflow_migration.server.histories import Histories
+from mlflow_migration.server.parts import Parts, mlflow_parts
+from mlflow_migration.server.rest import Rest
+
+ME = "/api/2.0/preview/scim/v2/Me"
+NO_ROUTES = "Databricks has no such kind"
+OF_ACCOUNT = "users and groups of Databricks are its account's: --export-permissions tells of experiments' and models'"
+LACKS = {
+    "evaluation_dataset": "Databricks keeps them as tables of Unity Catalog, made by its own library",
+    "gateway_budget": NO_ROUTES,
+    "gateway_endpoint": "Databricks serves models by endpoints of its own",
+    "gateway_guardrail": NO_ROUTES,
+    "gateway_model_definition": NO_ROUTES,
+    "gateway_secret": "Databricks keeps secrets in scopes of its own",
+    "grant": OF_ACCOUNT,
+    "issue": NO_ROUTES,
+    "label_schema": "Databricks keeps them in labeling sessions, made by its own library",
+    "mcp_server": NO_ROUTES,
+    "review_queue": "Databricks has labeling sessions in their place, made by its own library",
+    "role": OF_ACCOUNT,
+    "scorer": "Databricks keeps them by its own library",
+    "user": OF_ACCOUNT,
+    "webhook": NO_ROUTES,
+    "workspace": "a Databricks workspace has none in it",
+}
+UNITY_CATALOG_ABILITIES = RegistryAbilities(
+    UNITY_CATALOG, three_levels=True, stages=False, version_files=True, needs_signature=True
+)
+WORKSPACE_ABILITIES = RegistryAbilities(WORKSPACE, aliases=False, version_files=True)
+
+
+def databricks_parts(rest: Rest, folder: str) -> Parts:
+    """Those of a workspace, with the registry that its address names."""
+    unity = rest.dialect == DATABRICKS_UC
+    forms = WorkspaceTracking(rest, folder.rstrip("/"))
+
+    def connect() -> Abilities:
+        home = f"/Users/{caller(rest)['userName']}"
+        forms.folder = forms.folder or home
+        pages.post(rest, pages.V2 + "experiments/search", {"max_results": 1, "view_type": "ALL"})
+        return Abilities(
+            bulk_history=False,
+            proxied_artifacts=False,
+            registry=UNITY_CATALOG_ABILITIES if unity else WORKSPACE_ABILITIES,
+            lacks=LACKS,
+            home=home,
+        )
+
+    return replace(
+        mlflow_parts(rest),
+        connect=connect,
+        forms=forms,
+        histories=Histories(rest, bulk=False),
+        files=WorkspaceArtifacts(rest),
+        notebooks=WorkspaceNotebooks(rest),
+        traces=WorkspaceTraces(rest),
+        models=WorkspaceModels(rest, forms),
+        rights=absent.NoRights(),
+        workspaces=absent.NoWorkspaces(rest),
+        users=absent.NoUsers(rest),
+    )
+
+
+def caller(rest: Rest) -> Json:
+    """Whom these credentials stand for: SCIM's user or service principal, with `userName` and `groups`."""
+    return rest.call("GET", ME)

@@ -1,0 +1,122 @@
+"""What experiments and runs look like in a workspace, and what they are called for everyone else.
+
+An experiment's name is a workspace path there. One that came under another name goes into a folder, keeps its name as
+the end of its path, and shows it again. Tags that the platform sets itself, and so refuses, travel as tags of this tool
+and are shown as what they were; the user of a run likewise, whom Databricks takes from the credentials.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from mlflow_migration.errors import ConflictError, ServerError
+from mlflow_migration.records import ORIGIN, Json, pairs_of, tags_of
+from mlflow_migration.server.databricks import workspace_files
+from mlflow_migration.server.rest import Rest
+
+SET_BY_PLATFORM = frozenset(
+    {
+        "mlflow.user",
+        "mlflow.log-model.history",
+        "mlflow.rootRunId",
+        "mlflow.experiment.sourceType",
+        "mlflow.experiment.sourceId",
+        "mlflow.experimentType",
+        "mlflow.ownerId",
+        "mlflow.ownerEmail",
+    }
+)
+"""Tags that "cannot or should not be set" on Databricks by what mlflow-export-import's users found out over the years,
+and those of an experiment's owner and kind."""
+LINKED = "mlflow.experiment.databricks"
+"""How the tags begin that tie an experiment to tables of its own workspace (mlflow 3.17.2, `mlflow_tags.py`)."""
+KEPT = ORIGIN + "tag."
+USER = ORIGIN + "user_id"
+SOURCE = ORIGIN + "source"
+NAME = ORIGIN + "name"
+"""On an experiment whose name is no path: what it is called elsewhere, which its path ends with."""
+PATH = ORIGIN + "workspace_path"
+"""Shown, and never sent: where an experiment is that is shown by another name."""
+EXPERIMENTS_PER_PAGE = 1000
+
+
+class WorkspaceTracking:
+    """The experiments and runs of one workspace. Implements `TrackingForms`."""
+
+    def __init__(self, rest: Rest, folder: str) -> None:
+        self._rest = rest
+        self.folder = folder
+        self._made: set[str] = set()
+        self._lock = threading.Lock()
+
+    def search_body(self) -> Json:
+        """The search for all experiments; the workspace knows no order by id."""
+        return {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE}
+
+    def name_out(self, name: str) -> str:
+        """The workspace path of an experiment that is called so elsewhere."""
+        return name if name.startswith("/") else f"{self.folder}/{name}"
+
+    def name_tags(self, name: str) -> dict[str, str]:
+        """The tags that an experiment of this name gets, for it to be shown by it."""
+        return {} if name.startswith("/") else {NAME: name}
+
+    def make_room(self, name: str) -> None:
+        """Make the folders above an experiment. Raises ConflictError where something else is in the way."""
+        parent = workspace_files.parent_of(self.name_out(name))
+        with self._lock:
+            if parent not in self._made and parent != "/":
+                workspace_files.mkdirs(self._rest, parent)
+                self._made.add(parent)
+
+    def taken(self, name: str, error: ServerError) -> None:
+        """Raises ConflictError where a name is taken by what is no experiment."""
+        found = workspace_files.status(self._rest, self.name_out(name))
+        if found and found.get("object_type") != "MLFLOW_EXPERIMENT":
+            what = str(found.get("object_type", "something else")).lower()
+            hint = "give it another name with --rename, or another folder with --dst-experiment-dir"
+            raise ConflictError(f"a {what} is at {self.name_out(name)}", error.why, hint) from error
+
+    def experiment_in(self, head: Json) -> Json:
+        """An experiment as it is shown: under the name and with the tags it came with."""
+        tags = tags_of(head.get("tags"))
+        shown = _shown(tags)
+        name, path = tags.get(NAME, ""), str(head["name"])
+        found = {**head, "tags": pairs_of(shown)}
+        if name and path.endswith(f"/{name}"):
+            found.update({"name": name, "tags": pairs_of({**shown, PATH: path})})
+        return found
+
+    def run_in(self, head: Json) -> Json:
+        """A run as it is shown: with the user and the tags it came with."""
+        tags = tags_of(head["data"].get("tags"))
+        user = tags.pop(USER, None)
+        info = head["info"] if user is None else {**head["info"], "user_id": user}
+        return {**head, "info": info, "data": {**head["data"], "tags": pairs_of(_shown(tags))}}
+
+    def tag_out(self, key: str) -> str:
+        """The tag that holds what one of this name does elsewhere."""
+        return KEPT + key if _is_set_by_platform(key) else key
+
+    def tags_out(self, tags: Mapping[str, str]) -> dict[str, str]:
+        return {self.tag_out(key): value for key, value in tags.items() if key != PATH}
+
+    def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, dict[str, str]]:
+        """What makes a run: its info and tags."""
+        info = dict(info)
+        user = info.pop("user_id", "")
+        return info, {**self.tags_out(tags), **({USER: user} if user else {})}
+
+
+def _shown(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as they came. What the platform set on a thing that came from elsewhere is none of its own."""
+    arrived = SOURCE in tags
+    own = {key: value for key, value in tags.items() if not key.startswith(KEPT)}
+    if arrived:
+        own = {key: value for key, value in own.items() if not _is_set_by_platform(key)}
+    return {**own, **{key.removeprefix(KEPT): value for key, value in tags.items() if key.startswith(KEPT)}}
+
+
+def _is_set_by_platform(key: str) -> bool:
+    return key in SET_BY_PLATFORM or key.startswith(LINKED)
