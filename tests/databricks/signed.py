@@ -186,7 +186,9 @@ def _resume(call: Call, right: Right) -> Response:
     upload.received += call.body
     if found.group(2) == str(len(upload.received)):
         if upload.disk.exists() and not upload.overwrite:
-            raise StorageError(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+            raise StorageError(
+                412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold."
+            )
         write(upload.disk, upload.received)
         del call.workspace.part(Signatures).uploads[right.upload]
         return Response(status_code=200)
@@ -229,4 +231,10 @@ def _etag(content: bytes) -> str:
 
 
 ANSWERS = {"read": _read, "write": _write, "part": _part, "resumable": _resume, "abort": _abort}
-METHODS = {"read": ("GET",), "write": ("PUT", "PATCH"), "part": ("PUT",), "resumable": ("PUT", "DELETE"), "abort": ("DELETE",)}
+METHODS = {
+    "read": ("GET",),
+    "write": ("PUT", "PATCH"),
+    "part": ("PUT",),
+    "resumable": ("PUT", "DELETE"),
+    "abort": ("DELETE",),
+}

@@ -87,10 +87,13 @@ def test_an_earlier_revision_of_a_notebook_is_still_there(workspace: Workspace) 
         source = f"# Databricks notebook source\n{text}\n".encode()
         client.workspace.upload(f"{path}.py", source, format=ImportFormat.AUTO, overwrite=True)
     first, second = (moment for moment, _ in workspace_tree.get(workspace, path).revisions)
+    asked = {"path": path, "direct_download": True}
+    address, headers = f"{workspace.url}/api/2.0/workspace/export", workspace.headers()
     for moment, text in ((first, "one = 1"), (second, "two = 2")):
-        query = {"path": path, "direct_download": "true", "revision_timestamp": str(moment)}
-        address = f"{workspace.url}/api/2.0/workspace/export"
-        assert text in requests.get(address, query, headers=workspace.headers(), timeout=30).text
+        body = {**asked, "revision": {"revision_timestamp": moment}}
+        assert text in requests.get(address, json=body, headers=headers, timeout=30).text
+    query = f"?path={path}&direct_download=true&revision_timestamp={first}"
+    assert "two = 2" in requests.get(address + query, headers=headers, timeout=30).text
 
 
 def test_nobody_makes_a_home_for_others(workspace: Workspace) -> None:
