@@ -16,10 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 when anything is out of date or wrong.")
 def main(check: bool) -> None:
-    """Write the generated parts of the pages in docs/reference."""
+    """Write the generated parts of the pages in docs/reference, and the notebooks of databricks_notebooks/."""
     if not check:
         for page, text in regenerated(ROOT):
-            if page.read_text(encoding="utf-8") != text:
+            if not page.exists() or page.read_text(encoding="utf-8") != text:
+                page.parent.mkdir(exist_ok=True)
                 page.write_text(text, encoding="utf-8")
                 click.echo(f"written: {page.relative_to(ROOT)}")
         return

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
-from docs.generate import examples_of, regenerated, shown_options, walk_commands
+from docs.generate import regenerated, shown_options, walk_commands
+from docs.helptexts import examples_of
+from docs.notebooks import FOLDER, notebooks
 from mlflow_migration.cli.main import all_commands, main
 
-FOLDERS = ("docs", "mlflow_migration", "tests", "benchmarks", "demo")
+FOLDERS = ("docs", "databricks_notebooks", "mlflow_migration", "tests", "benchmarks", "demo")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -26,8 +28,11 @@ def faults(root: Path) -> list[str]:
 def stale_pages(root: Path) -> Iterator[str]:
     """Pages that `python -m docs` would change."""
     for page, text in regenerated(root):
-        if page.read_text(encoding="utf-8") != text:
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
             yield f"{page.relative_to(root)} is out of date: make docs"
+    made = {root / FOLDER / name for name, _ in notebooks()}
+    for page in sorted({*(root / FOLDER).rglob("*.py")} - made):
+        yield f"{page.relative_to(root)} is of no command: delete it"
 
 
 def poor_commands() -> Iterator[str]:

@@ -12,7 +12,6 @@ and the text between is made here, from the code itself.
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,18 +20,23 @@ import click
 from benchmarks.page import BLOCKS as BENCH_BLOCKS
 from benchmarks.page import CHARTS
 from docs import values
+from docs.helptexts import description_of, examples_of
+from docs.notebooks import FOLDER, listing, notebooks
 from mlflow_migration.cli.main import all_commands
 from mlflow_migration.errors import EXIT_CODES, MigrationError
 
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _DEFAULT = re.compile(r"\s*\[default: ([^\];]+)[^\]]*\]")
-_EXAMPLES = re.compile(r"\n*\x08?\n?Examples:\n(.*)", re.DOTALL)
 
 
 def regenerated(root: Path) -> Iterator[tuple[Path, str]]:
-    """Each page with blocks and each chart, and what it should hold. Raises KeyError for a block nobody makes."""
+    """Each page with blocks, each chart, each notebook, and what it should hold. Raises KeyError for a block nobody
+    makes."""
     performance = root / "docs" / "explanation" / "performance.md"
-    for page in [root / "README.md", performance, *sorted((root / "docs" / "reference").glob("*.md"))]:
+    for name, text in notebooks():
+        yield root / FOLDER / name, text
+    reference = sorted((root / "docs" / "reference").glob("*.md"))
+    for page in [root / "README.md", performance, *reference, root / FOLDER / "README.md"]:
         text = page.read_text(encoding="utf-8")
         yield page, _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]().strip()}\n{match[3]}", text)
     for name, draw in CHARTS.items():
@@ -59,12 +63,6 @@ def shown_options(command: click.Command) -> list[click.Option]:
     return [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
 
 
-def examples_of(command: click.Command) -> str:
-    """The examples at the end of a command's help, "" where there are none."""
-    found = _EXAMPLES.search(command.help or "")
-    return textwrap.dedent(found[1]).strip() if found else ""
-
-
 def commands() -> str:
     """All commands: usage, what they do, options, examples; options that all share stand once, at the end."""
     every = walk_commands(all_commands())
@@ -75,7 +73,7 @@ def commands() -> str:
     for name, command in leaves:
         rows = [_option(option) for option in shown_options(command)]
         own = [row for row in rows if row not in shared]
-        parts += [f"## {name}\n", _usage(name, command), _description(command), ""]
+        parts += [f"## {name}\n", _usage(name, command), description_of(command), ""]
         if own:
             parts.append(_options(own))
         if len(own) < len(rows):
@@ -89,10 +87,6 @@ def commands() -> str:
 def _usage(name: str, command: click.Command) -> str:
     pieces = command.collect_usage_pieces(click.Context(command, info_name=name))
     return f"`mlflow-migration {' '.join([name, *pieces])}`\n"
-
-
-def _description(command: click.Command) -> str:
-    return " ".join(_EXAMPLES.sub("", command.help or "").replace("\x08", "").split())
 
 
 def _options(rows: Iterable[tuple[str, str, str, str]]) -> str:
@@ -172,5 +166,6 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "bundle-constants": lambda: table(("what", "value"), values.bundle_constants()),
     "quoted-names": lambda: table(("name at the server", "file name in the bundle"), values.quoted_names()),
     "coverage": lambda: table(("kind", "since", "carried", "kept beside", "lost"), values.coverage()),
+    "notebooks": listing,
     "kinds": lambda: table(("kind", "in a bundle", "rows", "needs"), values.kinds()),
 }

@@ -65,6 +65,8 @@ LOSS = {
     "link": "A run, logged model, experiment, label schema, issue, trace, scorer or gateway endpoint that something "
     "refers to and that is not at the destination; a deletion that would hit foreign runs; what a destination refuses "
     "to tie.",
+    "notebook": "The Databricks notebook a run was made with, where --notebook-formats or --dst-notebook-dir asks for "
+    "it: deleted, not to be read, or refused by the other workspace.",
     "secret": "The secret of a new webhook, one of the gateway, or the password of a new user, which MLflow never "
     "gives: make or set it there, under the same name.",
     "permission": "What a role allows on a thing that isn't at the destination; that somebody who is a user there "
@@ -92,7 +94,7 @@ def states() -> Iterator[tuple[str, str]]:
 
 
 def losses() -> Iterator[tuple[str, str]]:
-    return _told(iter([*FIELDS, "link", "secret"]), LOSS)
+    return _told(iter([*FIELDS, "link", "notebook", "secret"]), LOSS)
 
 
 class _Asked(dict[str, str]):

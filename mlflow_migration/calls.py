@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
+from mlflow_migration.notebook_calls import NotebookCalls, NotebookReads
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Files, Json, Rows
 
@@ -406,6 +407,9 @@ class Readable(Protocol):
     @property
     def rights(self) -> RightsReads: ...
 
+    @property
+    def notebooks(self) -> NotebookReads: ...
+
     def search_experiments(self) -> Iterator[Json]: ...
 
     def get_experiment(self, experiment_id: str) -> Json | None: ...
@@ -461,6 +465,9 @@ class Live(Readable, Protocol):
 
     @property
     def traces(self) -> TraceCalls: ...
+
+    @property
+    def notebooks(self) -> NotebookCalls: ...
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str: ...
 

@@ -98,6 +98,7 @@ class Selection:
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
     With `permissions` a whole server's users, roles and their permissions too.
     `shard`: of all this one part, experiments and models each with what belongs to it.
+    `notebooks`: the formats in which notebooks of runs are taken along.
     """
 
     experiments: tuple[str, ...] = ()
@@ -120,6 +121,7 @@ class Selection:
     all_runs: bool = False
     permissions: bool = False
     shard: Shard | None = None
+    notebooks: tuple[str, ...] = ()
 
     def holds(self, key: str) -> bool:
         """Whether what goes by this id or name is in the shard asked for, if one is."""
@@ -204,7 +206,8 @@ class Adding:
 class Writing:
     """How objects are to be written. `on_conflict` is one of POLICIES or "";
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
-    objects of the kinds in `replace` that have the name at the destination are deleted first."""
+    objects of the kinds in `replace` that have the name at the destination are deleted first; into `notebook_dir`, a
+    folder of the workspace, go the notebooks of runs."""
 
     source: str
     names: Names = SAME_NAMES
@@ -215,6 +218,7 @@ class Writing:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    notebook_dir: str = ""
 
 
 @dataclass

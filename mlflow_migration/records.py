@@ -77,6 +77,8 @@ class Record:
     """One object on its way: small `head` (JSON as the REST API shows it), lazy `rows` and `files`.
 
     `home` is the logical folder of the object, its parts unquoted; `refs` are the ids it needs at the other end.
+    `notebooks` are what a run was made with: they come along, but are no part of it, and nothing is compared by them.
+    Their sizes are known once they are fetched.
     `whole` is there where the head takes requests of its own, which a listing leaves to `completed`: an object that
     can't be read then costs no other one.
     """
@@ -89,6 +91,7 @@ class Record:
     refs: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, Rows] = field(default_factory=dict)
     files: Files = no_files
+    notebooks: Files = no_files
     whole: Callable[[], Record] | None = None
 
 
@@ -101,7 +104,7 @@ def completed(record: Record) -> Record:
 class Loss:
     """A part of an object that can't go, and why.
 
-    `kind` is "param", "tag", "metric", "artifact", "input", "link", "name", "permission" or "secret".
+    `kind` is "param", "tag", "metric", "artifact", "input", "link", "name", "notebook", "permission" or "secret".
 
     `wanted` is False where the person asked to leave it out.
     """

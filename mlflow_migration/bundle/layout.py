@@ -24,6 +24,7 @@ MARK = ".mlflow-migration"
 """Stands in a folder while it is written, so that a half-made bundle is known from somebody's own folder. One beside a
 manifest is of a job that was killed when all was done."""
 ARTIFACTS = "artifacts"
+NOTEBOOKS = "notebooks"
 PART = ".part"
 """Ending of files on their way; a leftover one is from an interrupted job."""
 LONGEST_NAME = 200
@@ -61,6 +62,11 @@ def artifact(path: str, owner: str = "") -> str:
     """The file of an artifact, relative to its object's folder; with `owner`, the last part of the home of an object
     that has none of its own, relative to the folder of its shard."""
     return "/".join([ARTIFACTS, *([quoted(owner)] if owner else []), *(quoted(part) for part in path.split("/"))])
+
+
+def notebook(name: str) -> str:
+    """The file of a notebook that a run was made with, relative to the run's folder."""
+    return f"{NOTEBOOKS}/{quoted(name)}"
 
 
 def check_artifact_path(path: str) -> None:

@@ -189,7 +189,7 @@ class Bundle:
         info = value["info"]
         folder = (self.root / place.file).parent
         rows: dict[str, Rows] = {}
-        files = []
+        files, notebooks = [], []
         if place.size:
             # The line is read again when its rows are asked for: many records are on their way at once, few are used.
             rows = {name: partial(self._rows_in_line, kind, place, name) for name in value["rows"]}
@@ -197,6 +197,8 @@ class Bundle:
             path = folder / entry["file"]
             if entry.get("rows") is not None:
                 rows[entry["rows"]] = partial(_lines, path, f"{folder.name}/{entry['file']}")
+            elif entry.get("notebook") is not None:
+                notebooks.append(File(entry["notebook"], entry["bytes"], partial(_open, path), sha256=entry["sha256"]))
             else:
                 files.append(File(entry["path"], entry["bytes"], partial(_open, path), sha256=entry["sha256"]))
         return Record(
@@ -208,6 +210,7 @@ class Bundle:
             refs=info["refs"],
             rows=rows,
             files=partial(iter, files),
+            notebooks=partial(iter, notebooks),
         )
 
     def _rows_in_line(self, kind: str, place: Place, name: str) -> Iterator[Json]:
@@ -252,6 +255,11 @@ def _entry(entry: Any, owner: str) -> str:
         if owner:
             raise ValueError("the rows of an object in a line are not in a file")
         expected = f"{layout.quoted(entry['rows'])}.jsonl"
+    elif entry.get("notebook") is not None:
+        layout.check_artifact_path(entry["notebook"])
+        if owner:
+            raise ValueError("an object in a line has no notebooks")
+        expected = layout.notebook(entry["notebook"])
     else:
         layout.check_artifact_path(entry["path"])
         expected = layout.artifact(entry["path"], owner)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_migration.bundle import layout, manifest, shards
+from mlflow_migration.bundle.notebooks import Notebooks, fetched, kept_notebooks, written
 from mlflow_migration.errors import StorageError, UsageError
 from mlflow_migration.records import File, Json, Loss, Record, Rows, Written, canonical
 
@@ -88,7 +89,9 @@ class BundleWriter:
         with storage(folder):
             rows = _row_texts(record) if sharded else None
             if rows is None:
-                state = self._put_folder(record, present, dry_run, sharded)
+                notebooks = fetched(self._there(folder, record), record, dry_run)
+                losses += notebooks.losses
+                state = self._put_folder(record, present, notebooks, (dry_run, sharded))
             else:
                 line = self._begin_line(record, present, rows, dry_run)
 
@@ -99,12 +102,13 @@ class BundleWriter:
 
         return rest
 
-    def _put_folder(self, record: Record, files: list[File], dry_run: bool, sharded: bool) -> str:
-        """Write an object into its own folder; its state."""
+    def _put_folder(self, record: Record, files: list[File], notebooks: Notebooks, how: tuple[bool, bool]) -> str:
+        """Write an object into its own folder; its state. `how` says whether it is a rehearsal, and `sharded`."""
+        dry_run, sharded = how
         folder = self.root / layout.folder(record.home)
         there = self._there(folder, record)
         line = self._shards.get(record.kind, record.id) if sharded else None
-        if there is not None and line is None and self._is_same(there, record, files):
+        if there is not None and line is None and not notebooks.made and self._is_same(there, record, files):
             return "same"
         state = "done" if there is None and line is None else "updated"
         if dry_run:
@@ -115,12 +119,15 @@ class BundleWriter:
         made = [self._write_rows(folder, name, lines) for name, lines in record.rows.items()]
         kept, missing = _kept(there, files, self._checksum)
         made += [self._write_file(folder, layout.artifact(file.path), file) for file in missing]
+        made += [written(folder, name, content) for name, content in notebooks.made]
+        kept += notebooks.kept
         if line is not None:
             self._shards.drop(record.kind, record.id)
         self._begin(folder, record, made)
         entries = sorted([*kept, *made], key=_by_file)
         self._write_head(folder, record, entries)
         _remove_others(folder, layout.ARTIFACTS, entries)
+        _remove_others(folder, layout.NOTEBOOKS, entries)
         if line is not None:
             _remove_others(folder.parent, f"{layout.ARTIFACTS}/{folder.name}", [])
         return state
@@ -221,6 +228,7 @@ class BundleWriter:
 
     def _is_same(self, there: Json, record: Record, files: list[File]) -> bool:
         entries, missing = _kept(there, files, self._checksum)
+        entries += kept_notebooks(there)
         if missing or there["mlflow"] != record.head:
             return False
         for name, rows in record.rows.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import answer, options
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.experiments import INPUT, RENAME
 from mlflow_migration.cli.later import filtered, jobs, layout, naming, objects, rewritten
@@ -155,8 +154,7 @@ def merge(folders: tuple[str, ...], output_dir: str, as_json: bool, quiet: bool)
         "kinds": info["counts"],
         "error": None,
     }
-    if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+    answer.give(document, as_json)
     if not quiet:
         click.echo(f"{len(folders)} shards of {info['source']} → {target}", err=True)
         if absent:

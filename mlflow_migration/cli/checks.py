@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import answer, options
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
 from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
@@ -139,8 +139,7 @@ def _verify_bundle(place: str, given: dict[str, Any]) -> int:
     if common.report:
         table = (["kind", "in the bundle"], [[kind, str(counts["equal"])] for kind, counts in kinds.items()])
         write_report(common.report, document, f"verify: {uri}", table, lines)
-    if common.as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+    answer.give(document, common.as_json)
     if not common.quiet:
         click.echo(f"{bundle.proof.format(files)}: {uri}", err=True)
         for line in lines[:LINES]:
@@ -207,8 +206,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
         write_report(
             common.report, document, f"{result.command}: {result.left} | {result.right}", result.table(), lines
         )
-    if common.as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+    answer.give(document, common.as_json)
     if result.kinds and (result.exit_code or not common.quiet):
         click.echo(f"{result.command}: {result.left} | {result.right}", err=True)
         jobs.print_table(result.table(), all_columns=True)
@@ -350,8 +348,8 @@ def doctor(**given: Any) -> int:
         "places": found,
         "error": next((row["error"] for row in found if row["error"]), None),
     }
+    answer.give(document, common.as_json)
     if common.as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
         return code
     click.echo(f"python {document['python']}, " + ", ".join(f"{name} {text}" for name, text in packages.items()))
     for row in found:

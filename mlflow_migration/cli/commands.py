@@ -93,6 +93,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "tools",
         "Call a server's REST API once, with the credentials its place has, and show the JSON it answers.",
     ),
+    "download-notebook": ("notebooks", "Fetch a notebook of a Databricks workspace, one file for each format."),
     "get-model-signature": ("signatures", "Show the signature of a model as JSON; exit code 1 where it has none."),
     "set-model-signature": (
         "signatures",
@@ -101,6 +102,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list-model-versions-without-signatures": (
         "signatures",
         "List the versions of registered models that have no signature; exit code 1 where one couldn't be looked at.",
+    ),
+    "run-submit": (
+        "submitting",
+        "Run a notebook or a command of this tool as a Databricks job, follow it, and end as it ended.",
     ),
     "config": ("setup", "Look at the configuration."),
     "kinds": ("setup", "List the kinds of objects that are moved and verified, what of each arrives, and what can't."),

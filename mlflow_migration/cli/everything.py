@@ -37,9 +37,7 @@ EXPERIMENTS = click.option(
 @click.option("--stages", metavar="NAMES", default="", help="Of registered models only versions in these stages.")
 @boolean("export-version-model", False, "Accepted for old commands: a version's files lie with its run.")
 @options.legacy("use-threads")
-@click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_all(**given: Any) -> int:
     """Export everything a server holds to a bundle.
@@ -69,6 +67,7 @@ def export_all(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@options.NOTEBOOK_DIR
 @options.permissions("import-permissions")
 @options.legacy("use-threads")
 @options.common

@@ -39,9 +39,7 @@ def one_name(text: str, option: str) -> str:
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions")
-@click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_experiment(**given: Any) -> int:
     """Export one experiment with its runs to a bundle.
@@ -71,9 +69,7 @@ def export_experiment(**given: Any) -> int:
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions", "use-threads")
-@click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_experiments(**given: Any) -> int:
     """Export many experiments with their runs to a bundle.
@@ -97,9 +93,7 @@ def export_experiments(**given: Any) -> int:
 @options.artifacts
 @options.moving
 @options.legacy("import-permissions")
-@click.option(
-    "--dst-notebook-dir", metavar="DIR", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_DIR
 @options.common
 def import_experiment(**given: Any) -> int:
     """Import the one experiment of a bundle, under any name.
@@ -133,6 +127,7 @@ def import_experiment(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@options.NOTEBOOK_DIR
 @options.legacy("import-permissions", "use-threads")
 @options.common
 def import_experiments(**given: Any) -> int:

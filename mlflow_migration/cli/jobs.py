@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shlex
 import shutil
@@ -25,7 +24,7 @@ from mlflow_migration.bundle import merge as merging
 from mlflow_migration.bundle.manifest import read_manifest
 from mlflow_migration.bundle.writer import BundleWriter, storage
 from mlflow_migration.calls import Readable
-from mlflow_migration.cli import logs
+from mlflow_migration.cli import answer, logs
 from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, replaced
 from mlflow_migration.database import file_store
@@ -72,12 +71,13 @@ class Job:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    notebook_dir: str = ""
 
 
 def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
     """A move that writes at a server, as a command's options ask for it."""
     how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
-    return Job(command, selection, names, *how)
+    return Job(command, selection, names, *how, notebook_dir=given.get("dst_notebook_dir", ""))
 
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
@@ -94,6 +94,7 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
 
 def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) -> int:
     """Bundle → server or database; the exit code."""
+    _check_notebook_dir(job.notebook_dir, live)
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
@@ -111,6 +112,20 @@ def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) 
             report.add(row)
 
     return _run(job, common, report, work, {"destination": live})
+
+
+def _check_notebook_dir(folder: str, place: Server | Connected) -> None:
+    """Raise UsageError where notebooks of runs can't go into such a folder, or this place has none."""
+    if not folder:
+        return
+    if not isinstance(place, Server) or not place.notebooks.exist():
+        raise UsageError(
+            f"only a Databricks workspace takes notebooks: {place.address}", hint="leave --dst-notebook-dir out"
+        )
+    if not folder.startswith("/"):
+        raise UsageError(
+            f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/runs"
+        )
 
 
 def copy(job: Job, common: Common, source: Readable, destination: Server | Connected) -> int:
@@ -289,6 +304,7 @@ def _writing(job: Job, origin: str, dry_run: bool, checksum: bool) -> Writing:
         job.on_conflict,
         job.replace,
         job.adding,
+        job.notebook_dir,
     )
 
 
@@ -369,8 +385,7 @@ def show(report: Report, common: Common) -> None:
         write_report(
             common.report, document, f"{report.command}: {report.source} → {report.destination}", report.table(), lines
         )
-    if common.as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+    answer.give(document, common.as_json)
     if report.kinds and (report.exit_code or not common.quiet):
         _summary(report)
         for line in lines if common.verbose else lines[:FIRST_LINES]:

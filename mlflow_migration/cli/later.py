@@ -11,12 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_migration import compare, objects, pipeline
+    from mlflow_migration import compare, objects, pipeline, submitting
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
-    from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
+    from mlflow_migration.objects import filtered, needed, registry, rewritten, run, run_notebooks, signature, versions
     from mlflow_migration.server import live, pages
+    from mlflow_migration.server.databricks import jobs as workspace_jobs
 
 __all__ = [
     "compare",
@@ -39,17 +40,20 @@ __all__ = [
     "registry",
     "rewritten",
     "run",
+    "run_notebooks",
     "samples",
     "signature",
     "spreading",
+    "submitting",
     "versions",
+    "workspace_jobs",
 ]
 _FOLDERS = {
-    "": ("compare", "objects", "pipeline"),
+    "": ("compare", "objects", "pipeline", "submitting"),
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
-    "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
+    "objects.": ("filtered", "needed", "registry", "rewritten", "run", "run_notebooks", "signature", "versions"),
     "server.": ("live", "pages"),
 }
 
@@ -61,6 +65,7 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
+workspace_jobs = _Later("mlflow_migration.server.databricks.jobs")
 globals().update(
     {name: _Later(f"mlflow_migration.{folder}{name}") for folder, names in _FOLDERS.items() for name in names}
 )

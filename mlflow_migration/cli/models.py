@@ -24,9 +24,6 @@ LATEST = boolean("export-latest-versions", False, "Only the latest version of ea
 CACHED = boolean(
     "export-version-model", False, "Accepted for old commands: a version's files lie with its run or logged model."
 )
-NOTEBOOKS = click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
 EXPERIMENT = click.option(
     "--experiment-name", required=True, metavar="NAME", help="The experiment that the versions' runs go into."
 )
@@ -61,7 +58,7 @@ def _selection(given: dict[str, Any], models: tuple[str, ...], versions: Version
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions")
-@NOTEBOOKS
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_model(**given: Any) -> int:
     """Export one registered model with its versions, their runs (and the parents of those) and logged models.
@@ -93,7 +90,7 @@ def export_model(**given: Any) -> int:
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions", "use-threads")
-@NOTEBOOKS
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_models(**given: Any) -> int:
     """Export many registered models with their versions and what those were made of.
@@ -120,7 +117,7 @@ def export_models(**given: Any) -> int:
 @options.artifacts
 @options.moving
 @options.legacy("export-permissions")
-@NOTEBOOKS
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_model_version(**given: Any) -> int:
     """Export one version of a registered model with its run and logged model.
@@ -149,6 +146,7 @@ def export_model_version(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@options.NOTEBOOK_DIR
 @options.legacy("import-permissions")
 @options.common
 def import_model(**given: Any) -> int:
@@ -173,6 +171,7 @@ def import_model(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@options.NOTEBOOK_DIR
 @options.legacy("import-permissions", "use-threads")
 @options.common
 def import_models(**given: Any) -> int:
@@ -199,6 +198,7 @@ def import_models(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@options.NOTEBOOK_DIR
 @options.legacy("import-permissions")
 @options.common
 def import_model_version(**given: Any) -> int:

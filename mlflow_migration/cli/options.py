@@ -10,7 +10,7 @@ import click
 
 from mlflow_migration.cli.command import boolean
 from mlflow_migration.cli.later import naming as renames
-from mlflow_migration.cli.later import objects
+from mlflow_migration.cli.later import objects, run_notebooks
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.engine.ledger import STATE_DIR
 from mlflow_migration.errors import UsageError
@@ -29,6 +29,7 @@ PARTS = (
     "metadata",
     "metric",
     "name",
+    "notebook",
     "param",
     "permission",
     "secret",
@@ -242,6 +243,22 @@ def artifacts(function: F) -> F:
     )(function)
 
 
+NOTEBOOK_FORMATS = click.option(
+    "--notebook-formats",
+    metavar="FORMATS",
+    default="",
+    help="Take along the Databricks notebook each run was made with, at its revision, in these formats: SOURCE, HTML, "
+    "JUPYTER, DBC, with commas between them.",
+)
+NOTEBOOK_DIR = click.option(
+    "--dst-notebook-dir",
+    metavar="DIR",
+    default="",
+    help="Put the notebooks of runs below this folder of the Databricks workspace, each once; the tag "
+    "mlflow_migration.notebook of a run tells where its own is.",
+)
+
+
 def run_choice(function: F) -> F:
     """Options that choose runs."""
     return _stack(
@@ -426,4 +443,5 @@ def selection_of(
         max_file=choose.size(options.pop("max_file", None)),
         permissions=with_users,
         shard=choose.shard(options.pop("shard", None)),
+        notebooks=run_notebooks.formats(options.pop("notebook_formats", "")),
     )

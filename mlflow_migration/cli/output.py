@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
+from mlflow_migration.cli import answer
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, UsageError
 from mlflow_migration.records import Json
@@ -17,7 +17,9 @@ from mlflow_migration.records import Json
 def show(command: str, document: Json, text: str, common: Common, code: int = DONE) -> None:
     """The text, or with --json the document after what every document begins with."""
     head = {"ok": code == DONE, "exit_code": code, "command": command}
-    click.echo(json.dumps({**head, **document, "error": None}, ensure_ascii=False) if common.as_json else text)
+    answer.give({**head, **document, "error": None}, common.as_json)
+    if not common.as_json:
+        click.echo(text)
 
 
 def check(path: str | None) -> None:

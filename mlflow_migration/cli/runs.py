@@ -42,9 +42,7 @@ def _selection(given: dict[str, Any], experiment: Any) -> Selection:
 @NESTED
 @options.artifacts
 @options.moving
-@click.option(
-    "--notebook-formats", metavar="TEXT", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_FORMATS
 @options.common
 def export_run(**given: Any) -> int:
     """Export one run, with the experiment it is in, to a bundle.
@@ -71,9 +69,7 @@ def export_run(**given: Any) -> int:
 @options.artifacts
 @options.moving
 @boolean("mlmodel-fix", True, "Accepted for old commands: ids in MLmodel files are always put right.")
-@click.option(
-    "--dst-notebook-dir", metavar="DIR", default="", help="Accepted for old commands; only Databricks has notebooks."
-)
+@options.NOTEBOOK_DIR
 @options.common
 def import_run(**given: Any) -> int:
     """Import the run of a bundle (and those it brought along) into an experiment.

@@ -24,6 +24,7 @@ from mlflow_migration.database.traces import Traces
 from mlflow_migration.database.webhooks import Webhooks
 from mlflow_migration.database.workspaces import Rights, Users, Workspaces
 from mlflow_migration.errors import UsageError
+from mlflow_migration.notebook_calls import NoNotebooks
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json, Rows
 
@@ -61,6 +62,7 @@ class Database:
         self.workspaces = Workspaces(reading)
         self.users = Users(reading)
         self.rights = Rights()
+        self.notebooks = NoNotebooks()
         if self.workspaces.get_workspace(reading.workspace) is None and not self.workspaces.at_default():
             raise UsageError(f"no such workspace: {reading.workspace!r}", self.address, "check --workspace")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, forms, kind, registry
+from mlflow_migration.objects import experiment, forms, kind, registry, run_notebooks
 from mlflow_migration.objects import points as series
 from mlflow_migration.objects.model_links import ids_of, links_of, model_ids_in, swapped, tie
 from mlflow_migration.objects.model_links import localized as localized_models
@@ -94,6 +94,7 @@ def _record(source: Readable, head: Json, rows: Rows, selection: Selection) -> R
         refs={"experiment": info["experiment_id"]},
         rows={"metrics": rows},
         files=partial(selection.files_of, partial(source.files, root_of(head))),
+        notebooks=partial(run_notebooks.of_run, source, head, selection.notebooks),
     )
 
 
@@ -248,14 +249,15 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
         same = _same(sink, record, files, found, job.checksum)
         if same is not None:
             ids.put(NAME, record.id, found.id)
-            return replace(same, losses=same.losses + others)
+            return run_notebooks.with_notebook(sink, record, replace(same, losses=same.losses + others), job)
     if job.dry_run:
         rehearsed = _rehearsed(sink, record, files, found)
-        return replace(rehearsed, losses=rehearsed.losses + others)
+        rehearsed = replace(rehearsed, losses=rehearsed.losses + others)
+        return run_notebooks.with_notebook(sink, record, rehearsed, job)
     if ids.is_deleted(experiment_id):
         ids.reopen(experiment_id, will_delete=True)
     written = _Writer(_Target(sink, ids, job), record, files).write(experiment_id, found)
-    return replace(written, losses=written.losses + others)
+    return run_notebooks.with_notebook(sink, record, replace(written, losses=written.losses + others), job)
 
 
 def _other_datasets(record: Record, ids: Ids, experiment_id: str) -> Iterator[Loss]:

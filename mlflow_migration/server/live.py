@@ -55,6 +55,7 @@ class Server:
         self.mcp = parts.mcp
         self.workspaces = parts.workspaces
         self.users = parts.users
+        self.notebooks = parts.notebooks
 
     def connect(self) -> None:
         """Ask the server what it is; raises AccessError when it isn't there or isn't MLflow, UsageError where it

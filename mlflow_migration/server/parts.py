@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from mlflow_migration import calls
 from mlflow_migration.errors import ServerError
+from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import File, Json
 from mlflow_migration.server import artifacts, pages
@@ -86,6 +87,7 @@ class Parts:
     mcp: calls.McpCalls
     workspaces: calls.WorkspaceCalls
     users: calls.UserCalls
+    notebooks: NotebookCalls = field(default_factory=NoNotebooks)
 
 
 def parts_of(rest: Rest, folder: str) -> Parts:

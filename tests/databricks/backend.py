@@ -42,11 +42,11 @@ def forward(call: Call, body: Mapping[str, Any] | None = None) -> requests.Respo
 
 def answer(response: requests.Response) -> Response:
     """The server's answer as the platform's: artifact locations are those of Databricks."""
-    content = _translated(response.content)
-    return Response(content, response.status_code, media_type=response.headers.get("content-type"))
+    return Response(platform(response.content), response.status_code, media_type=response.headers.get("content-type"))
 
 
-def _translated(content: bytes) -> bytes:
+def platform(content: bytes) -> bytes:
+    """The server's text with the platform's artifact locations."""
     for pattern, replacement in PLATFORM:
         content = pattern.sub(replacement, content)
     return content
@@ -56,7 +56,7 @@ def ask(workspace: Workspace, method: str, path: str, **arguments: Any) -> dict[
     """One JSON answer of the server; its errors are raised as ApiError."""
     address = f"{workspace.mlflow()}/api/{path}"
     response = workspace.part(Known).session.request(method, address, timeout=120, **arguments)
-    document: dict[str, Any] = json.loads(_translated(response.content))
+    document: dict[str, Any] = json.loads(platform(response.content))
     if not response.ok:
         code = str(document.get("error_code", "INTERNAL_ERROR"))
         raise errors.ApiError(response.status_code, code, str(document.get("message")))

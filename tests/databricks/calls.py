@@ -60,9 +60,9 @@ class Call:
 Handler = Callable[[Call], Response | Mapping[str, Any] | None]
 
 
-def routes(workspace: Workspace, table: Mapping[str, Handler]) -> list[BaseRoute]:
-    """A table such as {"GET /path/{name}": handler} as routes."""
-    return [route(key, workspace, handler) for key, handler in table.items()]
+def routes(workspace: Workspace, table: Mapping[str, Handler], prefix: str = "") -> list[BaseRoute]:
+    """A table such as {"GET /path/{name}": handler} as routes; `prefix` goes before each path."""
+    return [route(key.replace(" ", f" {prefix}", 1), workspace, handler) for key, handler in table.items()]
 
 
 def route(address: str, workspace: Workspace, handler: Handler) -> Route:

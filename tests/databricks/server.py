@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from tests.databricks import errors, files_api, identity, signed, tracking, workspace_files
+from tests.databricks import areas, errors, files_api, identity, signed, tracking, workspace_files
 from tests.databricks.gate import Gate
 from tests.databricks.state import Workspace
 
@@ -25,6 +25,7 @@ AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
     signed.routes,
     files_api.routes,
     workspace_files.routes,
+    *areas.AREAS,
     tracking.routes,
 )
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.databricks import access, acl, errors
+from tests.databricks import access, acl, errors, models
 from tests.databricks.access import Securable
 from tests.databricks.calls import Call
 
@@ -35,7 +35,9 @@ def place(call: Call, path: str, write: bool) -> Place:
             guard(call, parts[len(begin) :], write)
             shared = parts[0] in ("Volumes", "Models")
             root = call.workspace.metastore.folder if shared else call.workspace.folder
-            return Place("/" + "/".join(parts), root.joinpath(*parts))
+            # Unity Catalog keeps catalog, schema and name in lower case; the rest of a path is as it was sent.
+            kept = [parts[0], *(part.lower() for part in parts[1:4]), *parts[4:]] if shared else parts
+            return Place("/" + "/".join(parts), root.joinpath(*kept))
     raise errors.invalid(f"Invalid path: {path}. Expected a path below /Volumes, /Models or {ARTIFACTS}.")
 
 
@@ -65,6 +67,7 @@ def _model(call: Call, parts: list[str], write: bool) -> None:
         raise errors.ApiError(404, "NOT_FOUND", f"Registered model '{model.name}' does not exist.")
     access.require_use(call.workspace, call.principal, model)
     access.require(call.workspace, call.principal, "CREATE_MODEL_VERSION" if write else "EXECUTE", model)
+    models.require_files(call.workspace.metastore, model, parts[3], write)
 
 
 def _experiment(call: Call, parts: list[str], write: bool) -> None:

@@ -55,15 +55,15 @@ def _list_run(call: Call) -> Mapping[str, Any]:
     run_id = call.query.get("run_id") or call.need("run_uuid")
     folder = run_folder(call.workspace, run_id)
     run = backend.ask(call.workspace, "GET", "2.0/mlflow/runs/get", params={"run_id": run_id})["run"]
-    return {"root_uri": run["info"]["artifact_uri"], **_listing(folder, call, call.query.get("path", ""))}
+    return {"root_uri": run["info"]["artifact_uri"], **listing(folder, call, call.query.get("path", ""))}
 
 
 def _list_model(call: Call) -> Mapping[str, Any]:
     folder = model_folder(call.workspace, call.names["model"])
-    return _listing(folder, call, call.query.get("artifact_directory_path", ""))
+    return listing(folder, call, call.query.get("artifact_directory_path", ""))
 
 
-def _listing(folder: Path, call: Call, path: str) -> dict[str, Any]:
+def listing(folder: Path, call: Call, path: str) -> dict[str, Any]:
     """A page of a folder; a file lists itself, what isn't there lists nothing."""
     disk = below(folder, path)
     found = sorted(disk.iterdir()) if disk.is_dir() else [disk] if disk.is_file() else []

@@ -114,11 +114,15 @@ def _readable(call: Call) -> Node:
 
 
 def _export(call: Call) -> Mapping[str, Any] | Response:
-    """The content as JSON in base64, or as it is with `direct_download`; of a notebook also an earlier revision."""
-    node, wanted = _readable(call), call.query.get("format") or "SOURCE"
+    """The content as JSON in base64, or as it is with `direct_download`; of a notebook also an earlier revision.
+
+    The platform takes a revision as `{"revision": {"revision_timestamp": …}}` in the body of the GET, and ignores a
+    parameter `revision_timestamp` (mlflow-export-import, issue 113).
+    """
+    node, wanted = _readable(call), str(call.fields.get("format") or "SOURCE")
     name = PurePosixPath(node.path).name
     if node.type == "NOTEBOOK":
-        source = workspace_tree.revision(node, call.query.get("revision_timestamp"))
+        source = workspace_tree.revision(node, _moment(call))
         wanted = "SOURCE" if wanted == "AUTO" else wanted
         content = notebook_formats.to_format(source, node.language, wanted, name)
         kind = notebook_formats.FORMATS[wanted] or notebook_formats.LANGUAGES[node.language][0]
@@ -127,10 +131,16 @@ def _export(call: Call) -> Mapping[str, Any] | Response:
         content, kind = node.content, "file"
     else:
         raise errors.invalid(f"Objects of type {node.type} can't be exported in format {wanted}")
-    if call.query.get("direct_download", "").lower() == "true":
+    if str(call.fields.get("direct_download", "")).lower() == "true":
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type="application/octet-stream", headers=headers)
     return {"content": base64.b64encode(content).decode(), "file_type": kind}
+
+
+def _moment(call: Call) -> str | None:
+    revision = call.fields.get("revision")
+    moment = revision.get("revision_timestamp") if isinstance(revision, dict) else None
+    return None if moment is None else str(moment)
 
 
 def _shown(node: Node) -> dict[str, Any]:

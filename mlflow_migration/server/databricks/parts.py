@@ -11,6 +11,7 @@ from mlflow_migration.server.address import DATABRICKS_UC
 from mlflow_migration.server.databricks import absent
 from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.databricks.logged_models import WorkspaceModels
+from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
 from mlflow_migration.server.databricks.traces import WorkspaceTraces
 from mlflow_migration.server.databricks.tracking import WorkspaceTracking
 from mlflow_migration.server.histories import Histories
@@ -67,6 +68,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         forms=forms,
         histories=Histories(rest, bulk=False),
         files=WorkspaceArtifacts(rest),
+        notebooks=WorkspaceNotebooks(rest),
         traces=WorkspaceTraces(rest),
         models=WorkspaceModels(rest, forms),
         rights=absent.NoRights(),

@@ -1,0 +1,142 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # copy-experiment
+# MAGIC
+# MAGIC Copy one experiment with its runs from server to server.
+# MAGIC
+# MAGIC What the widgets mean (*: has to be filled in):
+# MAGIC
+# MAGIC * **experiment** *: Name or id at the source.
+# MAGIC * **experiment-name**: Its name at the destination [default: the same].
+# MAGIC * **src-mlflow-uri**: The source: a server, or the address of a database or file store.
+# MAGIC * **src-artifact-root**: Where the source is a database: the folder or address where its server keeps
+# MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
+# MAGIC * **dst-mlflow-uri**: The destination: a server, or a database's address.
+# MAGIC * **dst-artifact-root**: Where the destination is a database: the folder or address where its server keeps
+# MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
+# MAGIC * **run-ids**: Only these runs: ids separated by commas, or a .txt file.
+# MAGIC * **filter**: Only runs this MLflow search finds, e.g. "metrics.acc > 0.9".
+# MAGIC * **run-start-time**: Only runs started at or after this time (UTC: 2024-05-01, or 7d for an age).
+# MAGIC * **runs-until**: Only runs started at or before this time.
+# MAGIC * **check-nested-runs**: With chosen runs, take their parents and children too.
+# MAGIC * **export-deleted-runs**: Take deleted experiments and runs too; they arrive deleted.
+# MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
+# MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
+# MAGIC   with ';' between them.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
+# MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
+# MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **online**: Write to a database although a server, or something else, has it open.
+# MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
+# MAGIC   gives its own.
+# MAGIC * **import-source-tags**: Add mlflow_exim.* tags that tell where an object came from.
+# MAGIC * **use-src-user-id**: Keep the user of each run.
+# MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
+# MAGIC   mlflow_migration.artifact_uri).
+# MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
+# MAGIC * **checksum**: Compare artifacts that are there already by their bytes, not only by their size.
+# MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
+# MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
+# MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
+# MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
+# MAGIC   3.10 and `mlflow server --enable-workspaces`.
+# MAGIC * **config**: Configuration with named places [default: ./mlflow-migration.yml].
+# MAGIC * **patience**: How long a request is repeated while a server is down or busy.
+# MAGIC * **report**: Also write the report to FILE: .json, .md or .html (this needs mlflow-migration[report]).
+# MAGIC * **verbose**: Show what is done; -vv with every repeat and traceback.
+
+# COMMAND ----------
+
+# MAGIC %pip install mlflow-migration==0.1.0
+
+# COMMAND ----------
+
+dbutils.library.restartPython()
+
+# COMMAND ----------
+
+dbutils.widgets.text("experiment", "", "01 experiment *")
+dbutils.widgets.text("experiment-name", "", "02 experiment-name")
+dbutils.widgets.combobox("src-mlflow-uri", "databricks", ["databricks", "databricks-uc"], "03 src-mlflow-uri")
+dbutils.widgets.text("src-artifact-root", "", "04 src-artifact-root")
+dbutils.widgets.combobox("dst-mlflow-uri", "databricks", ["databricks", "databricks-uc"], "05 dst-mlflow-uri")
+dbutils.widgets.text("dst-artifact-root", "", "06 dst-artifact-root")
+dbutils.widgets.text("run-ids", "", "07 run-ids")
+dbutils.widgets.text("filter", "", "08 filter")
+dbutils.widgets.text("run-start-time", "", "09 run-start-time")
+dbutils.widgets.text("runs-until", "", "10 runs-until")
+dbutils.widgets.dropdown("check-nested-runs", "false", ["true", "false"], "11 check-nested-runs")
+dbutils.widgets.dropdown("export-deleted-runs", "true", ["true", "false"], "12 export-deleted-runs")
+dbutils.widgets.text("rename", "", "13 rename")
+dbutils.widgets.text("prefix", "", "14 prefix")
+dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "15 on-conflict")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "16 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "17 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "18 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "19 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "20 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "21 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "22 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "23 dry-run")
+dbutils.widgets.multiselect(
+    "allow-loss",
+    "none",
+    [
+        "none",
+        "all",
+        "artifact",
+        "assessment",
+        "input",
+        "link",
+        "metadata",
+        "metric",
+        "name",
+        "notebook",
+        "param",
+        "permission",
+        "secret",
+        "tag",
+        "evaluation_dataset",
+        "gateway_budget",
+        "gateway_endpoint",
+        "gateway_guardrail",
+        "gateway_model_definition",
+        "gateway_secret",
+        "grant",
+        "issue",
+        "label_schema",
+        "logged_model",
+        "mcp_server",
+        "model_version",
+        "prompt",
+        "prompt_version",
+        "registered_model",
+        "review_queue",
+        "role",
+        "scorer",
+        "trace",
+        "user",
+        "webhook",
+        "workspace",
+    ],
+    "24 allow-loss",
+)
+dbutils.widgets.text("state-dir", "", "25 state-dir")
+dbutils.widgets.text("workers", "8", "26 workers")
+dbutils.widgets.text("workspace", "", "27 workspace")
+dbutils.widgets.text("config", "", "28 config")
+dbutils.widgets.text("patience", "120.0", "29 patience")
+dbutils.widgets.text("report", "", "30 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "31 verbose")
+
+# COMMAND ----------
+
+from mlflow_migration import notebook
+
+result = notebook.run("copy-experiment", dbutils.widgets.getAll(), displayHTML)
+
+# COMMAND ----------
+
+dbutils.notebook.exit(result)

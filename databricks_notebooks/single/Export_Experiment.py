@@ -1,0 +1,121 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # export-experiment
+# MAGIC
+# MAGIC Export one experiment with its runs to a bundle.
+# MAGIC
+# MAGIC What the widgets mean (*: has to be filled in):
+# MAGIC
+# MAGIC * **experiment** *: Name or id.
+# MAGIC * **output-dir** *: The bundle's folder: new, empty, or this bundle.
+# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
+# MAGIC   has as --artifacts-destination), for those it gives out itself.
+# MAGIC * **run-ids**: Only these runs: ids separated by commas, or a .txt file.
+# MAGIC * **filter**: Only runs this MLflow search finds, e.g. "metrics.acc > 0.9".
+# MAGIC * **run-start-time**: Only runs started at or after this time (UTC: 2024-05-01, or 7d for an age).
+# MAGIC * **runs-until**: Only runs started at or before this time.
+# MAGIC * **check-nested-runs**: With chosen runs, take their parents and children too.
+# MAGIC * **export-deleted-runs**: Take deleted experiments and runs too; they arrive deleted.
+# MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
+# MAGIC   mlflow_migration.artifact_uri).
+# MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
+# MAGIC * **checksum**: Compare artifacts that are there already by their bytes, not only by their size.
+# MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
+# MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
+# MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
+# MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
+# MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
+# MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
+# MAGIC   3.10 and `mlflow server --enable-workspaces`.
+# MAGIC * **config**: Configuration with named places [default: ./mlflow-migration.yml].
+# MAGIC * **patience**: How long a request is repeated while a server is down or busy.
+# MAGIC * **report**: Also write the report to FILE: .json, .md or .html (this needs mlflow-migration[report]).
+# MAGIC * **verbose**: Show what is done; -vv with every repeat and traceback.
+
+# COMMAND ----------
+
+# MAGIC %pip install mlflow-migration==0.1.0
+
+# COMMAND ----------
+
+dbutils.library.restartPython()
+
+# COMMAND ----------
+
+dbutils.widgets.text("experiment", "", "01 experiment *")
+dbutils.widgets.text("output-dir", "", "02 output-dir *")
+dbutils.widgets.combobox("tracking-uri", "databricks", ["databricks", "databricks-uc"], "03 tracking-uri")
+dbutils.widgets.text("artifact-root", "", "04 artifact-root")
+dbutils.widgets.text("run-ids", "", "05 run-ids")
+dbutils.widgets.text("filter", "", "06 filter")
+dbutils.widgets.text("run-start-time", "", "07 run-start-time")
+dbutils.widgets.text("runs-until", "", "08 runs-until")
+dbutils.widgets.dropdown("check-nested-runs", "false", ["true", "false"], "09 check-nested-runs")
+dbutils.widgets.dropdown("export-deleted-runs", "true", ["true", "false"], "10 export-deleted-runs")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "11 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "12 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "13 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "14 dry-run")
+dbutils.widgets.multiselect(
+    "allow-loss",
+    "none",
+    [
+        "none",
+        "all",
+        "artifact",
+        "assessment",
+        "input",
+        "link",
+        "metadata",
+        "metric",
+        "name",
+        "notebook",
+        "param",
+        "permission",
+        "secret",
+        "tag",
+        "evaluation_dataset",
+        "gateway_budget",
+        "gateway_endpoint",
+        "gateway_guardrail",
+        "gateway_model_definition",
+        "gateway_secret",
+        "grant",
+        "issue",
+        "label_schema",
+        "logged_model",
+        "mcp_server",
+        "model_version",
+        "prompt",
+        "prompt_version",
+        "registered_model",
+        "review_queue",
+        "role",
+        "scorer",
+        "trace",
+        "user",
+        "webhook",
+        "workspace",
+    ],
+    "15 allow-loss",
+)
+dbutils.widgets.text("state-dir", "", "16 state-dir")
+dbutils.widgets.text("notebook-formats", "", "17 notebook-formats")
+dbutils.widgets.text("workers", "8", "18 workers")
+dbutils.widgets.text("workspace", "", "19 workspace")
+dbutils.widgets.text("config", "", "20 config")
+dbutils.widgets.text("patience", "120.0", "21 patience")
+dbutils.widgets.text("report", "", "22 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "23 verbose")
+
+# COMMAND ----------
+
+from mlflow_migration import notebook
+
+result = notebook.run("export-experiment", dbutils.widgets.getAll(), displayHTML)
+
+# COMMAND ----------
+
+dbutils.notebook.exit(result)

@@ -1,0 +1,127 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # verify
+# MAGIC
+# MAGIC Prove a bundle whole, or that a place holds everything of another, equal value by value. Both places are read:
+# MAGIC whole metric histories, artifacts by checksum. What only the second place holds is listed and is no failure,
+# MAGIC unless it is there twice.
+# MAGIC
+# MAGIC What the widgets mean (*: has to be filled in):
+# MAGIC
+# MAGIC * **places** *: As it is typed behind the command's name: PLACE [PLACE].
+# MAGIC * **experiments**: Only these, with what belongs to them: names, ids or globs with commas, a .txt file, or all
+# MAGIC   [default: everything; of a bundle, what its export was asked for].
+# MAGIC * **models**: Only these registered models with their versions and what those were made of: names or globs, or
+# MAGIC   all.
+# MAGIC * **prompts**: Only these prompts: names or globs, or all.
+# MAGIC * **experiment-rename-file**: CSV (old,new), YAML or JSON with new names.
+# MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
+# MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
+# MAGIC   with ';' between them.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
+# MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
+# MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **run-ids**: Only these runs: ids separated by commas, or a .txt file.
+# MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
+# MAGIC   mlflow_migration.artifact_uri).
+# MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
+# MAGIC * **permissions**: Take users, roles and permissions of a server with users too; no passwords. For
+# MAGIC   administrators.
+# MAGIC * **allow-loss**: Show, but don't count, differences of this kind (param, tag, metric, artifact, name, link,
+# MAGIC   or all of these).
+# MAGIC * **src-artifact-root**: Where the first place is a database: the folder or address where its server keeps
+# MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
+# MAGIC * **dst-artifact-root**: Where the second place is a database: the folder or address where its server keeps
+# MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
+# MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
+# MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
+# MAGIC   3.10 and `mlflow server --enable-workspaces`.
+# MAGIC * **config**: Configuration with named places [default: ./mlflow-migration.yml].
+# MAGIC * **patience**: How long a request is repeated while a server is down or busy.
+# MAGIC * **report**: Also write the report to FILE: .json, .md or .html (this needs mlflow-migration[report]).
+# MAGIC * **verbose**: Show what is done; -vv with every repeat and traceback.
+
+# COMMAND ----------
+
+# MAGIC %pip install mlflow-migration==0.1.0
+
+# COMMAND ----------
+
+dbutils.library.restartPython()
+
+# COMMAND ----------
+
+dbutils.widgets.text("places", "", "01 places *")
+dbutils.widgets.text("experiments", "", "02 experiments")
+dbutils.widgets.text("models", "", "03 models")
+dbutils.widgets.text("prompts", "", "04 prompts")
+dbutils.widgets.text("experiment-rename-file", "", "05 experiment-rename-file")
+dbutils.widgets.text("rename", "", "06 rename")
+dbutils.widgets.text("prefix", "", "07 prefix")
+dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "08 on-conflict")
+dbutils.widgets.text("run-ids", "", "09 run-ids")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "10 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "11 max-artifact-size")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "12 permissions")
+dbutils.widgets.multiselect(
+    "allow-loss",
+    "none",
+    [
+        "none",
+        "all",
+        "artifact",
+        "assessment",
+        "input",
+        "link",
+        "metadata",
+        "metric",
+        "name",
+        "notebook",
+        "param",
+        "permission",
+        "secret",
+        "tag",
+        "evaluation_dataset",
+        "gateway_budget",
+        "gateway_endpoint",
+        "gateway_guardrail",
+        "gateway_model_definition",
+        "gateway_secret",
+        "grant",
+        "issue",
+        "label_schema",
+        "logged_model",
+        "mcp_server",
+        "model_version",
+        "prompt",
+        "prompt_version",
+        "registered_model",
+        "review_queue",
+        "role",
+        "scorer",
+        "trace",
+        "user",
+        "webhook",
+        "workspace",
+    ],
+    "13 allow-loss",
+)
+dbutils.widgets.text("src-artifact-root", "", "14 src-artifact-root")
+dbutils.widgets.text("dst-artifact-root", "", "15 dst-artifact-root")
+dbutils.widgets.text("workers", "8", "16 workers")
+dbutils.widgets.text("workspace", "", "17 workspace")
+dbutils.widgets.text("config", "", "18 config")
+dbutils.widgets.text("patience", "120.0", "19 patience")
+dbutils.widgets.text("report", "", "20 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "21 verbose")
+
+# COMMAND ----------
+
+from mlflow_migration import notebook
+
+result = notebook.run("verify", dbutils.widgets.getAll(), displayHTML)
+
+# COMMAND ----------
+
+dbutils.notebook.exit(result)
