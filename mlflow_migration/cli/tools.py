@@ -21,6 +21,7 @@ from mlflow_migration.records import Json, tags_of
 
 MODEL_COLUMNS = ("model", "version", "stage", "aliases", "run id")
 READING = "GET"
+DATABRICKS_API = "/api/2.0/"
 METHODS = (READING, "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -139,7 +140,11 @@ ROUTES = {"mlflow": "/api/2.0/mlflow/", "databricks": "/api/2.0/"}
     type=click.Choice(["mlflow", "databricks"]),
     default="mlflow",
     show_default=True,
+<<<<<<< HEAD
     help="Whose API: MLflow's, or that of a Databricks workspace, where clusters/list is /api/2.0/clusters/list.",
+=======
+    help="Whose API: a path is below /api/2.0/mlflow/, or below /api/2.0/ of a Databricks workspace.",
+>>>>>>> db-place
 )
 @click.option(
     "--resource",
@@ -178,7 +183,14 @@ def http_client(**given: Any) -> int:
     if method == READING and body is not None:
         raise UsageError("a GET has no body", hint="give its parameters with --params, or leave --method out")
     live = opening.server(given["tracking_uri"], "SRC", common)
+<<<<<<< HEAD
     route = given["resource"] if given["resource"].startswith("/") else ROUTES[given["api"]] + given["resource"]
+=======
+    if given["api"] == "databricks" and not live.rest.dialect:
+        raise UsageError(f"no Databricks workspace: {live.address}", hint="give databricks://PROFILE as --tracking-uri")
+    below = DATABRICKS_API if given["api"] == "databricks" else pages.V2
+    route = given["resource"] if given["resource"].startswith("/") else below + given["resource"]
+>>>>>>> db-place
     send = live.rest.call if method == READING else live.rest.once
     answer = send(method, route, body, query=query)
     live.close()
