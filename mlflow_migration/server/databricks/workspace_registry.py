@@ -65,8 +65,7 @@ class WorkspaceRegistry(Registry):
     def create_version(self, body: Json, origin: tuple[str, str]) -> Json:
         """The new version's head once the workspace has copied its files. Raises ServerError where it could not."""
         head = super().create_version(body, origin)
-        wait, ends = IN_USE, ARCHIVED = frozenset({"Staging", "Production"}), "Archived"
-FIRST_WAIT, time.monotonic() + self._patience
+        wait, ends = FIRST_WAIT, time.monotonic() + self._patience
         while head.get("status", READY) == PENDING and time.monotonic() < ends:
             time.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
