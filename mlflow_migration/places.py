@@ -167,6 +167,8 @@ NAMED = ("experiment", "registered_model", "prompt", "evaluation_dataset")
 """The kinds whose names a person may change on the way."""
 OF_REGISTRY = ("registered_model", "prompt")
 """Those of them that a model registry holds."""
+SCHEMA = re.compile(r"[^./]+\.[^./]+\.")
+"""A prefix that makes names of Unity Catalog."""
 FAIL, SKIP, NEW_NAME, UPDATE = "fail", "skip", "new-name", "update"
 POLICIES = (SKIP, FAIL, NEW_NAME, UPDATE)
 """What to do where a destination has a thing of the same name that didn't come from this source; "" for each kind's
@@ -184,8 +186,8 @@ class Names:
 
     `new` maps (kind, name at the source) to a name, kind "" meaning every kind. `prefix` goes before all names, new
     ones too. `typed` are the keys of `new` that a person typed one by one, so that each has to be met. `into` is the
-    one experiment that everything goes into, whatever experiment it comes from. With `lower` models and prompts have
-    names in lower case.
+    one experiment that everything goes into, whatever experiment it comes from. With `lower` the destination is Unity
+    Catalog, where models and prompts have names in lower case, and a prefix `catalog.schema.` is for them alone.
     """
 
     new: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -200,7 +202,8 @@ class Names:
             return name
         if kind == "experiment" and self.into:
             return self.prefix + self.into
-        found = self.prefix + self.new.get((kind, name), self.new.get(("", name), name))
+        prefix = "" if self.lower and kind not in OF_REGISTRY and SCHEMA.fullmatch(self.prefix) else self.prefix
+        found = prefix + self.new.get((kind, name), self.new.get(("", name), name))
         return found.lower() if self.lower and kind in OF_REGISTRY else found
 
     def names(self, kind: str, name: str) -> bool:
@@ -303,10 +306,14 @@ class Root:
 
 
 class Source(Protocol):
-    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does."""
+    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does,
+    `keeps_version_files` whether versions of models have files of their own there."""
 
     address: str
     shows_all: bool
+
+    @property
+    def keeps_version_files(self) -> bool: ...
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]: ...
 

@@ -172,12 +172,10 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
         leftovers.check_permissions(left.live, selection)
         selection = needed.with_needed(left.live, selection)
     origin = left.bundle.origin if isinstance(left, pipeline.BundleSource) else left.address
-    writing = Writing(
-        origin,
-        options.names_of(given),
-        on_conflict=given["on_conflict"] or "",
-        principals=principals.mapping(given["principals"]),
-    )
+    names = options.names_of(given)
+    names = pipeline.names_at(right.live, names) if isinstance(right, pipeline.LiveSource) else names
+    people = principals.mapping(given["principals"])
+    writing = Writing(origin, names, on_conflict=given["on_conflict"] or "", principals=people)
     ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()

@@ -324,7 +324,8 @@ def naming(function: F) -> F:
             "--prefix",
             metavar="TEXT",
             default="",
-            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.",
+            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there; "
+            "CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.",
         ),
         click.option(
             "--on-conflict",

@@ -40,11 +40,11 @@ def of_model(family: Family, sink: Live, record: Record, ids: Ids, job: Writing)
     if sink.abilities.registry.aliases:
         entries = [{"alias": alias, "version": number} for alias, number in wanted.items()]
         return OfModel(replace(record, head={**record.head, "aliases": entries}))
-    losses = []
+    losses, real = [], {entry["alias"] for entry in record.head.get("aliases") or ()}
     for alias, number in sorted(wanted.items()):
         stage = job.aliases_to_stages.get(alias)
         asked = ids.once(_asked(family, record.id, number), partial(str, stage)) if stage else None
-        if stage is None or asked != stage:
+        if alias in real and (stage is None or asked != stage):
             hint = f"--aliases-to-stages {alias}=STAGE moves the version to a stage"
             why = f"version {number} is {asked} by another one" if asked else hint
             losses.append(Loss("link", f"alias {alias}", f"the registry has no aliases: it is kept in a tag; {why}"))
@@ -65,7 +65,9 @@ def of_version(family: Family, sink: Live, record: Record, ids: Ids, job: Writin
         by_stage(family, name, ids).setdefault(alias, []).append(number)
         return OfVersion("", {held.STAGE: own})
     why = f"the registry has no stages: {own} is kept in a tag; --stages-to-aliases {own}=ALIAS makes it an alias"
-    return OfVersion("", {held.STAGE: own}, (Loss("tag", "stage", why),))
+    # One that is only kept in a tag stays in it.
+    lost = (Loss("tag", "stage", why),) if record.head.get("current_stage") == own else ()
+    return OfVersion("", {held.STAGE: own}, lost)
 
 
 def by_stage(family: Family, name: str, ids: Ids) -> dict[str, list[str]]:

@@ -1,11 +1,14 @@
 """A registered model of an open-source server as people have them, and what registries answer about one."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
 from tests import servers
+from tests.conftest import Tool
 from tests.databricks.clients import mlflow_script
 from tests.databricks.state import ADMIN, Workspace
 from tests.servers import Server
@@ -55,7 +58,7 @@ client.transition_model_version_stage("churn", "2", "Production")
 client.set_registered_model_alias("churn", "best", "2")
 result = runs
 '''
-"""Versions 1, 2 and 4 of `churn`, each adding its number to a column; 2 has an alias and a tag Unity Catalog refuses."""
+"""Versions 1, 2 and 4 of `churn`, each adding its number to a column; 2 has an alias and a tag that is refused."""
 LOADED = """
 import pandas
 model = mlflow.pyfunc.load_model("{uri}")
@@ -123,3 +126,25 @@ def writes(workspace: Workspace) -> list[str]:
         for method, path, _ in workspace.requests
         if method not in {"GET", "HEAD"} and not path.partition("?")[0].endswith(reading)
     ]
+
+
+def versions_of(workspace: Workspace, name: str) -> dict[str, str]:
+    """Number → status of a model's versions in Unity Catalog; none where there is no such model."""
+    url = f"{workspace.url}/api/2.0/mlflow/unity-catalog/model-versions/search"
+    query = {"filter": f"name = '{name}'"}
+    response = requests.get(url, params=query, headers=dict(workspace.headers(ADMIN)), timeout=30)
+    return {str(each["version"]): each["status"] for each in response.json().get("model_versions", [])}
+
+
+def begin(tool: Tool, *words: str) -> "subprocess.Popen[bytes]":
+    """A command of the tool in a process of its own, which the test ends."""
+    tool.home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow_migration", *words]
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=tool.home, env=tool.environment, stdin=null, stdout=null, stderr=null)
+
+
+def plain(server: Server, path: str, **query: str) -> dict[str, Any]:
+    """An answer of an open-source server, by a plain request."""
+    answer: dict[str, Any] = requests.get(f"{server.url}/api/2.0/mlflow/{path}", params=query, timeout=30).json()
+    return answer

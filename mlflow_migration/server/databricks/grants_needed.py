@@ -7,12 +7,18 @@ from mlflow_migration.server.rest import Rest
 
 ME = "/api/2.0/preview/scim/v2/Me"
 TO_CREATE = (("USE CATALOG", "CATALOG"), ("USE SCHEMA", "SCHEMA"), ("CREATE MODEL", "SCHEMA"))
-TO_CHANGE = (("USE CATALOG", "CATALOG"), ("USE SCHEMA", "SCHEMA"), ("EXECUTE", "MODEL"), ("APPLY TAG", "MODEL"))
+TO_READ = (("USE CATALOG", "CATALOG"), ("USE SCHEMA", "SCHEMA"), ("EXECUTE", "MODEL"))
+TO_CHANGE = (*TO_READ, ("APPLY TAG", "MODEL"))
 
 
 def to_create(rest: Rest, name: str, error: ForbiddenError) -> ForbiddenError:
     """Making a model is refused: with the statements for the right the server names, or for all it takes."""
     return _refused(f"{name!r} may not be made", _named(error, TO_CREATE), (rest, name, error))
+
+
+def to_read(rest: Rest, name: str, error: ForbiddenError) -> ForbiddenError:
+    """A model is hidden: with the statements for the right the server names, or for all it takes."""
+    return _refused(f"{name!r} can't be looked at", _named(error, TO_READ), (rest, name, error))
 
 
 def on_model(rest: Rest, name: str, privilege: str, error: ForbiddenError) -> ForbiddenError:

@@ -29,7 +29,8 @@ SOURCE = "dummy-source"
 PER_PAGE = 100
 WITHOUT = frozenset({"system", "samples", "information_schema"})
 """Catalogs and schemas of the platform's own."""
-GONE = frozenset({pages.GONE, "NOT_FOUND", "ENDPOINT_NOT_FOUND", "FEATURE_DISABLED"})
+MISSING = frozenset({pages.GONE, "NOT_FOUND", "CATALOG_DOES_NOT_EXIST", "SCHEMA_DOES_NOT_EXIST"})
+GONE = MISSING | {"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED"}
 """A workspace without the preview answers that there is no such route."""
 NUMBERS = ("creation_timestamp", "last_updated_timestamp")
 

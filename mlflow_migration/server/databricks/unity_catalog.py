@@ -14,7 +14,7 @@ from mlflow_migration.errors import ForbiddenError, ServerError, UsageError
 from mlflow_migration.records import Json, pairs_of, tags_of
 from mlflow_migration.server import pages
 from mlflow_migration.server.databricks import grants_needed, tag_keys
-from mlflow_migration.server.databricks.prompts import IS_PROMPT, Prompts
+from mlflow_migration.server.databricks.prompts import IS_PROMPT, MISSING, Prompts
 from mlflow_migration.server.registry import quoted
 from mlflow_migration.server.rest import Look, Rest
 
@@ -22,7 +22,6 @@ UC = pages.V2 + "unity-catalog/"
 MODELS_PER_PAGE = 100
 VERSIONS_PER_PAGE = 1000
 LEVELS = 3
-GONE = frozenset({pages.GONE, "NOT_FOUND", "CATALOG_DOES_NOT_EXIST", "SCHEMA_DOES_NOT_EXIST"})
 NUMBERS = ("creation_timestamp", "last_updated_timestamp")
 
 
@@ -69,7 +68,7 @@ class UnityCatalog:
         except ForbiddenError as error:
             raise grants_needed.to_create(self._rest, name, error) from error
         except ServerError as error:
-            if error.code in GONE or error.status == HTTPStatus.NOT_FOUND:
+            if error.code in MISSING or error.status == HTTPStatus.NOT_FOUND:
                 raise grants_needed.no_schema(name, error) from error
             raise
 
@@ -201,7 +200,7 @@ class UnityCatalog:
         try:
             return list(pages.pages(self._rest, UC + "model-versions/search", query, "model_versions"))
         except ServerError as error:
-            if error.code not in GONE:
+            if error.code not in MISSING:
                 raise
             return []
 
@@ -212,8 +211,10 @@ class UnityCatalog:
     def _or_none(self, method: str, query: Mapping[str, str], field: str) -> Json | None:
         try:
             found: Json = self._rest.call("GET", UC + method, query=query)[field]
+        except ForbiddenError as error:
+            raise grants_needed.to_read(self._rest, query["name"], error) from error
         except ServerError as error:
-            if error.code not in GONE:
+            if error.code not in MISSING:
                 raise
             return None
         return found
@@ -222,7 +223,7 @@ class UnityCatalog:
         try:
             self._owned("DELETE", method, body)
         except ServerError as error:
-            if error.code not in GONE:
+            if error.code not in MISSING:
                 raise
 
     def _owned(self, verb: str, method: str, body: Json) -> None:
