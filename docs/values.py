@@ -11,6 +11,7 @@ from mlflow_migration.cli import logs
 from mlflow_migration.compare import UNREAD, Comparison, Difference
 from mlflow_migration.engine.config import ROLES, Config, PlaceSettings, Settings
 from mlflow_migration.objects import KINDS, SHARDED
+from mlflow_migration.objects.waived import FIELDS
 from mlflow_migration.report import STATES, Report, Row
 
 VARIABLES = {
