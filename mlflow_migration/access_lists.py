@@ -93,13 +93,19 @@ class AccessListReads(Protocol):
 
 
 class AccessListCalls(AccessListReads, Protocol):
-    """`AccessListReads`, and what changes them. `type_of` is "" for a principal the place doesn't know."""
+    """`AccessListReads`, and what changes them. `known` gives a principal's type, and its name as the place writes it;
+    None for one it doesn't know."""
 
-    def type_of(self, principal: str, likely: str) -> str: ...
+    def known(self, principal: str, likely: str) -> tuple[str, str] | None: ...
 
     def add_to_experiment(self, experiment_id: str, entries: Sequence[Entry]) -> None: ...
 
     def add_to_model(self, name: str, entries: Sequence[Entry]) -> None: ...
+
+
+def folded(principal: str) -> str:
+    """A principal's name as two places write the same: of users, who are mail addresses, case doesn't count."""
+    return principal.casefold() if "@" in principal else principal
 
 
 def allowed(levels: Iterable[str], dialect: str) -> frozenset[str]:

@@ -151,7 +151,7 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
         name = (swaps or {}).get(shared_name(PRINCIPAL, entry.principal), entry.principal)
         if name:
             allowed = access_lists.allowed(entry.levels, found.dialect)
-            given.setdefault(name, {}).update(dict.fromkeys(sorted(allowed), True))
+            given.setdefault(access_lists.folded(name), {}).update(dict.fromkeys(sorted(allowed), True))
     return {"permissions": given, "tags": {}}
 
 

@@ -86,14 +86,14 @@ class _Giving:
             found = self._read(self._thing.there)
             if found is None:
                 raise NotFoundError(f"{self._thing.kind} {self._thing.there} isn't at the destination")
-            there = {_folded(entry.principal): entry for entry in found.entries}
+            there = {access_lists.folded(entry.principal): entry for entry in found.entries}
         new = []
         raised = False
         for wanted in self._of_each(given):
-            missing = self._missing(wanted, there.get(_folded(wanted.principal)))
+            missing = self._missing(wanted, there.get(access_lists.folded(wanted.principal)))
             if missing is not None:
                 new.append(missing)
-                raised = raised or _folded(wanted.principal) in there
+                raised = raised or access_lists.folded(wanted.principal) in there
         if self._job.dry_run or not new:
             return Given(len(new), raised, tuple(self._losses))
         return Given(self._send(new), raised, tuple(self._losses))
@@ -102,7 +102,7 @@ class _Giving:
         """What each principal of the destination is to have: two of the source may be one there."""
         found: dict[str, Entry] = {}
         for wanted in filter(None, (self._wanted(entry, given.dialect) for entry in given.entries)):
-            key = _folded(wanted.principal)
+            key = access_lists.folded(wanted.principal)
             other = found.setdefault(key, wanted)
             if self._dialect == UNITY_CATALOG:
                 found[key] = replace(wanted, levels=tuple(sorted({*wanted.levels, *other.levels})))
@@ -116,9 +116,9 @@ class _Giving:
         if not name:
             self._losses.append(Loss("permission", entry.principal, NOBODY, wanted=False))
             return None
-        look = partial(self._lists.type_of, name, entry.type if name == entry.principal else "")
-        type_ = self._ids.once(f"type of principal {name}", look)
-        if not type_:
+        look = partial(self._lists.known, name, entry.type if name == entry.principal else "")
+        known = self._ids.once(f"principal {name}", look)
+        if known is None:
             self._losses.append(Loss("permission", name, UNKNOWN))
             return None
         found = access_lists.translated(entry.levels, dialect, self._dialect)
@@ -126,7 +126,7 @@ class _Giving:
             words = "Unity Catalog" if self._dialect == UNITY_CATALOG else "the workspace"
             reason = f"{words} has no word for all of {', '.join(entry.levels)}: {', '.join(found.lacking)}"
             self._losses.append(Loss("permission", name, reason))
-        return Entry(type_, name, found.levels) if found.levels else None
+        return Entry(*known, found.levels) if found.levels else None
 
     def _missing(self, wanted: Entry, there: Entry | None) -> Entry | None:
         """What the principal lacks; None where that is nothing, or is left so."""
@@ -168,8 +168,3 @@ class _Giving:
     def _claims(self) -> str:
         """Under which the ledger keeps what this job gave."""
         return f"given on {self._thing.kind} {self._thing.there}"
-
-
-def _folded(principal: str) -> str:
-    """A name as two places write the same: of users, who are mail addresses, case doesn't count."""
-    return principal.casefold() if "@" in principal else principal

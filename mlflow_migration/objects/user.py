@@ -100,7 +100,7 @@ def _known(lists: AccessListCalls, record: Record, job: Writing) -> Written:
     name = job.principals.get(record.id, record.id)
     if not name:
         return Written("", "skipped", reason=giving.NOBODY)
-    if not lists.type_of(name, "user"):
+    if lists.known(name, "user") is None:
         return Written("", "unsupported", reason=giving.UNKNOWN)
     reason = "who manages a workspace is in its group admins, which an administrator of it adds to"
     losses = (Loss("permission", "administrator", reason),) if record.head.get("is_admin") else ()

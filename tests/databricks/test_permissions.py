@@ -1,5 +1,6 @@
 """Permissions of experiments and models at Databricks: what arrives, for whom, and what is told of the rest."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,67 @@ def test_a_file_of_principals_may_be_yaml(two: Workspaces) -> None:
     path.write_text("a@old.com: a@new.com\nb@old.com:\n")
     two.copy("--principals", path).expect(0)
     assert two.levels(two.b, two.named(two.b, "churn")) == {"a@new.com": "CAN_EDIT"}
+
+
+def exported(two: Workspaces, *words: str) -> Path:
+    """A bundle of the first workspace's experiments with what is given on them."""
+    bundle = two.folder / "bundle"
+    asked = ("export-experiments", "--experiments", "/Users/*", "--output-dir", bundle, "--export-permissions", *words)
+    two.run(*asked, "--tracking-uri", "databricks://a").expect(0)
+    return bundle
+
+
+def test_what_is_chosen_of_a_bundle_or_renamed_in_it_keeps_its_permissions(two: Workspaces) -> None:
+    ann = two.account.add_user("ann@example.com").name
+    for name in ("churn", "wine"):
+        two.give(two.a, two.experiment(two.a, name), user_name={ann: "CAN_READ"})
+    bundle, chosen, renamed = exported(two), two.folder / "chosen", two.folder / "renamed"
+    two.run("filter-export", "--input-dir", bundle, "--output-dir", chosen, "--experiments", HOME + "wine").expect(0)
+    names = two.folder / "names.csv"
+    names.write_text(f"{HOME}wine,{HOME}beer\n")
+    words = ("--input-dir", chosen, "--output-dir", renamed, "--experiment-rename-file", names)
+    two.run("rewrite-export", *words).expect(0)
+    assert len(list(chosen.rglob("access_list.json"))) == 1
+    into = ("import-experiments", "--input-dir", renamed, "--tracking-uri", "databricks://b", "--import-permissions")
+    two.run(*into).expect(0)
+    assert two.levels(two.b, two.named(two.b, "beer")) == {ann: "CAN_READ"}
+
+
+def test_permissions_that_a_bundle_or_whole_workspace_leaves_behind_are_told(two: Workspaces) -> None:
+    two.experiment(two.a, "churn")
+    bundle = two.folder / "all"
+    report = two.run("export-all", "--output-dir", bundle, "--tracking-uri", "databricks-uc://a").json
+    assert [(row["kind"], row["state"], row["reason"]) for row in report["rows"] if row["kind"] == "access_list"] == [
+        ("access_list", "skipped", "--export-permissions takes them")
+    ]
+    assert not list(bundle.rglob("access_list.json"))
+
+
+def test_two_principals_of_the_source_that_are_one_at_the_destination_get_the_higher_level(two: Workspaces) -> None:
+    for name in ("a@old.com", "b@old.com", "ab@new.com"):
+        two.account.add_user(name)
+    two.give(two.a, two.experiment(two.a, "churn"), user_name={"a@old.com": "CAN_MANAGE", "b@old.com": "CAN_READ"})
+    people = two.csv("a@old.com,AB@new.com\nb@old.com,ab@new.com\n")
+    two.copy("--principals", people).expect(0)
+    assert two.levels(two.b, two.named(two.b, "churn")) == {"ab@new.com": "CAN_MANAGE"}
+    two.verify("--principals", people).expect(0)
+
+
+def test_a_list_in_a_bundle_that_says_what_cannot_be_is_refused_before_anything_is_written(two: Workspaces) -> None:
+    two.experiment(two.a, "churn")
+    bundle = exported(two)
+    path = next(bundle.rglob("access_list.json"))
+    text = path.read_text().replace('"user"', '"robot"')
+    assert text != path.read_text()
+    path.write_text(text)
+    sums = bundle / "SHA256SUMS"
+    name = path.relative_to(bundle).as_posix()
+    fixed = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}" if line.endswith(name) else line
+        for line in sums.read_text().splitlines()
+    ]
+    sums.write_text("\n".join(fixed) + "\n")
+    into = ("import-experiments", "--input-dir", bundle, "--tracking-uri", "databricks://b", "--import-permissions")
+    del two.b.requests[:]
+    assert two.run(*into).expect(4).json["error"]["message"]
+    assert not [path for method, path, _ in two.b.requests if method == "PATCH"]

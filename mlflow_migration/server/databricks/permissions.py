@@ -54,19 +54,19 @@ class AccessLists:
         found = self._id_of_model(name)
         return None if found is None else self._list(MODELS, found)
 
-    def type_of(self, principal: str, likely: str) -> str:
-        """What a principal of this name is at the workspace, "" where it knows none.
+    def known(self, principal: str, likely: str) -> tuple[str, str] | None:
+        """A principal's type and its name as the workspace writes it; None where it knows none.
 
         Who may not look principals up takes it for what it looks like: the request that names it tells.
         """
         if principal == EVERYBODY:
-            return GROUP if self._grants else ""
+            return (GROUP, EVERYBODY) if self._grants else None
         try:
             found = self._principals.find(principal, likely)
         except ForbiddenError as error:
             log.info("principal %s isn't looked up: %s", principal, error)
-            return likely or guess(principal)
-        return found.type if found else ""
+            return likely or guess(principal), principal
+        return (found.type, found.name) if found else None
 
     def add_to_experiment(self, experiment_id: str, entries: Sequence[Entry]) -> None:
         """Give what entries say on an experiment, in one request."""

@@ -85,7 +85,9 @@ class Principals:
         Raises ForbiddenError where these credentials may not look.
         """
         head, type_ = self._find(name, likely)
-        return None if head is None else Principal(type_, name, str(head["id"]), str(head.get("displayName") or ""))
+        if head is None:
+            return None
+        return Principal(type_, str(head[_LISTS[type_][1]]), str(head["id"]), str(head.get("displayName") or ""))
 
     def _find(self, name: str, likely: str) -> tuple[Json | None, str]:
         first = likely or likely_type(name)
