@@ -123,9 +123,7 @@ def _check_notebook_dir(folder: str, place: Server | Connected) -> None:
             f"only a Databricks workspace takes notebooks: {place.address}", hint="leave --dst-notebook-dir out"
         )
     if not folder.startswith("/"):
-        raise UsageError(
-            f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/runs"
-        )
+        raise UsageError(f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/runs")
 
 
 def copy(job: Job, common: Common, source: Readable, destination: Server | Connected) -> int:
