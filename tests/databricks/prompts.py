@@ -134,6 +134,9 @@ def _create(call: Call) -> Answer:
     own = tags.read(sent.get("tags"))
     metastore = call.workspace.metastore
     with metastore.lock:
+        if wanted in catalogue.entries(metastore):
+            # Not RESOURCE_ALREADY_EXISTS: MLflow's register_prompt goes on at this code alone.
+            raise errors.ApiError(409, "ALREADY_EXISTS", f"Prompt '{wanted.name}' already exists.")
         entry = catalogue.add(metastore, wanted, call.principal.name, {"comment": sent.get("description", "")})
         prompt = prompts(metastore).held[wanted.name] = Prompt(entry, own)
     return _prompt(prompt)

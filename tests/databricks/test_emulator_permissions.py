@@ -6,7 +6,7 @@ import pytest
 from databricks.sdk.errors import BadRequest, NotFound, PermissionDenied
 from databricks.sdk.service.iam import AccessControlRequest, PermissionLevel
 from databricks.sdk.service.ml import ExperimentAccessControlRequest, ExperimentPermissionLevel
-from databricks.sdk.service.workspace import AclPermission
+from databricks.sdk.service.workspace import AclPermission, ImportFormat
 
 from tests.databricks.clients import sdk
 from tests.databricks.fixtures import AccountFactory
@@ -99,7 +99,7 @@ def test_who_does_not_exist_and_levels_that_do_not_apply_are_refused(workspace: 
 def test_a_notebooks_permissions_go_by_its_object_id(workspace: Workspace) -> None:
     client = sdk(workspace)
     path = f"/Users/{ADMIN}/note"
-    client.workspace.upload(f"{path}.py", b"# Databricks notebook source\n1")
+    client.workspace.upload(f"{path}.py", b"# Databricks notebook source\n1", format=ImportFormat.AUTO)
     number = str(client.workspace.get_status(path).object_id)
     with pytest.raises(PermissionDenied):
         sdk(workspace, ANN).workspace.export(path)
