@@ -13,7 +13,7 @@ import click
 from mlflow_migration.cli import options, output
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import TRACKING
-from mlflow_migration.cli.later import jobs, opening, pipeline, registry, run, versions
+from mlflow_migration.cli.later import jobs, opening, pages, pipeline, registry, run, versions
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, NotFoundError, UsageError
 from mlflow_migration.places import Selection, Source
@@ -21,6 +21,7 @@ from mlflow_migration.records import Json, tags_of
 
 MODEL_COLUMNS = ("model", "version", "stage", "aliases", "run id")
 READING = "GET"
+DATABRICKS_API = "/api/2.0/"
 METHODS = (READING, "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -129,10 +130,6 @@ def find_artifacts(**given: Any) -> int:
     return code
 
 
-ROUTES = {"mlflow": "/api/2.0/mlflow/", "databricks": "/api/2.0/"}
-"""Where the resources of each API are; those of another version are given whole, as /api/2.1/unity-catalog/models."""
-
-
 @click.command("http-client", cls=Command)
 @click.option(
     "--api",
@@ -167,7 +164,6 @@ def http_client(**given: Any) -> int:
       http-client --resource experiments/get --params '{"experiment_id": "0"}'
       http-client --resource experiments/create --data '{"name": "wine"}' --tracking-uri @dev
       http-client --resource /api/3.0/mlflow/traces/search --data @search.json --output-file traces.json
-      http-client --api databricks --resource jobs/list --tracking-uri databricks://PROFILE
     """
     common = Common.take(given)
     jobs.configure(common)
@@ -180,7 +176,8 @@ def http_client(**given: Any) -> int:
     live = opening.server(given["tracking_uri"], "SRC", common)
     if given["api"] == "databricks" and not live.rest.dialect:
         raise UsageError(f"no Databricks workspace: {live.address}", hint="give databricks://PROFILE as --tracking-uri")
-    route = given["resource"] if given["resource"].startswith("/") else ROUTES[given["api"]] + given["resource"]
+    below = DATABRICKS_API if given["api"] == "databricks" else pages.V2
+    route = given["resource"] if given["resource"].startswith("/") else below + given["resource"]
     send = live.rest.call if method == READING else live.rest.once
     answer = send(method, route, body, query=query)
     live.close()

@@ -1,17 +1,20 @@
 """Fixtures of the tests of registries: a model of an open-source server, workspaces, and the tool that knows them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import servers
-from tests.conftest import ServerPool, Tool, once
+from tests.conftest import Outcome, ServerPool, Tool, once
 from tests.databricks import catalogue
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.registry_samples import Made, make_churn
 from tests.databricks.state import Account, Workspace
 from tests.rest import Json
 from tests.servers import Server, Snapshot
+
+Copy = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +56,14 @@ def workspace(account: Account) -> Workspace:
 @pytest.fixture
 def in_catalog(run_tool: Tool, account: Account) -> Tool:
     return Tool(run_tool.home, {**run_tool.env, **account.environment()})
+
+
+@pytest.fixture
+def copy_models(in_catalog: Tool) -> Copy:
+    """copy-models of all models from one address to another."""
+
+    def run(source: str, target: str, *options: str) -> Outcome:
+        ends = ("--src-mlflow-uri", source, "--dst-mlflow-uri", target)
+        return in_catalog("copy-models", "--models", "all", *ends, "--json", *options)
+
+    return run

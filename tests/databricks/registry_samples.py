@@ -142,3 +142,9 @@ def begin(tool: Tool, *words: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "mlflow_migration", *words]
     null = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=tool.home, env=tool.environment, stdin=null, stdout=null, stderr=null)
+
+
+def plain(server: Server, path: str, **query: str) -> dict[str, Any]:
+    """An answer of an open-source server, by a plain request."""
+    answer: dict[str, Any] = requests.get(f"{server.url}/api/2.0/mlflow/{path}", params=query, timeout=30).json()
+    return answer

@@ -145,7 +145,7 @@ def test_a_token_makes_a_repeated_request_the_same_run(workspace: Workspace) -> 
     client = sdk(workspace)
     task = SubmitTask(task_key="one", spark_python_task=script(client, SCRIPT))
     first, again = (client.jobs.submit(tasks=[task], idempotency_token=name) for name in ("t1", "t1"))
-    assert first.run_id == again.run_id
+    assert first.bind() == again.bind()
     first.result(timeout=PATIENCE)
     assert len(list(client.jobs.list_runs())) == 1
 

@@ -1,5 +1,6 @@
 """The registry in Unity Catalog in the emulator, by the real MLflow client with `databricks-uc`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,9 @@ result = [made.status, copied.name, copied.source, copied.run_id == run.info.run
         environment(workspace),
     )
     assert result == ["READY", "prod.ml.churn", "models:/dev.ml.churn/1", True, [2.0, 3.0]]
+    made = ask(workspace, "GET", "model-versions/get", name="dev.ml.churn", version="1").json()["model_version"]
+    assert made["run_tracking_server_id"] == str(workspace.id)
+    assert made["model_id"].startswith("m-")
     noted = [(one["name"], one["direction"]) for one in models.models(workspace.metastore).lineage]
     assert noted[:3] == [("dev.ml.churn", "UPSTREAM"), ("dev.ml.churn", "DOWNSTREAM"), ("prod.ml.churn", "UPSTREAM")]
 
@@ -202,7 +206,7 @@ def test_each_privilege_opens_what_it_is_for_and_nothing_else(workspace: Workspa
     registered(workspace, "dev.ml.churn")
     ask(workspace, "POST", "registered-models/alias", name="dev.ml.churn", alias="champion", version="1")
     name = {"name": "dev.ml.churn", "principal": ANN}
-    attempts = {
+    attempts: dict[str, Callable[[], requests.Response]] = {
         "USE CATALOG": lambda: ask(workspace, "GET", "registered-models/get", **name),
         "USE SCHEMA": lambda: ask(workspace, "GET", "registered-models/get", **name),
         "EXECUTE": lambda: ask(workspace, "GET", "registered-models/get", **name),

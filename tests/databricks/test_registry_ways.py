@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
 from tests.conftest import Outcome, Tool
 from tests.databricks import catalogue
 from tests.databricks.clients import environment
-from tests.databricks.registry_samples import Made, catalog, loads, own, tags, users, versions_of, writes
+from tests.databricks.registry_samples import Made, catalog, loads, own, plain, tags, users, versions_of, writes
 from tests.databricks.state import Account, Workspace
 from tests.servers import Server
 
@@ -28,27 +26,11 @@ def filled(churn: Made, workspace: Workspace, copy_models: Copy, empty_source: S
 
 
 @pytest.fixture
-def copy_models(in_catalog: Tool) -> Copy:
-    """copy-models of all models from one address to another."""
-
-    def run(source: str, target: str, *options: str) -> Outcome:
-        ends = ("--src-mlflow-uri", source, "--dst-mlflow-uri", target)
-        return in_catalog("copy-models", "--models", "all", *ends, "--json", *options)
-
-    return run
-
-
-@pytest.fixture
 def other(account: Account) -> Workspace:
     """A workspace with a metastore of its own."""
     other = account.workspace("b", metastore="m2")
     catalogue.make(other.metastore, "main.ml", "prod.ml")
     return other
-
-
-def plain(server: Server, path: str, **query: str) -> dict[str, Any]:
-    answer: dict[str, Any] = requests.get(f"{server.url}/api/2.0/mlflow/{path}", params=query, timeout=30).json()
-    return answer
 
 
 def test_models_come_back_to_an_open_source_server_with_all_that_unity_catalog_could_not_hold(

@@ -15,6 +15,7 @@ from mlflow_migration.server.registry import Registry
 from mlflow_migration.server.rest import Rest
 
 READY, PENDING = "READY", "PENDING_REGISTRATION"
+IN_USE, ARCHIVED = frozenset({"Staging", "Production"}), "Archived"
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 PATIENCE = 300.0
 """Seconds that MLflow's client waits for a version (`DEFAULT_AWAIT_MAX_SLEEP_SECONDS`)."""
@@ -32,8 +33,30 @@ class WorkspaceRegistry(Registry):
         return iter(()) if prompts else super().search_models(False)
 
     def search_versions(self, prompts: bool, name: str = "") -> Iterator[Json]:
-        """Every version of all models, or of one of them."""
-        return iter(()) if prompts else super().search_versions(False, name)
+        """Every version of all models, or of one of them: a search has to be of one model."""
+        if prompts:
+            return
+        names = [name] if name else [str(head["name"]) for head in super().search_models(False)]
+        for each in names:
+            yield from super().search_versions(False, each)
+
+    def filter_versions(self, filter_: str) -> Iterator[Json]:
+        """The versions a search text finds; "" for all. Raises UsageError for one the workspace refuses."""
+        return super().filter_versions(filter_) if filter_ else self.search_versions(False)
+
+    def delete_model(self, name: str) -> None:
+        """Delete a model with all its versions: a workspace keeps those that are in a stage in use."""
+        for head in self.search_versions(False, name):
+            if head.get("current_stage") in IN_USE:
+                self.set_stage(name, str(head["version"]), ARCHIVED)
+        super().delete_model(name)
+
+    def delete_version(self, name: str, version: str) -> None:
+        """Delete a version; one that is in a stage in use is archived first."""
+        head = self.get_version(name, version)
+        if head is not None and head.get("current_stage") in IN_USE:
+            self.set_stage(name, version, ARCHIVED)
+        super().delete_version(name, version)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Raises ServerError: the registry has none."""
