@@ -215,7 +215,8 @@ def test_a_file_that_holds_no_job_is_refused(text: str, workspace: Workspace, ru
 def test_a_file_and_options_that_both_say_what_to_run_are_refused(
     workspace: Workspace, run_here: Run, tmp_path: Path
 ) -> None:
-    for job in ({"tasks": []}, {"notebook_task": {"notebook_path": "/Shared/Echo"}}):
+    both: tuple[dict[str, Any], ...] = ({"tasks": []}, {"notebook_task": {"notebook_path": "/Shared/Echo"}})
+    for job in both:
         (tmp_path / "job.yml").write_text(json.dumps(job))
         words = ("--spec-file", tmp_path / "job.yml", "--notebook", "/Shared/Echo")
         assert "leave out one" in run_here("run-submit", *AT, *words).expect(2).stderr
