@@ -231,8 +231,19 @@ def test_lists_are_silent_about_what_one_may_not_see(workspace: Workspace) -> No
     catalogue.grant(workspace.metastore, ANN, "dev.ml", "USE_SCHEMA")
     catalogue.grant(workspace.metastore, ANN, "dev.ml.mine", "EXECUTE")
     found = ask(workspace, "GET", "registered-models/search", principal=ANN).json()["registered_models"]
-    assert "dev.ml.mine" in [one["name"] for one in found]
-    assert "prod.ml.other" not in [one["name"] for one in found]
+    assert [one["name"] for one in found] == ["dev.ml.mine"]
+
+
+def test_files_in_a_customers_own_bucket_come_with_that_clouds_credentials(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    wanted = {"name": "dev.ml.churn", "version": "1", "operation": "MODEL_VERSION_OPERATION_READ"}
+    path = "model-versions/generate-temporary-credentials"
+    assert ask(workspace, "POST", path, **wanted).json()["credentials"]["storage_mode"] == "DEFAULT_STORAGE"
+    models.models(workspace.metastore).customer_hosted = True
+    given = ask(workspace, "POST", path, **wanted).json()["credentials"]
+    assert (given["storage_mode"], "aws_temp_credentials" in given) == ("CUSTOMER_HOSTED", True)
+    writing = {**wanted, "operation": "MODEL_VERSION_OPERATION_READ_WRITE"}
+    assert ask(workspace, "POST", path, **writing).status_code == 403
 
 
 def test_another_metastore_knows_nothing_and_a_sister_workspace_everything(workspace: Workspace) -> None:
