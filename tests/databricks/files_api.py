@@ -34,6 +34,7 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
         "POST /api/2.0/fs/create-download-url": _download_url,
         "POST /api/2.0/fs/create-upload-url": _upload_url,
         "POST /api/2.0/fs/create-upload-part-urls": _part_urls,
+        "POST /api/2.0/fs/create-resumable-upload-url": _resumable_url,
         "POST /api/2.0/fs/create-abort-upload-url": _abort_url,
     }
     return calls.routes(workspace, table)
@@ -111,7 +112,8 @@ def _multipart(call: Call) -> Mapping[str, Any] | Response:
         overwrite = call.query.get("overwrite") == "true"
         _free(place, overwrite)
         token = signed.begin(call.workspace, place.disk, overwrite)
-        return {"multipart_upload": {"session_token": token}}
+        kind = "resumable_upload" if call.workspace.cloud == "GCP" else "multipart_upload"
+        return {kind: {"session_token": token}}
     if action != "complete-upload":
         raise errors.invalid(f"Unknown action: {action}")
     token = call.query.get("session_token", "")
@@ -144,6 +146,13 @@ def _part_urls(call: Call) -> Mapping[str, Any]:
         for number in range(first, first + count)
     ]
     return {"upload_part_urls": urls}
+
+
+def _resumable_url(call: Call) -> Mapping[str, Any]:
+    place, token = storage.place(call, call.need("path"), write=True), call.need("session_token")
+    if _upload(call, token).disk != place.disk:
+        raise errors.invalid("The session token is of another file")
+    return {"resumable_upload_url": signed.sign(call.workspace, "resumable", place.disk, token).json}
 
 
 def _abort_url(call: Call) -> Mapping[str, Any]:

@@ -5,10 +5,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import requests
+
 from tests import servers
 from tests.databricks import server
 from tests.databricks.server import Serving
-from tests.databricks.state import Account, Metastore, Workspace
+from tests.databricks.state import Account, Metastore, Workspace, empty
 from tests.servers import Options, Server, Snapshot
 
 ARTIFACT_ROOT = "dbfs:/databricks/mlflow-tracking"
@@ -36,6 +38,7 @@ class Pool:
 
     folder: Path
     template: Path
+    port: int = 0  # of the first workspace; any free one for 0
     account: Account = field(init=False)
     _running: dict[str, _Running] = field(default_factory=dict)
 
@@ -52,6 +55,7 @@ class Pool:
                     raise ValueError(f"workspace {name} is attached to {found.metastore.name} already")
                 return found
             if metastore not in account.metastores:
+                empty(self.folder / "metastores" / metastore)
                 account.metastores[metastore] = Metastore(metastore, self.folder / "metastores" / metastore)
             if name not in self._running:
                 number = 7_000_000_000_000_001 + len(self._running)
@@ -59,7 +63,7 @@ class Pool:
                     name, account, account.metastores[metastore], self.folder / "workspaces" / name, number
                 )
                 made.mlflow = lambda: self._tracking(name)
-                self._running[name] = _Running(server.serve(made))
+                self._running[name] = _Running(server.serve(made, 0 if self._running else self.port))
             workspace = self._running[name].serving.workspace
             workspace.metastore = account.metastores[metastore]
             workspace.reset()
@@ -74,6 +78,9 @@ class Pool:
             if not running.tracking:
                 options = Options(template=self.template, serve_artifacts=False, artifact_root=ARTIFACT_ROOT)
                 running.tracking = servers.start(self.folder / "mlflow" / name, options)
+                # Its first look into a database without experiments makes "Default"; the reset takes that away again.
+                requests.get(f"{running.tracking.url}/api/2.0/mlflow/experiments/search?max_results=1", timeout=60)
+                running.fresh = False
             if not running.fresh:
                 servers.reset(running.tracking, Snapshot(self.template))
                 running.fresh = True
@@ -82,8 +89,6 @@ class Pool:
     def reset(self) -> None:
         """As at first: no workspaces, no metastores, the admin alone."""
         self.account.reset()
-        self.account.workspaces.clear()
-        self.account.metastores.clear()
 
     def stop(self) -> None:
         """End all servers."""

@@ -35,7 +35,7 @@ class StorageError(Exception):
 
 @dataclass(frozen=True)
 class Right:
-    """What a signed URL allows: `verb` read, write, part or abort."""
+    """What a signed URL allows: `verb` read, write, part, resumable or abort."""
 
     verb: str
     disk: Path
@@ -52,6 +52,7 @@ class Upload:
     disk: Path
     overwrite: bool = True
     parts: dict[int, bytes] = field(default_factory=dict)
+    received: bytes = b""
 
 
 @dataclass
@@ -86,8 +87,9 @@ def routes(workspace: Workspace) -> list[BaseRoute]:
 def sign(workspace: Workspace, verb: str, disk: Path, upload: str = "", part: int = 0) -> Url:
     """A new signed URL for one file, or for one part of an upload."""
     held = workspace.part(Signatures)
-    # MLflow's client passes few headers on to Azure, whose signature is in the URL alone.
-    key, proof = secrets.token_urlsafe(12), "" if workspace.cloud == "AZURE" else secrets.token_hex(8)
+    # Of Azure, and of a resumable upload, the signature is in the URL alone: clients pass no header on to all requests.
+    bare = workspace.cloud == "AZURE" or verb == "resumable"
+    key, proof = secrets.token_urlsafe(12), "" if bare else secrets.token_hex(8)
     held.rights[key] = Right(verb, disk, time.time() + held.seconds, proof, upload, part)
     url = f"{workspace.url}/signed/{key}?X-Amz-Signature={secrets.token_hex(16)}"
     return Url(url, ({"name": HEADER, "value": proof},) if proof else ())
@@ -171,6 +173,29 @@ def _part(call: Call, right: Right) -> Response:
     return Response(status_code=200, headers={"ETag": f'"{_etag(call.body)}"'})
 
 
+def _resume(call: Call, right: Right) -> Response:
+    """Google's resumable upload: the next bytes by `Content-Range`; 308 tells how many are there (`bytes */*` asks)."""
+    upload = upload_of(call.workspace, right.upload)
+    if not upload:
+        raise StorageError(404, "NoSuchUpload", "The upload may have been aborted or completed")
+    if call.method == "DELETE":
+        return _abort(call, right)
+    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", call.headers.get("content-range", ""))
+    if not found or (found.group(1) and int(found.group(1)) != len(upload.received)):
+        raise StorageError(400, "InvalidArgument", "Content-Range does not go on where the upload ended")
+    upload.received += call.body
+    if found.group(2) == str(len(upload.received)):
+        if upload.disk.exists() and not upload.overwrite:
+            raise StorageError(
+                412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold."
+            )
+        write(upload.disk, upload.received)
+        del call.workspace.part(Signatures).uploads[right.upload]
+        return Response(status_code=200)
+    so_far = {"Range": f"bytes=0-{len(upload.received) - 1}"} if upload.received else {}
+    return Response(status_code=308, headers=so_far)
+
+
 def _abort(call: Call, right: Right) -> Response:
     call.workspace.part(Signatures).uploads.pop(right.upload, None)
     return Response(status_code=204)
@@ -205,5 +230,11 @@ def _etag(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-ANSWERS = {"read": _read, "write": _write, "part": _part, "abort": _abort}
-METHODS = {"read": ("GET",), "write": ("PUT", "PATCH"), "part": ("PUT",), "abort": ("DELETE",)}
+ANSWERS = {"read": _read, "write": _write, "part": _part, "resumable": _resume, "abort": _abort}
+METHODS = {
+    "read": ("GET",),
+    "write": ("PUT", "PATCH"),
+    "part": ("PUT",),
+    "resumable": ("PUT", "DELETE"),
+    "abort": ("DELETE",),
+}

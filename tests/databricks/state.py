@@ -210,7 +210,7 @@ class Account:
             self.issued = {token: Issued(issued.principal, 0) for token, issued in self.issued.items()}
 
     def reset(self) -> None:
-        """As it was at first: the admin, empty metastores and workspaces; folders on disk emptied."""
+        """As it was at first: the admin alone. Workspaces and metastores begin empty when they are next asked for."""
         with self.lock:
             for held in (self.principals, self.groups, self.group_ids, self.tokens, self.clients, self.issued):
                 held.clear()
@@ -219,11 +219,8 @@ class Account:
             empty(self.folder)
             self.token_seconds, self.expired_status = 3600, 401
             self.add_user(ADMIN, "admins")
-            for metastore in self.metastores.values():
-                metastore.parts.clear()
-                empty(metastore.folder)
-            for workspace in self.workspaces.values():
-                workspace.reset()
+            self.metastores.clear()
+            self.workspaces.clear()
 
 
 @dataclass

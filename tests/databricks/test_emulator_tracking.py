@@ -10,6 +10,7 @@ from tests.databricks import clients
 from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
+from tests.databricks.tracking_traces import Searches
 
 EXPERIMENT = f"/Users/{ADMIN}/churn"
 
@@ -72,6 +73,7 @@ def test_a_run_with_everything_comes_back_as_it_was_logged(databricks_account: A
     assert (seen["object_type"], str(seen["object_id"])) == ("MLFLOW_EXPERIMENT", told["experiment"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cloud", ["AWS", "GCP", "AZURE"])
 def test_where_the_files_api_refuses_the_client_falls_back_to_signed_urls(
     databricks_account: AccountFactory, tmp_path: Path, cloud: str
@@ -87,6 +89,7 @@ def test_where_the_files_api_refuses_the_client_falls_back_to_signed_urls(
     assert "/api/2.0/mlflow/artifacts/credentials-for-read" in asked
 
 
+@pytest.mark.slow
 def test_a_large_file_goes_in_parts_by_signed_urls(databricks_account: AccountFactory, tmp_path: Path) -> None:
     workspace = databricks_account().workspace("a")
     workspace.faults.add(Fault("/api/2.0/fs/", 403, times=0))
@@ -136,12 +139,10 @@ def test_a_logged_model_is_kept_and_loads_again(databricks_account: AccountFacto
     assert (kept / "artifacts/MLmodel").is_file()
 
 
-@pytest.mark.parametrize("supported", [True, False])
+@pytest.mark.parametrize("supported", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_trace_with_its_spans_is_found_and_read(
     databricks_account: AccountFactory, tmp_path: Path, supported: bool
 ) -> None:
-    from tests.databricks.tracking_traces import Searches
-
     workspace = databricks_account().workspace("a")
     workspace.part(Searches).supported = supported
     workspace.part(Searches).polls = 1
