@@ -101,11 +101,16 @@ def test_a_logged_model_is_registered_and_copied_across_catalogs(workspace: Work
 made = mlflow.register_model(logged.model_uri, "dev.ml.churn")
 copied = client.copy_model_version("models:/dev.ml.churn/1", "prod.ml.churn")
 loaded = mlflow.pyfunc.load_model("models:/prod.ml.churn/1")
-result = [made.status, copied.name, copied.source, copied.run_id == run.info.run_id, list(loaded.predict(frame))]
+with mlflow.start_run():
+    about = {{"signature": signature, "pip_requirements": [], "registered_model_name": "dev.ml.again"}}
+    mlflow.pyfunc.log_model(name="again", python_model=AddOne(), **about)
+again = client.get_model_version("dev.ml.again", "1")
+of_the_run = copied.run_id == run.info.run_id
+result = [again.status, made.status, copied.name, copied.source, of_the_run, list(loaded.predict(frame))]
 """,
         environment(workspace),
     )
-    assert result == ["READY", "prod.ml.churn", "models:/dev.ml.churn/1", True, [2.0, 3.0]]
+    assert result == ["READY", "READY", "prod.ml.churn", "models:/dev.ml.churn/1", True, [2.0, 3.0]]
     made = ask(workspace, "GET", "model-versions/get", name="dev.ml.churn", version="1").json()["model_version"]
     assert made["run_tracking_server_id"] == str(workspace.id)
     assert made["model_id"].startswith("m-")
@@ -155,7 +160,7 @@ result = [
         "RESOURCE_DOES_NOT_EXIST: Alias 'nobody'",
         "INVALID_PARAMETER_VALUE: Missing filter",
         "INVALID_PARAMETER_VALUE: Unsupported filter query",
-        "INVALID_PARAMETER_VALUE: Tag key 'a.b' is invalid",
+        "INVALID_PARAMETER_VALUE: Tag name a.b contains one or more of the reserved characters: List(., ,, -, =, /, :)",
         "INVALID_PARAMETER_VALUE: The value of tag 'long' is invalid",
         "INVALID_PARAMETER_VALUE: Invalid alias name",
         "Method 'transition_model_version_stage' is unsupported for models in the Unity Catalog",
@@ -232,6 +237,11 @@ def test_lists_are_silent_about_what_one_may_not_see(workspace: Workspace) -> No
     catalogue.grant(workspace.metastore, ANN, "dev.ml.mine", "EXECUTE")
     found = ask(workspace, "GET", "registered-models/search", principal=ANN).json()["registered_models"]
     assert [one["name"] for one in found] == ["dev.ml.mine"]
+    models.models(workspace.metastore).page_size = 1
+    first = ask(workspace, "GET", "registered-models/search", principal=ANN).json()
+    following = {"page_token": first["next_page_token"]}
+    second = ask(workspace, "GET", "registered-models/search", principal=ANN, **following).json()
+    assert (second["registered_models"], "next_page_token" in second) == ([], True)
 
 
 def test_files_in_a_customers_own_bucket_come_with_that_clouds_credentials(workspace: Workspace) -> None:
