@@ -1,6 +1,7 @@
 """The registry in Unity Catalog in the emulator, by the real MLflow client with `databricks-uc`."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -276,3 +277,37 @@ def test_a_rename_stays_in_the_schema_and_takes_files_and_grants_along(workspace
     url = f"{workspace.url}/api/2.1/unity-catalog/permissions/function/dev.ml.leavers"
     grants = requests.get(url, headers=dict(workspace.headers()), timeout=10).json()
     assert grants == {"privilege_assignments": [{"principal": ANN, "privileges": ["EXECUTE"]}]}
+
+
+def test_a_versions_files_are_read_with_execute_and_written_by_who_may_make_versions(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    ask(workspace, "POST", "model-versions/create", name="dev.ml.churn", source="x")
+    catalogue.grant(workspace.metastore, ANN, "dev", "USE_CATALOG", "USE_SCHEMA")
+    url = f"{workspace.url}/api/2.0/fs/files/Models/dev/ml/churn/1/MLmodel"
+    headers = dict(workspace.headers(ANN))
+    assert requests.get(url, headers=headers, timeout=10).status_code == 403
+    catalogue.grant(workspace.metastore, ANN, "dev.ml", "EXECUTE")
+    assert requests.get(url, headers=headers, timeout=10).text == "flavors: {}\n"
+    assert put(workspace, "/Models/dev/ml/churn/2/MLmodel", ANN).status_code == 403
+    catalogue.grant(workspace.metastore, ANN, "dev", "CREATE_MODEL_VERSION")
+    assert put(workspace, "/Models/dev/ml/churn/2/MLmodel", ANN).ok
+
+
+def test_all_privileges_leave_managing_out_and_manage_of_the_catalog_reaches_its_models(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    alias = {"name": "dev.ml.churn", "alias": "champion", "version": "1", "principal": ANN}
+    catalogue.grant(workspace.metastore, ANN, "dev", "ALL_PRIVILEGES")
+    assert ask(workspace, "GET", "registered-models/get", name="dev.ml.churn", principal=ANN).ok
+    assert ask(workspace, "POST", "registered-models/alias", **alias).status_code == 403
+    catalogue.grant(workspace.metastore, ANN, "dev", "MANAGE")
+    assert ask(workspace, "POST", "registered-models/alias", **alias).ok
+
+
+def test_versions_made_at_the_same_moment_get_numbers_of_their_own(workspace: Workspace) -> None:
+    ask(workspace, "POST", "registered-models/create", name="dev.ml.churn")
+    with ThreadPoolExecutor(8) as threads:
+        made = threads.map(
+            lambda _: ask(workspace, "POST", "model-versions/create", name="dev.ml.churn", source="x").json(), range(24)
+        )
+        numbers = sorted(int(one["model_version"]["version"]) for one in made)
+    assert numbers == list(range(1, 25))
