@@ -18,7 +18,7 @@ from mlflow_migration.engine.guard import ENDS_LISTING, Listing, guarded
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
-from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, shown, twins
+from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, shown, twins, waived
 from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import FAIL, NAMED, NEW_NAME, SKIP, Selection, Source, Writing
 from mlflow_migration.records import LINEAGE, Broken, File, Json, Record, completed, digest_of
@@ -29,18 +29,10 @@ SHOWN = 10_000
 DETAILED = 500
 """Pairs looked into field by field; with more of them the first ones tell what is wrong."""
 VALUE_SHOWN = 120
-FIELDS = {
-    **{kind: f"{kind}s." for kind in ("param", "tag", "metric", "artifact", "assessment", "permission")},
-    "input": "inputs",
-    "metadata": "metadata.",
-    "name": "run_name",
-}
-"""The fields in which a loss of that kind shows."""
 LEFT_OUT = "left out"
 """The field of what was not to be written."""
 UNREAD = "(can't be read)"
 """Stands for the fields of what can't be read, with the reason as its left value."""
-LINKS = ("tags.mlflow.parentRunId", "tags.mlflow.rootRunId", "tags._mlflow_experiment_ids", "source", "run_id")
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ class Comparison:
         """What one of the places holds and can't give; what is no object of it (`skipped`) is no difference."""
         if broken.state != "skipped":
             self.count(broken.of, "different")
-            named = FIELDS.get(broken.kind, UNREAD) if broken.kind != broken.of else UNREAD
+            named = waived.FIELDS.get(broken.kind, UNREAD) if broken.kind != broken.of else UNREAD
             self.add(Difference("!", broken.of, broken.id, broken.name, named, broken.reason))
 
     def waived(self, difference: Difference) -> bool:
@@ -94,9 +86,7 @@ class Comparison:
             return True
         if "all" in self.allowed and difference.sign == "!":
             return True
-        if "link" in self.allowed and difference.field in LINKS:
-            return True
-        return any(difference.field.startswith(FIELDS[kind]) for kind in self.allowed if kind in FIELDS)
+        return waived.covers(self.allowed, difference.field)
 
     @property
     def exit_code(self) -> int:

@@ -19,10 +19,27 @@ MLFLOW, WORKSPACE, UNITY_CATALOG = "mlflow", "workspace", "unity_catalog"
 
 
 @dataclass(frozen=True)
+class TagRules:
+    """Which tags a registry takes: no key with one of the characters `reserved` or longer than `key`, no value longer
+    than `value`, so many of an object as `most`; 0 where there is no limit."""
+
+    reserved: str = ""
+    key: int = 0
+    value: int = 0
+    most: int = 0
+
+    def takes(self, key: str, value: str) -> bool:
+        """Whether a tag may have this key and value, whatever their length; no spaces begin or end them."""
+        plain = not self.reserved or (key, value) == (key.strip(), value.strip())
+        plain = plain and not set(key) & set(self.reserved)
+        return plain and (not self.key or len(key) <= self.key)
+
+
+@dataclass(frozen=True)
 class RegistryAbilities:
-    """What a model registry can do. `three_levels`: names are `catalog.schema.model`. `stages`, `aliases`: versions
-    have them. `version_files`: versions hold files of their own, which go and come with them. `needs_signature`: a
-    version without one is refused."""
+    """What a model registry can do. `three_levels`: names are `catalog.schema.model`, in lower case. `stages`,
+    `aliases`: versions have them. `version_files`: versions hold files of their own, which come with them.
+    `needs_signature`: a version's files are uploaded, and one without a signature is refused."""
 
     dialect: str = MLFLOW
     three_levels: bool = False
@@ -30,6 +47,7 @@ class RegistryAbilities:
     aliases: bool = True
     version_files: bool = False
     needs_signature: bool = False
+    tags: TagRules = TagRules()
 
 
 @dataclass(frozen=True)
@@ -145,15 +163,19 @@ class Selection:
 
 NAMED = ("experiment", "registered_model", "prompt", "evaluation_dataset")
 """The kinds whose names a person may change on the way."""
+OF_REGISTRY = ("registered_model", "prompt")
+"""Those of them that a model registry holds."""
+SCHEMA = re.compile(r"[^./]+\.[^./]+\.")
+"""A prefix that makes names of Unity Catalog."""
 FAIL, SKIP, NEW_NAME, UPDATE = "fail", "skip", "new-name", "update"
 POLICIES = (SKIP, FAIL, NEW_NAME, UPDATE)
 """What to do where a destination has a thing of the same name that didn't come from this source; "" for each kind's
 own way: experiments are added to, models and prompts fail unless they are equal."""
 
 
-def free_name(name: str, is_free: Callable[[str], bool]) -> str:
+def free_name(name: str, is_free: Callable[[str], bool], form: str = "{} ({})") -> str:
     """The first of `NAME (2)`, `NAME (3)` and so on that is free: what NEW_NAME gives."""
-    return next(text for text in (f"{name} ({n})" for n in itertools.count(2)) if is_free(text))
+    return next(text for text in (form.format(name, n) for n in itertools.count(2)) if is_free(text))
 
 
 @dataclass(frozen=True)
@@ -162,13 +184,15 @@ class Names:
 
     `new` maps (kind, name at the source) to a name, kind "" meaning every kind. `prefix` goes before all names, new
     ones too. `typed` are the keys of `new` that a person typed one by one, so that each has to be met. `into` is the
-    one experiment that everything goes into, whatever experiment it comes from.
+    one experiment that everything goes into, whatever experiment it comes from. With `lower` the destination is Unity
+    Catalog, where models and prompts have names in lower case, and a prefix `catalog.schema.` is for them alone.
     """
 
     new: Mapping[tuple[str, str], str] = field(default_factory=dict)
     prefix: str = ""
     typed: frozenset[tuple[str, str]] = frozenset()
     into: str = ""
+    lower: bool = False
 
     def of(self, kind: str, name: str) -> str:
         """The name at the destination; kinds that can't be renamed keep theirs."""
@@ -176,7 +200,9 @@ class Names:
             return name
         if kind == "experiment" and self.into:
             return self.prefix + self.into
-        return self.prefix + self.new.get((kind, name), self.new.get(("", name), name))
+        prefix = "" if self.lower and kind not in OF_REGISTRY and SCHEMA.fullmatch(self.prefix) else self.prefix
+        found = prefix + self.new.get((kind, name), self.new.get(("", name), name))
+        return found.lower() if self.lower and kind in OF_REGISTRY else found
 
     def names(self, kind: str, name: str) -> bool:
         """Whether a person gave this very thing a new name."""
@@ -206,8 +232,9 @@ class Adding:
 class Writing:
     """How objects are to be written. `on_conflict` is one of POLICIES or "";
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
-    objects of the kinds in `replace` that have the name at the destination are deleted first; into `notebook_dir`, a
-    folder of the workspace, go the notebooks of runs."""
+    objects of the kinds in `replace` that have the name at the destination are deleted first;
+    `stages_to_aliases` and `aliases_to_stages` tell what becomes of stages and aliases where the destination has
+    none; into `notebook_dir`, a folder of the workspace, go the notebooks of runs."""
 
     source: str
     names: Names = SAME_NAMES
@@ -218,6 +245,8 @@ class Writing:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
     notebook_dir: str = ""
 
 
@@ -269,10 +298,14 @@ class Root:
 
 
 class Source(Protocol):
-    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does."""
+    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does,
+    `keeps_version_files` whether versions of models have files of their own there."""
 
     address: str
     shows_all: bool
+
+    @property
+    def keeps_version_files(self) -> bool: ...
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]: ...
 

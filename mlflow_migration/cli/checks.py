@@ -158,7 +158,9 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     if isinstance(left, pipeline.LiveSource):
         selection = needed.with_needed(left.live, selection)
     origin = left.bundle.origin if isinstance(left, pipeline.BundleSource) else left.address
-    writing = Writing(origin, options.names_of(given), on_conflict=given["on_conflict"] or "")
+    names = options.names_of(given)
+    names = pipeline.names_at(right.live, names) if isinstance(right, pipeline.LiveSource) else names
+    writing = Writing(origin, names, on_conflict=given["on_conflict"] or "")
     ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +26,7 @@ from mlflow_migration.bundle.writer import BundleWriter, storage
 from mlflow_migration.calls import Readable
 from mlflow_migration.cli import answer, logs
 from mlflow_migration.cli.command import say_error
-from mlflow_migration.cli.options import Common, replaced
+from mlflow_migration.cli.options import Common, mapped, replaced
 from mlflow_migration.database import file_store
 from mlflow_migration.database.connect import Connected
 from mlflow_migration.engine import naming
@@ -71,13 +71,15 @@ class Job:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
     notebook_dir: str = ""
 
 
 def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
     """A move that writes at a server, as a command's options ask for it."""
     how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
-    return Job(command, selection, names, *how, notebook_dir=given.get("dst_notebook_dir", ""))
+    return Job(command, selection, names, *how, None, *mapped(given), given.get("dst_notebook_dir", ""))
 
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
@@ -123,9 +125,7 @@ def _check_notebook_dir(folder: str, place: Server | Connected) -> None:
             f"only a Databricks workspace takes notebooks: {place.address}", hint="leave --dst-notebook-dir out"
         )
     if not folder.startswith("/"):
-        raise UsageError(
-            f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/runs"
-        )
+        raise UsageError(f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/runs")
 
 
 def copy(job: Job, common: Common, source: Readable, destination: Server | Connected) -> int:
@@ -304,6 +304,8 @@ def _writing(job: Job, origin: str, dry_run: bool, checksum: bool) -> Writing:
         job.on_conflict,
         job.replace,
         job.adding,
+        job.stages_to_aliases,
+        job.aliases_to_stages,
         job.notebook_dir,
     )
 

@@ -262,6 +262,7 @@ def copy_models(**given: Any) -> int:
 )
 @boolean("copy-permissions", False, "Accepted for old commands: open-source MLflow has no permissions of versions.")
 @boolean("copy-stages-and-aliases", False, "Give the new version the stage and aliases of the old one.")
+@options.mapping
 @boolean("copy-lineage-tags", False, "Add mlflow_exim.* tags that tell where the version came from.")
 @options.artifacts
 @options.moving
@@ -287,7 +288,16 @@ def copy_model_version(**given: Any) -> int:
     into = one_name(given["dst_experiment_name"], "--dst-experiment-name") if deep else ""
     names = Names({("registered_model", model): one_name(given["dst_model"], "--dst-model")}, into=into)
     adding = Adding(create=True, aliases=given["copy_stages_and_aliases"])
-    job = jobs.Job("copy-model-version", selection, names, given["copy_lineage_tags"], adding=adding)
+    stages, aliases = options.mapped(given)
+    job = jobs.Job(
+        "copy-model-version",
+        selection,
+        names,
+        given["copy_lineage_tags"],
+        adding=adding,
+        stages_to_aliases=stages,
+        aliases_to_stages=aliases,
+    )
     return jobs.copy(job, common, source, opening.destination(given["dst_registry_uri"], common))
 
 

@@ -48,9 +48,7 @@ def download_notebook(**given: Any) -> int:
     if not formats:
         raise UsageError("no format was given", hint=f"known: {', '.join(run_notebooks.ENDINGS)}")
     if not path.startswith("/"):
-        raise UsageError(
-            f"not a path in a workspace: {path!r}", hint="it begins with /, as /Shared/Train"
-        )
+        raise UsageError(f"not a path in a workspace: {path!r}", hint="it begins with /, as /Shared/Train")
     if revision and not revision.isdecimal():
         raise UsageError(f"not a revision: {revision!r}", hint="it is a time in milliseconds, as the run's tag has it")
     folder = _folder(given["output_dir"])

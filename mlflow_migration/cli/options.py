@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -60,6 +60,8 @@ WHOLE = (
     "workspace",
 )
 """Every kind but experiments and runs: written out, so that `--help` needs no kind's module."""
+STAGES = ("Staging", "Production", "Archived")
+"""Of a version of a registered model; most have none."""
 LOSSES = ("all", *PARTS, *WHOLE)
 """What may be waived: parts of objects, and whole kinds."""
 
@@ -323,7 +325,8 @@ def naming(function: F) -> F:
             "--prefix",
             metavar="TEXT",
             default="",
-            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.",
+            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there; "
+            "CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.",
         ),
         click.option(
             "--on-conflict",
@@ -366,10 +369,55 @@ KEEP_IDS = click.option(
 )
 
 
+def mapping(function: F) -> F:
+    """Options about what becomes of stages and aliases at a registry that has only one of them."""
+    return _stack(
+        click.option(
+            "--stages-to-aliases",
+            metavar="STAGE=ALIAS,…",
+            default="",
+            help="Where the destination has no stages (Unity Catalog): the aliases that the newest version of each "
+            "stage gets, like Production=champion,Staging=challenger.",
+        ),
+        click.option(
+            "--aliases-to-stages",
+            metavar="ALIAS=STAGE,…",
+            default="",
+            help="Where the destination has no aliases (a Databricks workspace's registry): the stages that their "
+            "versions get, like champion=Production.",
+        ),
+    )(function)
+
+
+def mapped(given: dict[str, Any]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Stage → alias and alias → stage, as a command's options ask for it. Raises UsageError for what is neither."""
+    stages = _pairs(given.get("stages_to_aliases") or "", "--stages-to-aliases")
+    aliases = _pairs(given.get("aliases_to_stages") or "", "--aliases-to-stages")
+    unknown = {*stages, *aliases.values()} - set(STAGES)
+    if unknown:
+        raise UsageError(f"no such stage: {', '.join(sorted(unknown))}", hint=f"there are {', '.join(STAGES)}")
+    return stages, aliases
+
+
+def _pairs(text: str, option: str) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        left, separator, right = (part.strip() for part in pair.partition("="))
+        if not (left and separator and right) or left in found:
+            raise UsageError(
+                f"not a value of {option}: {text!r}", hint="write it like Production=champion,Staging=next"
+            )
+        found[left] = right
+    if len(set(found.values())) < len(found) and option == "--stages-to-aliases":
+        raise UsageError(f"two stages would have one alias: {text!r}", hint="give each its own")
+    return found
+
+
 def writing(function: F) -> F:
     """Options about what is written at a server or database."""
     return _stack(
         naming,
+        mapping,
         ONLINE,
         KEEP_IDS,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),

@@ -21,6 +21,7 @@ from mlflow_migration.records import Json, tags_of
 
 MODEL_COLUMNS = ("model", "version", "stage", "aliases", "run id")
 READING = "GET"
+DATABRICKS_API = "/api/2.0/"
 METHODS = (READING, "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -135,7 +136,7 @@ def find_artifacts(**given: Any) -> int:
     type=click.Choice(["mlflow", "databricks"]),
     default="mlflow",
     show_default=True,
-    help="Whose API; that of Databricks isn't there yet.",
+    help="Whose API: a path is below /api/2.0/mlflow/, or below /api/2.0/ of a Databricks workspace.",
 )
 @click.option(
     "--resource",
@@ -166,8 +167,6 @@ def http_client(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    if given["api"] == "databricks":
-        raise UsageError("the API of Databricks isn't spoken yet", hint="only --api mlflow is there")
     output.check(given["output_file"])
     query = _json(given["params"], "--params")
     body = _json(given["data"], "--data")
@@ -175,7 +174,10 @@ def http_client(**given: Any) -> int:
     if method == READING and body is not None:
         raise UsageError("a GET has no body", hint="give its parameters with --params, or leave --method out")
     live = opening.server(given["tracking_uri"], "SRC", common)
-    route = given["resource"] if given["resource"].startswith("/") else pages.V2 + given["resource"]
+    if given["api"] == "databricks" and not live.rest.dialect:
+        raise UsageError(f"no Databricks workspace: {live.address}", hint="give databricks://PROFILE as --tracking-uri")
+    below = DATABRICKS_API if given["api"] == "databricks" else pages.V2
+    route = given["resource"] if given["resource"].startswith("/") else below + given["resource"]
     send = live.rest.call if method == READING else live.rest.once
     answer = send(method, route, body, query=query)
     live.close()

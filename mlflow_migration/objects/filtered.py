@@ -81,6 +81,7 @@ class Filtered:
         """Raises NotFoundError where a name or glob meets nothing."""
         self.address = source.address
         self.shows_all = source.shows_all
+        self.keeps_version_files = source.keeps_version_files
         self._source = source
         self._choice = choice
         self._chosen = {kind: self._named(kind) for kind in NAMED}

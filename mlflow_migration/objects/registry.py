@@ -13,7 +13,7 @@ from functools import partial
 
 from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, forms
+from mlflow_migration.objects import experiment, forms, held
 from mlflow_migration.objects.kind import Known
 from mlflow_migration.objects.refused import IsRefused, Refused, nothing
 from mlflow_migration.objects.texts import NAMES_IN, renamed
@@ -26,7 +26,6 @@ from mlflow_migration.records import (
     Record,
     digest_of,
     tags_of,
-    without_origin,
 )
 
 IS_PROMPT = "mlflow.prompt.is_prompt"
@@ -144,7 +143,7 @@ def _record(family: Family, head: Json) -> Record:
 
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends: the name may be another one after a rename."""
-    tags = without_origin(tags_of(record.head.get("tags")))
+    tags = held.restored(tags_of(record.head.get("tags")))
     if EXPERIMENTS in tags:
         shared = [experiment.shared_id(id_) for id_ in experiment_ids_in(tags[EXPERIMENTS])]
         tags[EXPERIMENTS] = ",".join(sorted((swaps or {}).get(id_, id_) for id_ in shared))

@@ -57,6 +57,7 @@ class Rewritten:
         """Raises ConflictError where a new name is another object's already."""
         self.address = source.address
         self.shows_all = source.shows_all
+        self.keeps_version_files = source.keeps_version_files
         self._source = source
         self._changes = changes
         self._old_names = {new: old for old, new in changes.models.items()}

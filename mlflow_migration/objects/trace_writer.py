@@ -232,7 +232,9 @@ class Writer:
             except ServerError as error:
                 if error.code != "ENDPOINT_NOT_FOUND":
                     raise
-                self.losses.append(Loss("link", PROMPTS, "this server can't tie traces to prompts: it is before 3.10"))
+                self.losses.append(
+                    Loss("link", PROMPTS, "this server can't tie traces to prompts, as MLflow can since 3.10")
+                )
 
 
 def log_together(sink: Live, experiment_id: str, writers: Sequence[Writer]) -> None:

@@ -33,6 +33,8 @@ OUTAGE = frozenset({429, 502, 503, 504})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 DISABLED = "FEATURE_DISABLED"
 """Comes as a 500 from a server that can't do a thing at all: asking again is of no use."""
+TOKEN_REFUSED = "403"
+"""What Databricks answers, as a 403, to a token it doesn't take; a right that lacks is PERMISSION_DENIED."""
 CONNECT_SECONDS = 10
 READ_SECONDS = 300
 PATIENCE = 120.0
@@ -393,9 +395,9 @@ class Rest:
             raise TransientError(status, message, retry_after(response), outside)
         if outside:
             raise ServerError(f"{outside} answered {status}", message, status, code)
-        if status == HTTPStatus.UNAUTHORIZED:
+        if status == HTTPStatus.UNAUTHORIZED or (self.dialect and code == TOKEN_REFUSED):
             if self._renewed(response):
-                raise TransientError(status, message, 0.0)
+                raise TransientError(HTTPStatus.UNAUTHORIZED, message, 0.0)
             raise self._refused(message)
         if status == HTTPStatus.FORBIDDEN:
             raise ForbiddenError(f"{self.address} doesn't allow it", message, "ask for the right, then run it again")

@@ -87,12 +87,15 @@ def route(address: str, workspace: Workspace, handler: Handler) -> Route:
 
 
 def answer(call: Call, handler: Handler) -> Response:
-    """The handler's answer, or its ApiError's."""
+    """The handler's answer, or its ApiError's; either says which workspace it comes from, as MLflow's client reads."""
     try:
         result = handler(call)
     except errors.ApiError as error:
-        return errors.answer(error)
-    return result if isinstance(result, Response) else JSONResponse(dict(result or {}))
+        response = errors.answer(error)
+    else:
+        response = result if isinstance(result, Response) else JSONResponse(dict(result or {}))
+    response.headers.setdefault("x-databricks-org-id", str(call.workspace.id))
+    return response
 
 
 def json_answer(document: Mapping[str, Any]) -> Response:

@@ -73,19 +73,18 @@ def test_who_does_not_exist_and_levels_that_do_not_apply_are_refused(workspace: 
     client = sdk(workspace)
     experiment = client.experiments.create_experiment(f"/Users/{ADMIN}/train").experiment_id or ""
 
-    def give(**fields: str) -> None:
-        level = PermissionLevel(fields.pop("level", "CAN_READ"))
-        entry = AccessControlRequest(permission_level=level, **fields)  # type: ignore[arg-type]
+    def give(entry: AccessControlRequest) -> None:
         client.permissions.update("experiments", experiment, access_control_list=[entry])
 
+    level = PermissionLevel.CAN_READ
     with pytest.raises(NotFound, match=r"Principal: UserName\(x\) does not exist"):
-        give(user_name="x")
+        give(AccessControlRequest(user_name="x", permission_level=level))
     with pytest.raises(NotFound, match=r"Principal: GroupName\(x\) does not exist"):
-        give(group_name="x")
+        give(AccessControlRequest(group_name="x", permission_level=level))
     with pytest.raises(NotFound, match=r"Principal: ServicePrincipalName\(x\) does not exist"):
-        give(service_principal_name="x")
+        give(AccessControlRequest(service_principal_name="x", permission_level=level))
     with pytest.raises(BadRequest, match="CAN_RUN is not supported"):
-        give(user_name=ANN, level="CAN_RUN")
+        give(AccessControlRequest(user_name=ANN, permission_level=PermissionLevel.CAN_RUN))
     with pytest.raises(NotFound, match="mlflowExperiment with id 99 does not exist"):
         client.permissions.get("experiments", "99")
     levels = client.permissions.get_permission_levels("experiments", experiment).permission_levels or []

@@ -9,8 +9,7 @@ import threading
 from pathlib import Path
 
 from tests import servers
-from tests.databricks import access, pool
-from tests.databricks.access import Securable
+from tests.databricks import catalogue, pool, unity_catalog
 from tests.databricks.pool import Pool
 from tests.databricks.state import ADMIN, Account
 
@@ -20,8 +19,9 @@ were Databricks, and prints what to export. All share one account; each is attac
 workspaces with the same metastore share catalogs, volumes and models. Ctrl-C or SIGTERM ends them, and nothing is kept.
 
 Served: authentication (tokens, OAuth, OIDC), SCIM, workspace files and notebooks, the Files API, MLflow tracking (a
-real `mlflow server` behind it) with the platform's names, tags and permissions, and what the other modules of
-tests/databricks add. What the platform doesn't have answers ENDPOINT_NOT_FOUND here too.
+real `mlflow server` behind it) with the platform's names, tags and permissions, Unity Catalog with grants that refuse,
+the registries of Unity Catalog (models and prompts) and of the workspace, permissions, secrets, and jobs that really
+run. What the platform doesn't have answers ENDPOINT_NOT_FOUND here too.
 """
 EPILOG = """
 examples:
@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--volume", action="append", default=[], metavar="METASTORE:CATALOG.SCHEMA.NAME", help="a volume to begin with"
     )
+    parser.add_argument(
+        "--schema", action="append", default=[], metavar="METASTORE:CATALOG.SCHEMA", help="a schema to begin with"
+    )
     return parser
 
 
@@ -77,7 +80,10 @@ def _started(account: Account, options: argparse.Namespace) -> str:
         lines.append(f"# workspace {name}: {workspace.url} (metastore {workspace.metastore.name})")
     for one in options.volume:
         metastore, _, volume = one.partition(":")
-        access.grants(account.metastores[metastore]).own(Securable("volume", volume), ADMIN)
+        unity_catalog.make_volume(account.metastores[metastore], volume)
+    for one in options.schema:
+        metastore, _, schema = one.partition(":")
+        catalogue.make(account.metastores[metastore], schema)
     first = next(iter(account.workspaces.values()))
     environment = {
         **account.environment(),

@@ -123,7 +123,7 @@ def test_a_call_that_fails_says_why(empty_source: Server, run_here: Run) -> None
     for words, code, message in (
         (("--resource", "experiments/create", "--data", '{"name": "Default"}'), 1, "already exists"),
         (("--resource", "nothing/here"), 1, "no such route"),
-        (("--resource", "clusters/list", "--api", "databricks"), 2, "Databricks isn't spoken yet"),
+        (("--resource", "clusters/list", "--api", "databricks"), 2, "no Databricks workspace"),
         (("--resource", "experiments/create", "--data", "[1]"), 2, "--data"),
         (("--resource", "experiments/create", "--data", '{"name"'), 2, "--data is no JSON"),
         (("--resource", "experiments/get", "--method", "GET", "--data", "{}"), 2, "a GET has no body"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, RegistryAbilities
+from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Abilities, RegistryAbilities, TagRules
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
@@ -12,8 +12,12 @@ from mlflow_migration.server.databricks import absent
 from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.databricks.logged_models import WorkspaceModels
 from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
+from mlflow_migration.server.databricks.tag_keys import RESERVED
 from mlflow_migration.server.databricks.traces import WorkspaceTraces
 from mlflow_migration.server.databricks.tracking import WorkspaceTracking
+from mlflow_migration.server.databricks.unity_catalog import UnityCatalog
+from mlflow_migration.server.databricks.version_files import CatalogFiles, VersionFiles, WorkspaceFiles
+from mlflow_migration.server.databricks.workspace_registry import WorkspaceRegistry
 from mlflow_migration.server.histories import Histories
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
@@ -39,8 +43,15 @@ LACKS = {
     "webhook": NO_ROUTES,
     "workspace": "a Databricks workspace has none in it",
 }
+NO_PROMPTS = "a workspace's own registry has none: databricks-uc:// has"
 UNITY_CATALOG_ABILITIES = RegistryAbilities(
-    UNITY_CATALOG, three_levels=True, stages=False, version_files=True, needs_signature=True
+    UNITY_CATALOG,
+    three_levels=True,
+    stages=False,
+    version_files=True,
+    needs_signature=True,
+    # docs.databricks.com, "Apply tags to Unity Catalog securable objects".
+    tags=TagRules(RESERVED, key=255, value=1000, most=50),
 )
 WORKSPACE_ABILITIES = RegistryAbilities(WORKSPACE, aliases=False, version_files=True)
 
@@ -58,16 +69,17 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
             bulk_history=False,
             proxied_artifacts=False,
             registry=UNITY_CATALOG_ABILITIES if unity else WORKSPACE_ABILITIES,
-            lacks=LACKS,
+            lacks=LACKS if unity else {**LACKS, **dict.fromkeys(("prompt", "prompt_version"), NO_PROMPTS)},
             home=home,
         )
 
     return replace(
         mlflow_parts(rest),
         connect=connect,
+        registry=UnityCatalog(rest) if unity else WorkspaceRegistry(rest),
+        files=VersionFiles(WorkspaceArtifacts(rest), CatalogFiles(rest) if unity else WorkspaceFiles(rest)),
         forms=forms,
         histories=Histories(rest, bulk=False),
-        files=WorkspaceArtifacts(rest),
         notebooks=WorkspaceNotebooks(rest),
         traces=WorkspaceTraces(rest),
         models=WorkspaceModels(rest, forms),

@@ -1,8 +1,8 @@
 """Traces of a workspace: infos by MLflow's REST routes, spans in an artifact of each.
 
-Databricks takes spans over OTLP only into tables of Unity Catalog; those of an experiment are in `traces.json`, read and
-written by signed addresses, as attachments are (mlflow 3.17.2, `databricks_rest_store.py`). No route lists a trace's
-artifacts, or gives the spans of several traces at once.
+Databricks takes spans over OTLP into tables of Unity Catalog only; those of an experiment are in `traces.json`, read
+and written by signed addresses, as attachments are (mlflow 3.17.2, `databricks_rest_store.py`). No route lists a
+trace's artifacts, or gives the spans of several traces at once.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ SET_BY_PLATFORM = frozenset(
         "mlflow.rootRunId",
         "mlflow.experiment.sourceType",
         "mlflow.experiment.sourceId",
+        "mlflow.experiment.sourceName",
         "mlflow.experimentType",
         "mlflow.ownerId",
         "mlflow.ownerEmail",
@@ -39,6 +40,7 @@ NAME = ORIGIN + "name"
 PATH = ORIGIN + "workspace_path"
 """Shown, and never sent: where an experiment is that is shown by another name."""
 EXPERIMENTS_PER_PAGE = 1000
+NO_PART = {"": "%", ".": "%2E", "..": "%2E%2E"}
 
 
 class WorkspaceTracking:
@@ -56,7 +58,7 @@ class WorkspaceTracking:
 
     def name_out(self, name: str) -> str:
         """The workspace path of an experiment that is called so elsewhere."""
-        return name if name.startswith("/") else f"{self.folder}/{name}"
+        return name if name.startswith("/") else f"{self.folder}/{_path_of(name)}"
 
     def name_tags(self, name: str) -> dict[str, str]:
         """The tags that an experiment of this name gets, for it to be shown by it."""
@@ -84,7 +86,7 @@ class WorkspaceTracking:
         shown = _shown(tags)
         name, path = tags.get(NAME, ""), str(head["name"])
         found = {**head, "tags": pairs_of(shown)}
-        if name and path.endswith(f"/{name}"):
+        if name and path.endswith("/" + _path_of(name)):
             found.update({"name": name, "tags": pairs_of({**shown, PATH: path})})
         return found
 
@@ -105,8 +107,13 @@ class WorkspaceTracking:
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, dict[str, str]]:
         """What makes a run: its info and tags."""
         info = dict(info)
-        user = info.pop("user_id", "")
-        return info, {**self.tags_out(tags), **({USER: user} if user else {})}
+        user = info.pop("user_id", None)
+        return info, {**self.tags_out(tags), **({} if user is None else {USER: user})}
+
+
+def _path_of(name: str) -> str:
+    """A name as a path below a folder; parts that no path can have by their codes."""
+    return "/".join(NO_PART.get(part, part) for part in name.split("/"))
 
 
 def _shown(tags: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,16 +14,18 @@ from mlflow_migration.server.rest import Rest
 
 WORKSPACE = "/api/2.0/workspace/"
 TAKEN = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
+OTHER_FOLDER = "add that user to the workspace, or give what goes there another name with --rename OLD=/Shared/NEW"
 GONE = "RESOURCE_DOES_NOT_EXIST"
 
 
 def mkdirs(rest: Rest, path: str) -> None:
-    """Make a folder and all above it; one that is there stays. Raises ConflictError where something else is there."""
+    """Make a folder and all above it; one that is there stays. Raises ConflictError where something else is there, or
+    it lies in the home folder of somebody the workspace doesn't have."""
     try:
         rest.call("POST", WORKSPACE + "mkdirs", {"path": path})
     except ServerError as error:
-        if error.code in TAKEN:
-            raise ConflictError(f"no folder can be made at {path}", error.why, "choose another folder") from error
+        if error.status == HTTPStatus.BAD_REQUEST or error.code in TAKEN:
+            raise ConflictError(f"no folder can be made at {path}", error.why, OTHER_FOLDER) from error
         raise
 
 
