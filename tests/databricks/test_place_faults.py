@@ -30,7 +30,7 @@ def experiments(workspace: Workspace) -> dict[str, str]:
     """Names and ids, as a workspace shows them."""
     answer = requests.get(
         f"{workspace.url}/api/2.0/mlflow/experiments/search",
-        {"view_type": "ALL", "max_results": 1000},
+        {"view_type": "ALL", "max_results": "1000"},
         headers=workspace.headers(),
         timeout=60,
     )
@@ -91,7 +91,7 @@ def test_kinds_that_a_workspace_lacks_are_told_and_can_be_waived(
         assert found["unsupported"] == found["asked"] > 0, (kind, found)
         rows = [row for row in report["rows"] if row["kind"] == kind and row["state"] == "unsupported"]
         assert all(row["reason"] for row in rows)
-    lacking = re.compile(r"webhooks|gateway|mcp|issues|label-schemas|review|scorers|datasets|3.0/mlflow/users")
+    lacking = re.compile(r"webhooks|gateway|mcp|issues|label-schemas|/review|scorers|datasets|3.0/mlflow/users")
     assert [path for _, path, _ in workspace.requests if lacking.search(path)] == []
 
 
@@ -123,7 +123,7 @@ def test_experiments_go_into_the_folder_that_is_asked_for_and_are_known_by_their
     run_here(*command).expect(0)
     run_here(*command, "--json").expect(0)
     assert set(experiments(workspace)) == {"/Shared/team/Default", "/Shared/team/one", "/Shared/team/two/é"}
-    run_here("verify", empty_source.url, "databricks://a").expect(0)
+    run_here("verify", empty_source.url, "databricks://a", "--experiments", "all").expect(0)
     back = ("copy-experiments", *places("databricks://a", destination.url)[:4], "--experiments")
     run_here(*back, "/Shared/team/one,two/é").expect(0)
     with contextlib.closing(Api(destination.url)) as api:

@@ -14,6 +14,7 @@ from mlflow_migration.server.databricks.logged_models import WorkspaceModels
 from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
 from mlflow_migration.server.databricks.traces import WorkspaceTraces
 from mlflow_migration.server.databricks.tracking import WorkspaceTracking
+from mlflow_migration.server.features import Features
 from mlflow_migration.server.histories import Histories
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
@@ -74,6 +75,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         rights=absent.NoRights(),
         workspaces=absent.NoWorkspaces(rest),
         users=absent.NoUsers(rest),
+        gateway=absent.NoGateway(rest, Features(rest)),
     )
 
 
