@@ -34,7 +34,7 @@ PLACE = {
     "insecure_tls": "`true`: don't check the server's certificate.",
     "ca_bundle": "A file with the certificates to trust.",
     "client_cert": "A file with the client's certificate and key.",
-    "profile": "Of a Databricks workspace: a profile of `~/.databrickscfg`. It counts alone, whatever is set otherwise.",
+    "profile": "Of a Databricks workspace: a profile of `~/.databrickscfg`. It counts alone, whatever else is set.",
     "config_file": "Where profiles are, if not in `~/.databrickscfg`.",
     "host": "The workspace's address.",
     "auth_type": "Which way to log in, where more than one would do (`pat`, `oauth-m2m`, `github-oidc` …).",
