@@ -22,10 +22,17 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -70,14 +77,17 @@ dbutils.widgets.text("model-rename-file", "", "11 model-rename-file")
 dbutils.widgets.text("rename", "", "12 rename")
 dbutils.widgets.text("prefix", "", "13 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "14 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "15 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "16 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "17 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "18 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "19 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "20 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "21 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "22 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "15 dst-experiment-dir")
+dbutils.widgets.text("stages-to-aliases", "", "16 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "17 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "18 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "19 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "20 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "21 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "22 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "23 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "24 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "25 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -119,15 +129,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "23 allow-loss",
+    "26 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "24 state-dir")
-dbutils.widgets.text("workers", "8", "25 workers")
-dbutils.widgets.text("workspace", "", "26 workspace")
-dbutils.widgets.text("config", "", "27 config")
-dbutils.widgets.text("patience", "120.0", "28 patience")
-dbutils.widgets.text("report", "", "29 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "30 verbose")
+dbutils.widgets.text("state-dir", "", "27 state-dir")
+dbutils.widgets.text("workers", "8", "28 workers")
+dbutils.widgets.text("workspace", "", "29 workspace")
+dbutils.widgets.text("config", "", "30 config")
+dbutils.widgets.text("patience", "120.0", "31 patience")
+dbutils.widgets.text("report", "", "32 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "33 verbose")
 
 # COMMAND ----------
 

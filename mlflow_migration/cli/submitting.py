@@ -95,12 +95,15 @@ def _address(given: dict[str, Any]) -> str | None:
 
 
 def _job(given: dict[str, Any]) -> Job:
-    words = (given["entry_point"], *shlex.split(given["words"])) if given["entry_point"] else ()
+    try:
+        words = (given["entry_point"], *shlex.split(given["words"])) if given["entry_point"] else ()
+    except ValueError as error:
+        raise UsageError(f"--args can't be taken apart: {error}", hint="quote it as a shell takes it") from error
     if given["words"] and not words:
         raise UsageError("--args are the words of a command", hint="give --entry-point COMMAND")
     if words and words[0] not in COMMANDS:
         raise UsageError(f"no such command: {words[0]!r}", hint="mlflow-migration --help lists them")
-    more = {"token": given["idempotency_token"]} if given["idempotency_token"] is not None else {}
+    more = {"idempotency": given["idempotency_token"]} if given["idempotency_token"] is not None else {}
     job = submitting.Job(
         notebook=given["notebook"],
         params=dict(_pair(text) for text in given["params"]),

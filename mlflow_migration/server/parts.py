@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -14,7 +14,7 @@ from mlflow_migration.errors import ServerError
 from mlflow_migration.mcp_calls import McpCalls
 from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
-from mlflow_migration.records import File, Json
+from mlflow_migration.records import Broken, File, Json
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
@@ -68,6 +68,8 @@ class TrackingForms(Protocol):
     def tags_out(self, tags: Mapping[str, str]) -> Mapping[str, str]: ...
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]: ...
+
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]: ...
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,9 @@ class PlainForms:
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         return info, tags
+
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
+        return ()
 
 
 def _version(rest: Rest) -> str:
