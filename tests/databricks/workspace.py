@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 import threading
@@ -15,7 +16,7 @@ from tests.databricks.state import ADMIN, Account
 DESCRIPTION = """
 Starts local workspaces that the unchanged databricks-sdk, the `databricks` command and MLflow's client use as if they
 were Databricks, and prints what to export. All share one account; each is attached to a Unity Catalog metastore, and
-workspaces with the same metastore share catalogs, volumes and models. Ctrl-C ends them, and nothing is kept.
+workspaces with the same metastore share catalogs, volumes and models. Ctrl-C or SIGTERM ends them, and nothing is kept.
 
 Served: authentication (tokens, OAuth, OIDC), SCIM, workspace files and notebooks, the Files API, MLflow tracking (a
 real `mlflow server` behind it) with the platform's names, tags and permissions, Unity Catalog with grants that refuse,
@@ -36,6 +37,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="databricks-") as folder:
         empty = servers.make_template(Path(folder) / "empty.db")
         running = Pool(Path(folder), pool.make_template(empty, Path(folder) / "template.db"), port=options.port)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         try:
             sys.stdout.write(_started(running.account, options) + "\n")
             sys.stdout.flush()
