@@ -29,7 +29,7 @@ from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, mapped, replaced
 from mlflow_migration.database import file_store
 from mlflow_migration.database.connect import Connected
-from mlflow_migration.engine import naming
+from mlflow_migration.engine import naming, principals
 from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
@@ -73,13 +73,15 @@ class Job:
     adding: Adding | None = None
     stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
     aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
+    principals: Mapping[str, str] = field(default_factory=dict)
     notebook_dir: str = ""
 
 
 def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
     """A move that writes at a server, as a command's options ask for it."""
     how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
-    return Job(command, selection, names, *how, None, *mapped(given), given.get("dst_notebook_dir", ""))
+    people = principals.mapping(given.get("principals"))
+    return Job(command, selection, names, *how, None, *mapped(given), people, given.get("dst_notebook_dir", ""))
 
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
@@ -88,7 +90,7 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
     if job.selection.filter:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
-    report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
+    report.next_command = f"mlflow-migration verify {shlex.quote(_typed(live))} {shlex.quote(str(folder))}"
     report.next_command += _with_users(job.selection) + _roots(common.artifact_root, None)
     asked = Export(job.command, job.selection, common.checksum)
     return _run(job, common, report, exporting.begin(asked, live, folder), {"source": live})
@@ -100,7 +102,7 @@ def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) 
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
-        places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
+        places = f"{shlex.quote(input_dir)} {shlex.quote(_typed(live))}"
         report.next_command = f"mlflow-migration verify {places}{_with_users(job.selection)}{_how(job)}"
         report.next_command += _roots(None, common.artifact_root)
 
@@ -133,7 +135,7 @@ def copy(job: Job, common: Common, source: Readable, destination: Server | Conne
     if job.selection.filter:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
-    places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
+    places = f"{shlex.quote(_typed(source))} {shlex.quote(_typed(destination))}"
     if job.adding is None and job.selection.shard is None:
         report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
         report.next_command += _roots(common.src_artifact_root, common.dst_artifact_root)
@@ -237,6 +239,12 @@ def _remove(folder: Path, made: bool) -> None:
         folder.mkdir(exist_ok=True)
 
 
+def _typed(place: Readable | Connected) -> str:
+    """The address by which a command finds a place again: a workspace is reported by its host, and opened by its
+    profile."""
+    return place.rest.typed if isinstance(place, Server) and place.rest.dialect else place.address
+
+
 def _what(selection: Selection) -> str:
     """The option that has `verify` look at what was copied and nothing else."""
     if not selection.kinds:
@@ -247,7 +255,7 @@ def _what(selection: Selection) -> str:
     elif selection.takes("prompt"):
         name, chosen = "prompts", selection.prompts
     plain = chosen and not any("," in each for each in chosen)
-    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}"
+    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}{_with_users(selection)}"
 
 
 def _how(job: Job) -> str:
@@ -260,7 +268,8 @@ def _how(job: Job) -> str:
         return " (with the same --rename, --prefix and --on-conflict)"
     options += ["--prefix", job.names.prefix] if job.names.prefix else []
     options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
-    return "".join(f" {shlex.quote(option)}" for option in options)
+    mapped = " (with the same --principals)" if job.principals else ""
+    return "".join(f" {shlex.quote(option)}" for option in options) + mapped
 
 
 def _roots(source: str | None, destination: str | None) -> str:
@@ -306,6 +315,7 @@ def _writing(job: Job, origin: str, dry_run: bool, checksum: bool) -> Writing:
         job.adding,
         job.stages_to_aliases,
         job.aliases_to_stages,
+        job.principals,
         job.notebook_dir,
     )
 

@@ -33,9 +33,6 @@ def _is_race(error: BaseException) -> bool:
 class Server:
     """One tracking server. Implements `Live`."""
 
-    broken: Sequence[Broken] = ()
-    """Whatever it can't give, it tells when it is asked for it."""
-
     def __init__(self, rest: Rest, experiment_folder: str = "") -> None:
         """`experiment_folder`: where, in a Databricks workspace, experiments go whose names are no paths; "" for the
         caller's own."""
@@ -55,6 +52,7 @@ class Server:
         self.mcp = parts.mcp
         self.workspaces = parts.workspaces
         self.users = parts.users
+        self.access_lists = parts.access_lists
         self.notebooks = parts.notebooks
 
     def connect(self) -> None:
@@ -83,6 +81,11 @@ class Server:
             self.rest.call("GET", f"{pages.V3}workspaces/{self.rest.workspace}")
         except ServerError as error:
             raise UsageError(f"no such workspace: {self.rest.workspace!r}", error.why, "check --workspace") from error
+
+    @property
+    def broken(self) -> Sequence[Broken]:
+        """What it holds out of this tool's reach; whatever else it can't give, it tells when it is asked for it."""
+        return self._forms.out_of_reach(self.search_experiments)
 
     def close(self) -> None:
         self.rest.close()

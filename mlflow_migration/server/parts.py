@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from mlflow_migration import calls
+from mlflow_migration.access_lists import AccessListCalls
 from mlflow_migration.errors import ServerError
+from mlflow_migration.mcp_calls import McpCalls
 from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
-from mlflow_migration.records import File, Json
+from mlflow_migration.records import Broken, File, Json
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
@@ -67,6 +69,8 @@ class TrackingForms(Protocol):
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]: ...
 
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]: ...
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -84,9 +88,10 @@ class Parts:
     reviews: calls.ReviewCalls
     webhooks: calls.WebhookCalls
     gateway: calls.GatewayCalls
-    mcp: calls.McpCalls
+    mcp: McpCalls
     workspaces: calls.WorkspaceCalls
     users: calls.UserCalls
+    access_lists: AccessListCalls | None
     notebooks: NotebookCalls = field(default_factory=NoNotebooks)
 
 
@@ -121,6 +126,7 @@ def mlflow_parts(rest: Rest) -> Parts:
         mcp=McpServers(rest, features),
         workspaces=Workspaces(rest),
         users=Users(rest),
+        access_lists=None,
     )
 
 
@@ -179,6 +185,9 @@ class PlainForms:
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         return info, tags
+
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
+        return ()
 
 
 def _version(rest: Rest) -> str:

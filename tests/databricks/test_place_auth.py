@@ -1,4 +1,4 @@
-"""Logging in to workspaces: each way of databricks-sdk's, two at once, tokens that end, and what is told when it fails."""
+"""Logging in to workspaces: each way of databricks-sdk's, two at once, tokens that end, and what is told on failure."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -16,6 +16,7 @@ from tests.conftest import Outcome, Run
 from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import Account, Workspace
+from tests.fidelity.test_legacy import old_export
 from tests.rest import Api
 from tests.servers import Server
 from tests.unit.test_bundle_tampering import Folder
@@ -347,3 +348,22 @@ def test_a_download_that_makes_no_sense_is_refused(
     given = [destination.url if word == "OSS" else word for word in words]
     told = run_here("download-notebook", "--output-dir", tmp_path / "n", *given).expect(2)
     assert said in told.stderr
+
+
+def test_notebooks_in_a_folder_of_mlflow_export_import_go_into_a_workspace_too(
+    ends: Ends, empty_source: Server, run_here: Run, tmp_path: Path
+) -> None:
+    tags = [{"key": PATH, "value": TRAIN}, {"key": REVISION, "value": ends.revision}]
+    made = Api(empty_source.url).post("runs/create", experiment_id="0", start_time=1, tags=tags)["run"]["info"]
+    old_export(empty_source, "run.export_run", "--run-id", made["run_id"], "--output-dir", tmp_path / "old")
+    # What it writes beside, at a workspace: release 1.2.0, `run/export_run.py` and `notebook/download_notebook.py`.
+    folder = tmp_path / "old" / "artifacts" / "notebooks"
+    folder.mkdir(parents=True)
+    (folder / "Train.source").write_text(SECOND)
+    (folder / "manifest.json").write_text("{}")
+    words = ("--input-dir", tmp_path / "old", "--experiment-name", "/Shared/wine", "--tracking-uri", "databricks://b")
+    run_here("import-run", *words, "--dst-notebook-dir", "/Shared/n").expect(0)
+    # It gets the newest one, whatever the run says: so the name ends in what it holds, not in the revision.
+    there = run_tags(ends.b, "/Shared/wine")["mlflow_migration.notebook"]
+    assert there.startswith(f"/Shared/n{TRAIN}@") and ends.revision not in there
+    assert read(ends.b, there).strip() == SECOND.strip()

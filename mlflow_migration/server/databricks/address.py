@@ -80,6 +80,7 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
         cert=given.client_cert,
         dialect=urlsplit(uri).scheme or uri,
         renew=lambda: _authenticated(uri, config.init_auth),
+        login=str(config.auth_type),
         hint=REFUSED,
     )
 

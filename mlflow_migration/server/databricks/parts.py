@@ -12,19 +12,21 @@ from mlflow_migration.server.databricks import absent
 from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.databricks.logged_models import WorkspaceModels
 from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
+from mlflow_migration.server.databricks.permissions import AccessLists
 from mlflow_migration.server.databricks.tag_keys import RESERVED
 from mlflow_migration.server.databricks.traces import WorkspaceTraces
 from mlflow_migration.server.databricks.tracking import WorkspaceTracking
 from mlflow_migration.server.databricks.unity_catalog import UnityCatalog
 from mlflow_migration.server.databricks.version_files import CatalogFiles, VersionFiles, WorkspaceFiles
 from mlflow_migration.server.databricks.workspace_registry import WorkspaceRegistry
+from mlflow_migration.server.features import Features
 from mlflow_migration.server.histories import Histories
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
 
 ME = "/api/2.0/preview/scim/v2/Me"
 NO_ROUTES = "Databricks has no such kind"
-OF_ACCOUNT = "users and groups of Databricks are its account's: --export-permissions tells of experiments' and models'"
+GROUPS = "Databricks has groups in place of roles, which are its account's"
 LACKS = {
     "evaluation_dataset": "Databricks keeps them as tables of Unity Catalog, made by its own library",
     "gateway_budget": NO_ROUTES,
@@ -32,14 +34,12 @@ LACKS = {
     "gateway_guardrail": NO_ROUTES,
     "gateway_model_definition": NO_ROUTES,
     "gateway_secret": "Databricks keeps secrets in scopes of its own",
-    "grant": OF_ACCOUNT,
     "issue": NO_ROUTES,
     "label_schema": "Databricks keeps them in labeling sessions, made by its own library",
     "mcp_server": NO_ROUTES,
     "review_queue": "Databricks has labeling sessions in their place, made by its own library",
-    "role": OF_ACCOUNT,
+    "role": GROUPS,
     "scorer": "Databricks keeps them by its own library",
-    "user": OF_ACCOUNT,
     "webhook": NO_ROUTES,
     "workspace": "a Databricks workspace has none in it",
 }
@@ -76,6 +76,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
     return replace(
         mlflow_parts(rest),
         connect=connect,
+        access_lists=AccessLists(rest, unity),
         registry=UnityCatalog(rest) if unity else WorkspaceRegistry(rest),
         files=VersionFiles(WorkspaceArtifacts(rest), CatalogFiles(rest) if unity else WorkspaceFiles(rest)),
         forms=forms,
@@ -86,6 +87,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         rights=absent.NoRights(),
         workspaces=absent.NoWorkspaces(rest),
         users=absent.NoUsers(rest),
+        gateway=absent.NoGateway(rest, Features(rest)),
     )
 
 
