@@ -186,6 +186,12 @@ def follow(rest: Rest, run_id: int, tell: Callable[[str], object], patience: flo
         wait = min(wait * 1.5, LONGEST_WAIT)
 
 
+def cancel(rest: Rest, run_id: int) -> None:
+    """Ask a run to stop. Raises NotFoundError where there is no such run."""
+    jobs.run_of(rest, run_id)
+    jobs.cancel(rest, run_id)
+
+
 def _state_line(run: Json) -> str:
     tasks = [f"{task.get('task_key')} {_state_of(task)}" for task in run.get("tasks", [])]
     return " · ".join([_state_of(run), *(tasks if len(tasks) > 1 else [])])

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from mlflow_migration.cli import options, output
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.commands import COMMANDS
-from mlflow_migration.cli.later import jobs, opening, submitting, workspace_jobs
+from mlflow_migration.cli.later import jobs, opening, submitting
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, InterruptedJobError, UsageError
 from mlflow_migration.records import Json
@@ -129,6 +128,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _specification(file: str | None) -> Json:
     if file is None:
         return {}
+    import yaml
+
     try:
         found = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -175,8 +176,7 @@ def _text(ended: Ended) -> str:
 
 
 def _cancel(rest: Rest, run_id: int, common: Common) -> int:
-    workspace_jobs.run_of(rest, run_id)
-    workspace_jobs.cancel(rest, run_id)
+    submitting.cancel(rest, run_id)
     text = f"run {run_id} is asked to stop"
     output.show("run-submit", {"run": {"run_id": run_id, "ended": False}}, text, common)
     return DONE

@@ -343,3 +343,8 @@ def test_a_schema_that_is_deleted_by_force_takes_its_models_and_their_files_alon
     sdk(workspace).schemas.delete("dev.ml", force=True)
     assert ask(workspace, "GET", "registered-models/search").json()["registered_models"] == []
     assert not (workspace.metastore.folder / "Models/dev/ml/churn").exists()
+
+
+@pytest.mark.parametrize("leaf", ["two words", "a/b", "x" * 256, "line\nbreak"])
+def test_names_unity_catalog_does_not_take_are_refused(workspace: Workspace, leaf: str) -> None:
+    assert ask(workspace, "POST", "registered-models/create", name=f"dev.ml.{leaf}").status_code == 400

@@ -70,6 +70,21 @@ def test_a_notebook_shows_links_to_the_workspace_and_no_token(
     assert a.token() not in json.dumps([ended.shown, ended.exit])
 
 
+def test_the_notebook_of_access_shows_the_statements_for_what_lacks_and_fails(
+    ends: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _ = ends
+    a.account.add_user("eve@example.com")
+    call(a, "POST", "/api/2.1/unity-catalog/catalogs", json={"name": "prod"})
+    call(a, "POST", "/api/2.1/unity-catalog/schemas", json={"name": "ml", "catalog_name": "prod"})
+    enter(a, monkeypatch)
+    words = {"place": "databricks-uc", "catalog": "prod", "schema": "ml"}
+    ended = run("tools/Check_Access", principal="eve@example.com", **words)
+    assert ended.exit is None and "exit code 1" in (ended.error or "")
+    assert "GRANT USE CATALOG ON CATALOG" in ended.shown[0]
+    assert ran("tools/Check_Access", principal="admin@example.com", **words)["ok"] is True
+
+
 def test_a_token_that_is_refused_ends_the_notebook(
     ends: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
