@@ -294,7 +294,7 @@ def test_what_is_chosen_of_a_bundle_or_renamed_in_it_keeps_its_permissions(two: 
     two.run("filter-export", "--input-dir", bundle, "--output-dir", chosen, "--experiments", HOME + "wine").expect(0)
     names = two.folder / "names.csv"
     names.write_text(f"{HOME}wine,{HOME}beer\n")
-    words = ("--input-dir", chosen, "--output-dir", renamed, "--experiment-rename-file", names)
+    words: tuple[str | Path, ...] = ("--input-dir", chosen, "--output-dir", renamed, "--experiment-rename-file", names)
     two.run("rewrite-export", *words).expect(0)
     assert len(list(chosen.rglob("access_list.json"))) == 1
     into = ("import-experiments", "--input-dir", renamed, "--tracking-uri", "databricks://b", "--import-permissions")
