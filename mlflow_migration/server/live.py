@@ -226,6 +226,9 @@ class Server:
         try:
             next(self.search_runs(["0"], filter_, limit=1), None)
         except ServerError as error:
+            if error.code == pages.GONE:
+                # No experiment has that id: the search itself will tell.
+                return
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise
             raise UsageError(f"not a filter: {filter_}", error.why, "write it like: metrics.acc > 0.9") from error
