@@ -94,7 +94,7 @@ class Server:
     def search_experiments(self) -> Iterator[Json]:
         """Experiments in every state, by id."""
         found = pages.posted_pages(self.rest, pages.V2 + "experiments/search", self._forms.search_body(), "experiments")
-        yield from map(self._forms.experiment_in, found)
+        yield from self._forms.experiments_in(found)
 
     def get_experiment(self, experiment_id: str) -> Json | None:
         return self._experiment("experiments/get", {"experiment_id": experiment_id})

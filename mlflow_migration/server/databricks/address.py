@@ -61,6 +61,11 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
     are never mixed: where a nearer place names one, those of the environment don't count, and a named profile counts
     alone. Raises UsageError where no host or no way to log in is found, or more than one.
     """
+    if given.workspace:
+        raise UsageError(
+            f"a Databricks workspace has none in it: {given.workspace!r}",
+            hint="write --workspace SRC= or --workspace =DST for the one end that has MLflow's workspaces",
+        )
     Config.attributes()  # Found once, of the class itself: a subclass would find none.
     config = _configured(uri, _settled(uri, given), bool(given.insecure_tls))
     fixed = client_headers(uri)
