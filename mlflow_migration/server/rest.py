@@ -118,9 +118,9 @@ class Rest:
         self._endpoint = resolve(uri, credentials)
         self.dialect = self._endpoint.dialect
         self.login = self._endpoint.login
-        self._typed = printable(uri)
+        self.typed = printable(uri)
         # A workspace's profile is called so on one machine; its host is what all know it by.
-        self.address = printable(self._endpoint.host) if self.dialect else self._typed
+        self.address = printable(self._endpoint.host) if self.dialect else self.typed
         self.workspace = self._endpoint.workspace if self._endpoint.workspace != DEFAULT_WORKSPACE else ""
         if self.workspace:
             # Names are unique within a workspace only, so that it is part of where a thing came from.
@@ -378,7 +378,7 @@ class Rest:
         return AccessError(
             f"can't reach {self.address}",
             plain(reason),
-            f"mlflow-migration doctor {self._typed}, once it is running",
+            f"mlflow-migration doctor {self.typed}, once it is running",
         )
 
     def _refused(self, message: str) -> AccessError:

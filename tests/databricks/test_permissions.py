@@ -278,10 +278,10 @@ def test_a_file_of_principals_may_be_yaml(two: Workspaces) -> None:
     assert two.levels(two.b, two.named(two.b, "churn")) == {"a@new.com": "CAN_EDIT"}
 
 
-def exported(two: Workspaces, *words: str) -> Path:
+def exported(two: Workspaces) -> Path:
     """A bundle of the first workspace's experiments with what is given on them."""
     bundle = two.folder / "bundle"
-    asked = ("export-experiments", "--experiments", "/Users/*", "--output-dir", bundle, "--export-permissions", *words)
+    asked = ("export-experiments", "--experiments", "/Users/*", "--output-dir", bundle, "--export-permissions")
     two.run(*asked, "--tracking-uri", "databricks://a").expect(0)
     return bundle
 

@@ -30,7 +30,7 @@ def experiments(workspace: Workspace) -> dict[str, str]:
     """Names and ids, as a workspace shows them."""
     answer = requests.get(
         f"{workspace.url}/api/2.0/mlflow/experiments/search",
-        {"view_type": "ALL", "max_results": 1000},
+        {"view_type": "ALL", "max_results": "1000"},
         headers=workspace.headers(),
         timeout=60,
     )
@@ -91,7 +91,7 @@ def test_kinds_that_a_workspace_lacks_are_told_and_can_be_waived(
         assert found["unsupported"] == found["asked"] > 0, (kind, found)
         rows = [row for row in report["rows"] if row["kind"] == kind and row["state"] == "unsupported"]
         assert all(row["reason"] for row in rows)
-    lacking = re.compile(r"webhooks|gateway|mcp|issues|label-schemas|review|scorers|datasets|3.0/mlflow/users")
+    lacking = re.compile(r"webhooks|gateway|mcp|issues|label-schemas|/review|scorers|datasets|3.0/mlflow/users")
     assert [path for _, path, _ in workspace.requests if lacking.search(path)] == []
 
 
@@ -123,8 +123,72 @@ def test_experiments_go_into_the_folder_that_is_asked_for_and_are_known_by_their
     run_here(*command).expect(0)
     run_here(*command, "--json").expect(0)
     assert set(experiments(workspace)) == {"/Shared/team/Default", "/Shared/team/one", "/Shared/team/two/é"}
-    run_here("verify", empty_source.url, "databricks://a").expect(0)
+    run_here("verify", empty_source.url, "databricks://a", "--experiments", "all").expect(0)
     back = ("copy-experiments", *places("databricks://a", destination.url)[:4], "--experiments")
     run_here(*back, "/Shared/team/one,two/é").expect(0)
     with contextlib.closing(Api(destination.url)) as api:
         assert {one["name"] for one in rest.experiments(api)} == {"Default", "one", "two/é"}
+
+
+def test_traces_in_tables_of_unity_catalog_are_told(account: Account, destination: Server, run_here: Run) -> None:
+    workspace = account.workspace("a")
+    with contextlib.closing(Api(workspace.url)) as api:
+        api.session.headers.update(workspace.headers())
+        tags = [{"key": "mlflow.experiment.databricksTraceDestinationPath", "value": "main.traces"}]
+        api.post("experiments/create", name=f"/Users/{ADMIN}/traced", tags=tags)
+        api.post("experiments/create", name=f"/Users/{ADMIN}/plain")
+    places_ = places("databricks://a", destination.url)
+    report = run_here("copy-experiments", *places_, "--json").expect(1).json
+    (row,) = report["rows"]
+    assert (row["kind"], row["state"]) == ("trace", "unsupported")
+    assert "main.traces" in row["reason"]
+    run_here("copy-experiments", *places_, "--allow-loss", "trace").expect(0)
+    run_here("copy-experiments", *places_[:4], "--experiments", f"/Users/{ADMIN}/plain").expect(0)
+
+
+def test_a_token_that_ends_in_the_middle_of_a_job_is_renewed(
+    source: Server, account: Account, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = account.workspace("a")
+    client = account.add_service_principal("ci", "admins")
+    account.token_seconds = 1.5
+    monkeypatch.setenv("MLFLOW_MIGRATION_DST_DATABRICKS_HOST", workspace.url)
+    monkeypatch.setenv("MLFLOW_MIGRATION_DST_DATABRICKS_CLIENT_ID", client.client_id)
+    monkeypatch.setenv("MLFLOW_MIGRATION_DST_DATABRICKS_CLIENT_SECRET", client.client_secret)
+    workspace.faults.add(Fault("runs/create", status=0, delay=2, times=2))
+    folder = ("--dst-experiment-dir", "/Shared/ci")
+    command = ("copy-experiments", *places(source.url, "databricks"), *folder, "--json")
+    report = run_here(*command).expect(0).json
+    assert report["kinds"]["run"]["done"] == report["kinds"]["run"]["asked"]
+    asked = [path for _, path, _ in workspace.requests]
+    assert sum("well-known/databricks-config" in path for path in asked) == 1
+
+
+def test_a_copy_takes_the_requests_of_one_between_servers_and_those_for_files(
+    source: Server, destination: Server, account: Account, run_here: Run
+) -> None:
+    workspace = account.workspace("a")
+    plain = run_here("copy-experiments", *places(source.url, destination.url), "--json").expect(0).json
+    there = run_here("copy-experiments", *places(source.url, "databricks://a"), "--json").expect(0).json
+    own = [path for _, path, _ in workspace.requests]
+    beside = [path for path in own if re.search(r"/fs/|well-known|scim|mkdirs|get-status", path)]
+    uploads = plain["requests"]["destination"] if "requests" in plain else None
+    assert uploads is not None, sorted(plain)
+    assert len(own) - len(beside) <= uploads
+    assert there["kinds"]["run"]["done"] == plain["kinds"]["run"]["done"]
+
+
+def test_a_run_with_more_params_than_a_request_takes_arrives_whole(
+    empty_source: Server, account: Account, run_here: Run
+) -> None:
+    workspace = account.workspace("a")
+    params = {f"p{number:03}": "é" * 6000 for number in range(100)}
+    with contextlib.closing(Api(empty_source.url)) as api:
+        experiment = api.post("experiments/create", name="wide")["experiment_id"]
+        run = api.post("runs/create", experiment_id=experiment, start_time=1)["run"]["info"]["run_id"]
+        api.post("runs/log-batch", run_id=run, params=[{"key": key, "value": value} for key, value in params.items()])
+    run_here("copy-experiments", *places(empty_source.url, "databricks://a")[:4], "--experiments", "wide").expect(0)
+    with contextlib.closing(Api(workspace.url)) as api:
+        api.session.headers.update(workspace.headers())
+        (arrived,) = rest.runs(api, experiments(workspace)[f"/Users/{ADMIN}/wide"])
+    assert {pair["key"]: pair["value"] for pair in arrived["data"]["params"]} == params

@@ -7,11 +7,13 @@ and are shown as what they were; the user of a run likewise, whom Databricks tak
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mlflow_migration.errors import ConflictError, ServerError
-from mlflow_migration.records import ORIGIN, Json, pairs_of, tags_of
+from mlflow_migration.records import ORIGIN, Broken, Json, pairs_of, tags_of
 from mlflow_migration.server.databricks import workspace_files
 from mlflow_migration.server.rest import Rest
 
@@ -32,6 +34,8 @@ SET_BY_PLATFORM = frozenset(
 and those of an experiment's owner and kind."""
 LINKED = "mlflow.experiment.databricks"
 """How the tags begin that tie an experiment to tables of its own workspace (mlflow 3.17.2, `mlflow_tags.py`)."""
+TRACES_AT = LINKED + "TraceDestinationPath"
+IN_TABLES = "they are in tables of Unity Catalog ({}), which this tool doesn't read"
 KEPT = ORIGIN + "tag."
 USER = ORIGIN + "user_id"
 SOURCE = ORIGIN + "source"
@@ -40,6 +44,8 @@ NAME = ORIGIN + "name"
 PATH = ORIGIN + "workspace_path"
 """Shown, and never sent: where an experiment is that is shown by another name."""
 EXPERIMENTS_PER_PAGE = 1000
+MOST_BYTES = 900_000
+"""Of a `log-batch`: Databricks takes 1 MB (its own reference of that route)."""
 NO_PART = {"": "%", ".": "%2E", "..": "%2E%2E"}
 
 
@@ -50,11 +56,12 @@ class WorkspaceTracking:
         self._rest = rest
         self.folder = folder
         self._made: set[str] = set()
+        self._in_tables: dict[str, str] | None = None
         self._lock = threading.Lock()
 
     def search_body(self) -> Json:
-        """The search for all experiments; the workspace knows no order by id."""
-        return {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE}
+        """The search for all experiments; Databricks orders them by name or last change only (its own reference)."""
+        return {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE, "order_by": ["name ASC"]}
 
     def name_out(self, name: str) -> str:
         """The workspace path of an experiment that is called so elsewhere."""
@@ -80,15 +87,44 @@ class WorkspaceTracking:
             hint = "give it another name with --rename, or another folder with --dst-experiment-dir"
             raise ConflictError(f"a {what} is at {self.name_out(name)}", error.why, hint) from error
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
+        """All experiments by id, each once: one that is renamed between two pages may come twice."""
+        found = {str(head["experiment_id"]): head for head in heads}
+        return (self.experiment_in(found[id_]) for id_ in sorted(found, key=lambda id_: (len(id_), id_)))
+
     def experiment_in(self, head: Json) -> Json:
         """An experiment as it is shown: under the name and with the tags it came with."""
         tags = tags_of(head.get("tags"))
+        if self._in_tables is not None and TRACES_AT in tags:
+            self._in_tables[str(head["experiment_id"])] = tags[TRACES_AT]
         shown = _shown(tags)
         name, path = tags.get(NAME, ""), str(head["name"])
         found = {**head, "tags": pairs_of(shown)}
         if name and path.endswith("/" + _path_of(name)):
             found.update({"name": name, "tags": pairs_of({**shown, PATH: path})})
         return found
+
+    def batches(self, batch: Json) -> Iterator[Json]:
+        """What is logged at once, in requests that Databricks takes; tags last, as within one request."""
+        items = [(key, item) for key in ("params", "metrics", "tags") for item in batch.get(key, ())]
+        if len(items) == 1 or len(json.dumps(batch)) <= MOST_BYTES:
+            yield batch
+            return
+        for part in (items[: len(items) // 2], items[len(items) // 2 :]):
+            whole: Json = {}
+            for key, item in part:
+                whole.setdefault(key, []).append(item)
+            yield from self.batches(whole)
+
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
+        """Traces in tables of Unity Catalog, one for each experiment that is tied to some. Looked for once."""
+        if self._in_tables is None:
+            self._in_tables = {}
+            deque(experiments(), maxlen=0)  # Each is looked at as it comes in.
+        return [
+            Broken("trace", "*", f"those of experiment {id_}", "unsupported", IN_TABLES.format(place), "trace", id_)
+            for id_, place in sorted(self._in_tables.items())
+        ]
 
     def run_in(self, head: Json) -> Json:
         """A run as it is shown: with the user and the tags it came with."""
