@@ -108,10 +108,19 @@ def words_of(command: str, values: Mapping[str, str]) -> list[str]:
         if not value or value == NONE:
             continue
         if isinstance(parameter, click.Argument):
-            behind += shlex.split(value)
+            behind += _taken_apart(value)
         else:
             words += _words(parameter, value)
     return [*words, "--", *behind] if behind else words
+
+
+def _taken_apart(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(
+            f"these words can't be taken apart: {error}", hint="quote them as a shell takes them"
+        ) from error
 
 
 def _words(option: click.Parameter, value: str) -> Iterator[str]:

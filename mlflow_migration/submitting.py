@@ -50,7 +50,8 @@ class Job:
     """What is to be run: a `notebook` with `params`, or from a `wheel` the command `words[0]` with the words behind it.
 
     `specification` is the body of a `runs/submit` request, or what of it isn't said here. Without a cluster the
-    task runs on serverless compute. `timeout` is in seconds, 0 for none.
+    task runs on serverless compute. `timeout` is in seconds, 0 for none. Jobs with the same `idempotency` text
+    are one run.
     """
 
     notebook: str = ""
@@ -61,7 +62,7 @@ class Job:
     name: str = ""
     timeout: int = 0
     specification: Mapping[str, object] = field(default_factory=dict)
-    token: str = field(default_factory=lambda: str(uuid.uuid4()))
+    idempotency: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,17 @@ class Ended:
 
 
 def start(rest: Rest, job: Job) -> int:
-    """Start a job; the id of its run. The same token always means the same run. Raises UsageError where the job says
+    """Start a job; the id of its run. The same job always means the same run. Raises UsageError where the job says
     too little or too much, AccessError and ServerError where the workspace refuses it."""
     return jobs.submit(rest, body_of(job))
 
 
 def body_of(job: Job) -> Json:
     """The `runs/submit` request of a job. Raises UsageError where it says too little or too much."""
-    if not 0 < len(job.token) <= LONGEST_TOKEN:
-        raise UsageError(f"an idempotency token has 1 to {LONGEST_TOKEN} characters", f"this one has {len(job.token)}")
+    if not 0 < len(job.idempotency) <= LONGEST_TOKEN:
+        raise UsageError(
+            f"an idempotency token has 1 to {LONGEST_TOKEN} characters", f"this one has {len(job.idempotency)}"
+        )
     given = dict(job.specification)
     own = _task_of(job)
     if "tasks" in given and (own or job.cluster):
@@ -125,7 +128,7 @@ def body_of(job: Job) -> Json:
     given.setdefault("run_name", TASK_KEY)
     if job.timeout:
         given["timeout_seconds"] = job.timeout
-    return {**given, "idempotency_token": job.token}
+    return {**given, "idempotency_token": job.idempotency}
 
 
 def _task_of(job: Job) -> Json:
@@ -181,6 +184,12 @@ def follow(rest: Rest, run_id: int, tell: Callable[[str], object], patience: flo
             return _ended(rest, run, is_over, time.monotonic() - begun)
         time.sleep(max(0.0, min(wait, left)))
         wait = min(wait * 1.5, LONGEST_WAIT)
+
+
+def cancel(rest: Rest, run_id: int) -> None:
+    """Ask a run to stop. Raises NotFoundError where there is no such run."""
+    jobs.run_of(rest, run_id)
+    jobs.cancel(rest, run_id)
 
 
 def _state_line(run: Json) -> str:

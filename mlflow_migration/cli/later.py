@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, principals, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, run_notebooks, signature, versions
     from mlflow_migration.server import live, pages
-    from mlflow_migration.server.databricks import jobs as workspace_jobs
 
 __all__ = [
     "check_access",
@@ -49,7 +48,6 @@ __all__ = [
     "spreading",
     "submitting",
     "versions",
-    "workspace_jobs",
 ]
 _FOLDERS = {
     "": ("check_access", "compare", "leftovers", "objects", "pipeline", "submitting"),
@@ -68,7 +66,6 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-workspace_jobs = _Later("mlflow_migration.server.databricks.jobs")
 globals().update(
     {name: _Later(f"mlflow_migration.{folder}{name}") for folder, names in _FOLDERS.items() for name in names}
 )

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.databricks import catalogue, models
 from tests.databricks.clients import environment
 from tests.databricks.faults import Fault
 from tests.databricks.registry_samples import Made, begin, catalog, loads, tags, users, versions_of, writes
-from tests.databricks.state import Account, Workspace
+from tests.databricks.state import Workspace
 from tests.servers import Server
 
 PREFIX = ("--prefix", "main.ml.")
@@ -27,9 +27,9 @@ Copy = Callable[..., Outcome]
 def copy(in_catalog: Tool, empty_source: Server) -> Copy:
     """copy-models of all models of the source into the catalog of workspace a."""
 
-    def run(*options: str, to: str = "databricks-uc://a") -> Outcome:
+    def run(*options: str, to: str = "databricks-uc://a", env: Mapping[str, str] | None = None) -> Outcome:
         ends = ("--src-mlflow-uri", empty_source.url, "--dst-mlflow-uri", to)
-        return in_catalog("copy-models", "--models", "all", *ends, "--json", *options)
+        return in_catalog("copy-models", "--models", "all", *ends, "--json", *options, env=env)
 
     return run
 
@@ -138,22 +138,15 @@ def test_stages_without_aliases_for_them_are_rows_and_kept_in_tags(
     ],
 )
 def test_a_missing_privilege_is_named_with_its_grant(
-    lacking: str,
-    grant: str,
-    churn: Made,
-    empty_source: Server,
-    in_catalog: Tool,
-    account: Account,
-    workspace: Workspace,
+    lacking: str, grant: str, churn: Made, copy: Copy, workspace: Workspace
 ) -> None:
-    account.add_user(ANN)
+    workspace.account.add_user(ANN)
     for on, privilege in (("main", "USE_CATALOG"), ("main.ml", "USE_SCHEMA"), ("main.ml", "CREATE_MODEL")):
         if privilege != lacking:
             catalogue.grant(workspace.metastore, ANN, on, privilege)
     env = {"MLFLOW_MIGRATION_DST_DATABRICKS_HOST": workspace.url}
     env["MLFLOW_MIGRATION_DST_DATABRICKS_TOKEN"] = workspace.token(ANN)
-    ends = ("--src-mlflow-uri", empty_source.url, "--dst-mlflow-uri", "databricks-uc")
-    outcome = in_catalog("copy-models", "--models", "all", *ends, *PREFIX, *MAPPED, "--json", env=env)
+    outcome = copy(*PREFIX, *MAPPED, to="databricks-uc", env=env)
     assert outcome.code in {1, 3}, str(outcome)
     assert any(grant in row["reason"] for row in rows(outcome)), str(outcome)
 
