@@ -62,6 +62,7 @@ class Endpoint:
     cert: str | None
     workspace: str = ""
     dialect: str = ""
+    workspace_id: str = ""
     renew: Callable[[], None] | None = None
     hint: str = (
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN), "

@@ -22,6 +22,7 @@ from mlflow_migration.server.histories import Histories
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
 
+METASTORE = "/api/2.1/unity-catalog/metastore_summary"
 ME = "/api/2.0/preview/scim/v2/Me"
 NO_ROUTES = "Databricks has no such kind"
 OF_ACCOUNT = "users and groups of Databricks are its account's: --export-permissions tells of experiments' and models'"
@@ -68,7 +69,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         return Abilities(
             bulk_history=False,
             proxied_artifacts=False,
-            registry=UNITY_CATALOG_ABILITIES if unity else WORKSPACE_ABILITIES,
+            registry=_of_catalog(rest) if unity else WORKSPACE_ABILITIES,
             lacks=LACKS if unity else {**LACKS, **dict.fromkeys(("prompt", "prompt_version"), NO_PROMPTS)},
             home=home,
         )
@@ -87,6 +88,12 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         workspaces=absent.NoWorkspaces(rest),
         users=absent.NoUsers(rest),
     )
+
+
+def _of_catalog(rest: Rest) -> RegistryAbilities:
+    """What Unity Catalog can do, and which metastore it is."""
+    found = rest.call("GET", METASTORE)
+    return replace(UNITY_CATALOG_ABILITIES, metastore=str(found.get("metastore_id", "")))
 
 
 def caller(rest: Rest) -> Json:
