@@ -8,9 +8,10 @@ from typing import Any
 
 from mlflow_migration.bundle import layout, manifest, shards
 from mlflow_migration.cli import logs
-from mlflow_migration.compare import FIELDS, UNREAD, Comparison, Difference
+from mlflow_migration.compare import UNREAD, Comparison, Difference
 from mlflow_migration.engine.config import ROLES, Config, PlaceSettings, Settings
 from mlflow_migration.objects import KINDS, SHARDED
+from mlflow_migration.objects.waived import FIELDS
 from mlflow_migration.report import STATES, Report, Row
 
 VARIABLES = {
@@ -34,6 +35,29 @@ PLACE = {
     "insecure_tls": "`true`: don't check the server's certificate.",
     "ca_bundle": "A file with the certificates to trust.",
     "client_cert": "A file with the client's certificate and key.",
+    "profile": "Of a Databricks workspace: a profile of `~/.databrickscfg`. It counts alone, whatever else is set.",
+    "config_file": "Where profiles are, if not in `~/.databrickscfg`.",
+    "host": "The workspace's address.",
+    "auth_type": "Which way to log in, where more than one would do (`pat`, `oauth-m2m`, `github-oidc` …).",
+    "account_id": "The account's id.",
+    "workspace_id": "The workspace's id, where one host has several.",
+    "client_id": "The service principal of OAuth or OIDC.",
+    "client_secret": "Its secret. Better: `client_secret_env`.",
+    "client_secret_env": "The environment variable that holds the secret.",
+    "oidc_token_env": "The environment variable that holds an identity token (`env-oidc`).",
+    "oidc_token_filepath": "The file that holds an identity token (`file-oidc`).",
+    "token_audience": "Whom identity tokens are asked for.",
+    "azure_workspace_resource_id": "The workspace as a resource of Azure.",
+    "azure_client_id": "The service principal of Microsoft Entra ID.",
+    "azure_client_secret": "Its secret. Better: `azure_client_secret_env`.",
+    "azure_client_secret_env": "The environment variable that holds the secret.",
+    "azure_tenant_id": "The tenant of Microsoft Entra ID.",
+    "azure_environment": "`Public`, `UsGov` or `China`.",
+    "azure_use_msi": "`true`: log in by the machine's managed identity.",
+    "google_service_account": "The service account of Google Cloud.",
+    "google_credentials": "Its key, or a file with it. Better: `google_credentials_env`.",
+    "google_credentials_env": "The environment variable that holds the key.",
+    "databricks_cli_path": "Where the Databricks CLI is, if its login is to be used and it isn't found.",
 }
 
 STATE = {
@@ -115,6 +139,8 @@ def role_variables() -> Iterator[tuple[str, str]]:
         Config(Settings(), None).place("http://localhost:5000", role, asked)
         for name in asked.names:
             yield f"`{name}`", f"`{name.removeprefix(f'MLFLOW_MIGRATION_{role}_').lower()}` of {words}"
+        for family in ("DATABRICKS", "ARM"):
+            yield f"`MLFLOW_MIGRATION_{role}_{family}_…`", f"`{family}_…` of databricks-sdk, for {words} only"
 
 
 def kinds() -> Iterator[tuple[str, str, str, str]]:

@@ -374,7 +374,9 @@ class Readable(Protocol):
 
     address: str
     abilities: Abilities
-    broken: Sequence[Broken]
+
+    @property
+    def broken(self) -> Sequence[Broken]: ...
 
     @property
     def registry(self) -> RegistryReads: ...

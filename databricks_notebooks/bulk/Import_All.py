@@ -23,6 +23,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -69,14 +71,15 @@ dbutils.widgets.dropdown("delete-evaluation-dataset", "false", ["true", "false"]
 dbutils.widgets.text("rename", "", "10 rename")
 dbutils.widgets.text("prefix", "", "11 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "12 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "13 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "14 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "15 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "16 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "17 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "18 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "19 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "20 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "13 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "14 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "15 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "16 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "17 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "18 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "19 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "20 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "21 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -118,17 +121,17 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "21 allow-loss",
+    "22 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "22 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "23 dst-notebook-dir")
-dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "24 import-permissions")
-dbutils.widgets.text("workers", "8", "25 workers")
-dbutils.widgets.text("workspace", "", "26 workspace")
-dbutils.widgets.text("config", "", "27 config")
-dbutils.widgets.text("patience", "120.0", "28 patience")
-dbutils.widgets.text("report", "", "29 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "30 verbose")
+dbutils.widgets.text("state-dir", "", "23 state-dir")
+dbutils.widgets.text("dst-notebook-dir", "", "24 dst-notebook-dir")
+dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "25 import-permissions")
+dbutils.widgets.text("workers", "8", "26 workers")
+dbutils.widgets.text("workspace", "", "27 workspace")
+dbutils.widgets.text("config", "", "28 config")
+dbutils.widgets.text("patience", "120.0", "29 patience")
+dbutils.widgets.text("report", "", "30 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "31 verbose")
 
 # COMMAND ----------
 

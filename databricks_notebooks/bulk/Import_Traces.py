@@ -17,6 +17,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -53,14 +55,15 @@ dbutils.widgets.text("artifact-root", "", "03 artifact-root")
 dbutils.widgets.text("rename", "", "04 rename")
 dbutils.widgets.text("prefix", "", "05 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "06 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "07 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "08 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "09 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "10 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "11 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "12 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "13 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "14 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "07 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "08 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "09 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "10 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "11 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "12 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "13 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "14 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "15 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -102,15 +105,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "15 allow-loss",
+    "16 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "16 state-dir")
-dbutils.widgets.text("workers", "8", "17 workers")
-dbutils.widgets.text("workspace", "", "18 workspace")
-dbutils.widgets.text("config", "", "19 config")
-dbutils.widgets.text("patience", "120.0", "20 patience")
-dbutils.widgets.text("report", "", "21 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "22 verbose")
+dbutils.widgets.text("state-dir", "", "17 state-dir")
+dbutils.widgets.text("workers", "8", "18 workers")
+dbutils.widgets.text("workspace", "", "19 workspace")
+dbutils.widgets.text("config", "", "20 config")
+dbutils.widgets.text("patience", "120.0", "21 patience")
+dbutils.widgets.text("report", "", "22 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "23 verbose")
 
 # COMMAND ----------
 

@@ -30,6 +30,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -80,15 +82,16 @@ dbutils.widgets.dropdown("export-deleted-runs", "true", ["true", "false"], "15 e
 dbutils.widgets.text("rename", "", "16 rename")
 dbutils.widgets.text("prefix", "", "17 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "18 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "19 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "20 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "21 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "22 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "23 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "24 max-artifact-size")
-dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "25 permissions")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "26 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "27 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "19 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "20 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "21 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "22 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "23 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "24 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "25 max-artifact-size")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "26 permissions")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "27 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "28 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -130,15 +133,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "28 allow-loss",
+    "29 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "29 state-dir")
-dbutils.widgets.text("workers", "8", "30 workers")
-dbutils.widgets.text("workspace", "", "31 workspace")
-dbutils.widgets.text("config", "", "32 config")
-dbutils.widgets.text("patience", "120.0", "33 patience")
-dbutils.widgets.text("report", "", "34 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "35 verbose")
+dbutils.widgets.text("state-dir", "", "30 state-dir")
+dbutils.widgets.text("workers", "8", "31 workers")
+dbutils.widgets.text("workspace", "", "32 workspace")
+dbutils.widgets.text("config", "", "33 config")
+dbutils.widgets.text("patience", "120.0", "34 patience")
+dbutils.widgets.text("report", "", "35 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "36 verbose")
 
 # COMMAND ----------
 

@@ -27,6 +27,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -72,14 +74,15 @@ dbutils.widgets.dropdown("export-deleted-runs", "true", ["true", "false"], "12 e
 dbutils.widgets.text("rename", "", "13 rename")
 dbutils.widgets.text("prefix", "", "14 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "15 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "16 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "17 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "18 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "19 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "20 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "21 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "22 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "23 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "16 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "17 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "18 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "19 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "20 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "21 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "22 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "23 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "24 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -121,15 +124,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "24 allow-loss",
+    "25 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "25 state-dir")
-dbutils.widgets.text("workers", "8", "26 workers")
-dbutils.widgets.text("workspace", "", "27 workspace")
-dbutils.widgets.text("config", "", "28 config")
-dbutils.widgets.text("patience", "120.0", "29 patience")
-dbutils.widgets.text("report", "", "30 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "31 verbose")
+dbutils.widgets.text("state-dir", "", "26 state-dir")
+dbutils.widgets.text("workers", "8", "27 workers")
+dbutils.widgets.text("workspace", "", "28 workspace")
+dbutils.widgets.text("config", "", "29 config")
+dbutils.widgets.text("patience", "120.0", "30 patience")
+dbutils.widgets.text("report", "", "31 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "32 verbose")
 
 # COMMAND ----------
 

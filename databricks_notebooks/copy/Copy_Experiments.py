@@ -29,6 +29,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -75,14 +77,15 @@ dbutils.widgets.text("shard", "", "13 shard")
 dbutils.widgets.text("rename", "", "14 rename")
 dbutils.widgets.text("prefix", "", "15 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "16 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "17 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "18 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "19 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "20 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "21 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "22 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "23 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "24 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "17 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "18 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "19 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "20 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "21 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "22 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "23 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "24 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "25 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -124,15 +127,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "25 allow-loss",
+    "26 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "26 state-dir")
-dbutils.widgets.text("workers", "8", "27 workers")
-dbutils.widgets.text("workspace", "", "28 workspace")
-dbutils.widgets.text("config", "", "29 config")
-dbutils.widgets.text("patience", "120.0", "30 patience")
-dbutils.widgets.text("report", "", "31 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "32 verbose")
+dbutils.widgets.text("state-dir", "", "27 state-dir")
+dbutils.widgets.text("workers", "8", "28 workers")
+dbutils.widgets.text("workspace", "", "29 workspace")
+dbutils.widgets.text("config", "", "30 config")
+dbutils.widgets.text("patience", "120.0", "31 patience")
+dbutils.widgets.text("report", "", "32 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "33 verbose")
 
 # COMMAND ----------
 

@@ -20,6 +20,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -61,14 +63,15 @@ dbutils.widgets.dropdown("delete-model", "false", ["true", "false"], "06 delete-
 dbutils.widgets.text("rename", "", "07 rename")
 dbutils.widgets.text("prefix", "", "08 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "09 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "10 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "11 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "12 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "13 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "14 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "15 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "16 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "17 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "10 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "11 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "12 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "13 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "14 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "15 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "16 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "17 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "18 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -110,16 +113,16 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "18 allow-loss",
+    "19 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "19 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "20 dst-notebook-dir")
-dbutils.widgets.text("workers", "8", "21 workers")
-dbutils.widgets.text("workspace", "", "22 workspace")
-dbutils.widgets.text("config", "", "23 config")
-dbutils.widgets.text("patience", "120.0", "24 patience")
-dbutils.widgets.text("report", "", "25 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "26 verbose")
+dbutils.widgets.text("state-dir", "", "20 state-dir")
+dbutils.widgets.text("dst-notebook-dir", "", "21 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "22 workers")
+dbutils.widgets.text("workspace", "", "23 workspace")
+dbutils.widgets.text("config", "", "24 config")
+dbutils.widgets.text("patience", "120.0", "25 patience")
+dbutils.widgets.text("report", "", "26 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "27 verbose")
 
 # COMMAND ----------
 

@@ -22,6 +22,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -65,14 +67,15 @@ dbutils.widgets.dropdown("import-metadata", "false", ["true", "false"], "08 impo
 dbutils.widgets.text("rename", "", "09 rename")
 dbutils.widgets.text("prefix", "", "10 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "11 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "12 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "13 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "14 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "15 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "16 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "17 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "18 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "19 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "12 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "13 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "14 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "15 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "16 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "17 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "18 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "19 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "20 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -114,16 +117,16 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "20 allow-loss",
+    "21 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "21 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "22 dst-notebook-dir")
-dbutils.widgets.text("workers", "8", "23 workers")
-dbutils.widgets.text("workspace", "", "24 workspace")
-dbutils.widgets.text("config", "", "25 config")
-dbutils.widgets.text("patience", "120.0", "26 patience")
-dbutils.widgets.text("report", "", "27 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "28 verbose")
+dbutils.widgets.text("state-dir", "", "22 state-dir")
+dbutils.widgets.text("dst-notebook-dir", "", "23 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "24 workers")
+dbutils.widgets.text("workspace", "", "25 workspace")
+dbutils.widgets.text("config", "", "26 config")
+dbutils.widgets.text("patience", "120.0", "27 patience")
+dbutils.widgets.text("report", "", "28 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "29 verbose")
 
 # COMMAND ----------
 

@@ -18,6 +18,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -57,14 +59,15 @@ dbutils.widgets.text("artifact-root", "", "04 artifact-root")
 dbutils.widgets.text("rename", "", "05 rename")
 dbutils.widgets.text("prefix", "", "06 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "07 on-conflict")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "08 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "09 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "10 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "11 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "12 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "13 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "14 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "15 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "08 dst-experiment-dir")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "09 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "10 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "11 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "12 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "13 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "14 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "15 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "16 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -106,16 +109,16 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "16 allow-loss",
+    "17 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "17 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "18 dst-notebook-dir")
-dbutils.widgets.text("workers", "8", "19 workers")
-dbutils.widgets.text("workspace", "", "20 workspace")
-dbutils.widgets.text("config", "", "21 config")
-dbutils.widgets.text("patience", "120.0", "22 patience")
-dbutils.widgets.text("report", "", "23 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "24 verbose")
+dbutils.widgets.text("state-dir", "", "18 state-dir")
+dbutils.widgets.text("dst-notebook-dir", "", "19 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "20 workers")
+dbutils.widgets.text("workspace", "", "21 workspace")
+dbutils.widgets.text("config", "", "22 config")
+dbutils.widgets.text("patience", "120.0", "23 patience")
+dbutils.widgets.text("report", "", "24 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "25 verbose")
 
 # COMMAND ----------
 

@@ -20,6 +20,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **run-ids**: Only these runs: ids separated by commas, or a .txt file.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
@@ -58,10 +60,11 @@ dbutils.widgets.text("experiment-rename-file", "", "05 experiment-rename-file")
 dbutils.widgets.text("rename", "", "06 rename")
 dbutils.widgets.text("prefix", "", "07 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "08 on-conflict")
-dbutils.widgets.text("run-ids", "", "09 run-ids")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "10 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "11 max-artifact-size")
-dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "12 permissions")
+dbutils.widgets.text("dst-experiment-dir", "", "09 dst-experiment-dir")
+dbutils.widgets.text("run-ids", "", "10 run-ids")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "11 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "12 max-artifact-size")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "13 permissions")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -103,16 +106,16 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "13 allow-loss",
+    "14 allow-loss",
 )
-dbutils.widgets.text("src-artifact-root", "", "14 src-artifact-root")
-dbutils.widgets.text("dst-artifact-root", "", "15 dst-artifact-root")
-dbutils.widgets.text("workers", "8", "16 workers")
-dbutils.widgets.text("workspace", "", "17 workspace")
-dbutils.widgets.text("config", "", "18 config")
-dbutils.widgets.text("patience", "120.0", "19 patience")
-dbutils.widgets.text("report", "", "20 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "21 verbose")
+dbutils.widgets.text("src-artifact-root", "", "15 src-artifact-root")
+dbutils.widgets.text("dst-artifact-root", "", "16 dst-artifact-root")
+dbutils.widgets.text("workers", "8", "17 workers")
+dbutils.widgets.text("workspace", "", "18 workspace")
+dbutils.widgets.text("config", "", "19 config")
+dbutils.widgets.text("patience", "120.0", "20 patience")
+dbutils.widgets.text("report", "", "21 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "22 verbose")
 
 # COMMAND ----------
 

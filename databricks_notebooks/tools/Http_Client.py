@@ -9,7 +9,7 @@
 # MAGIC
 # MAGIC * **resource** *: What is called: experiments/search is /api/2.0/mlflow/experiments/search; a path from / on
 # MAGIC   is taken whole.
-# MAGIC * **api**: Whose API; that of Databricks isn't there yet.
+# MAGIC * **api**: Whose API: a path is below /api/2.0/mlflow/, or below /api/2.0/ of a Databricks workspace.
 # MAGIC * **method**: The HTTP method [default: POST with --data, else GET].
 # MAGIC * **params**: URL parameters: {"key": "value"}, or a file of it as @FILE.
 # MAGIC * **data**: The body: JSON, or a file of it, as FILE or @FILE.

@@ -20,6 +20,8 @@
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
+# MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
+# MAGIC   paths [default: /Users/ and who you are].
 # MAGIC * **run-ids**: Only these runs: ids separated by commas, or a .txt file.
 # MAGIC * **filter**: Only runs this MLflow search finds, e.g. "metrics.acc > 0.9".
 # MAGIC * **run-start-time**: Only runs started at or after this time (UTC: 2024-05-01, or 7d for an age).
@@ -65,17 +67,18 @@ dbutils.widgets.text("experiment-rename-file", "", "05 experiment-rename-file")
 dbutils.widgets.text("rename", "", "06 rename")
 dbutils.widgets.text("prefix", "", "07 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "08 on-conflict")
-dbutils.widgets.text("run-ids", "", "09 run-ids")
-dbutils.widgets.text("filter", "", "10 filter")
-dbutils.widgets.text("run-start-time", "", "11 run-start-time")
-dbutils.widgets.text("runs-until", "", "12 runs-until")
-dbutils.widgets.dropdown("check-nested-runs", "false", ["true", "false"], "13 check-nested-runs")
-dbutils.widgets.dropdown("export-deleted-runs", "true", ["true", "false"], "14 export-deleted-runs")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "15 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "16 max-artifact-size")
-dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "17 permissions")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "18 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "19 dry-run")
+dbutils.widgets.text("dst-experiment-dir", "", "09 dst-experiment-dir")
+dbutils.widgets.text("run-ids", "", "10 run-ids")
+dbutils.widgets.text("filter", "", "11 filter")
+dbutils.widgets.text("run-start-time", "", "12 run-start-time")
+dbutils.widgets.text("runs-until", "", "13 runs-until")
+dbutils.widgets.dropdown("check-nested-runs", "false", ["true", "false"], "14 check-nested-runs")
+dbutils.widgets.dropdown("export-deleted-runs", "true", ["true", "false"], "15 export-deleted-runs")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "16 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "17 max-artifact-size")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "18 permissions")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "19 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "20 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -117,17 +120,17 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "20 allow-loss",
+    "21 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "21 state-dir")
-dbutils.widgets.text("src-artifact-root", "", "22 src-artifact-root")
-dbutils.widgets.text("dst-artifact-root", "", "23 dst-artifact-root")
-dbutils.widgets.text("workers", "8", "24 workers")
-dbutils.widgets.text("workspace", "", "25 workspace")
-dbutils.widgets.text("config", "", "26 config")
-dbutils.widgets.text("patience", "120.0", "27 patience")
-dbutils.widgets.text("report", "", "28 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "29 verbose")
+dbutils.widgets.text("state-dir", "", "22 state-dir")
+dbutils.widgets.text("src-artifact-root", "", "23 src-artifact-root")
+dbutils.widgets.text("dst-artifact-root", "", "24 dst-artifact-root")
+dbutils.widgets.text("workers", "8", "25 workers")
+dbutils.widgets.text("workspace", "", "26 workspace")
+dbutils.widgets.text("config", "", "27 config")
+dbutils.widgets.text("patience", "120.0", "28 patience")
+dbutils.widgets.text("report", "", "29 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "30 verbose")
 
 # COMMAND ----------
 

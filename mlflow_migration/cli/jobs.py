@@ -88,7 +88,7 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
     if job.selection.filter:
         live.check_filter(job.selection.filter)
     report = _report(job, common, live.address, str(folder))
-    report.next_command = f"mlflow-migration verify {shlex.quote(live.address)} {shlex.quote(str(folder))}"
+    report.next_command = f"mlflow-migration verify {shlex.quote(_typed(live))} {shlex.quote(str(folder))}"
     report.next_command += _with_users(job.selection) + _roots(common.artifact_root, None)
     asked = Export(job.command, job.selection, common.checksum)
     return _run(job, common, report, exporting.begin(asked, live, folder), {"source": live})
@@ -100,7 +100,7 @@ def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) 
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
-        places = f"{shlex.quote(input_dir)} {shlex.quote(live.address)}"
+        places = f"{shlex.quote(input_dir)} {shlex.quote(_typed(live))}"
         report.next_command = f"mlflow-migration verify {places}{_with_users(job.selection)}{_how(job)}"
         report.next_command += _roots(None, common.artifact_root)
 
@@ -133,7 +133,7 @@ def copy(job: Job, common: Common, source: Readable, destination: Server | Conne
     if job.selection.filter:
         source.check_filter(job.selection.filter)
     report = _report(job, common, source.address, destination.address)
-    places = f"{shlex.quote(source.address)} {shlex.quote(destination.address)}"
+    places = f"{shlex.quote(_typed(source))} {shlex.quote(_typed(destination))}"
     if job.adding is None and job.selection.shard is None:
         report.next_command = f"mlflow-migration verify {places}{_what(job.selection)}{_how(job)}"
         report.next_command += _roots(common.src_artifact_root, common.dst_artifact_root)
@@ -235,6 +235,12 @@ def _remove(folder: Path, made: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if not made:
         folder.mkdir(exist_ok=True)
+
+
+def _typed(place: Readable | Connected) -> str:
+    """The address by which a command finds a place again: a workspace is reported by its host, and opened by its
+    profile."""
+    return place.rest.typed if isinstance(place, Server) and place.rest.dialect else place.address
 
 
 def _what(selection: Selection) -> str:

@@ -60,6 +60,8 @@ def configure(verbose: int) -> None:
     package.addHandler(console)
     # MLflow tells of every table it makes, whoever asked for quiet.
     logging.getLogger("mlflow.store.db").setLevel(logging.INFO if verbose else logging.WARNING)
+    # databricks-sdk warns of what it tries next; what fails in the end is told by this tool.
+    logging.getLogger("databricks.sdk").setLevel(logging.INFO if verbose else logging.ERROR)
     output = os.environ.get(OUTPUT_FILE)
     if output:
         package.addHandler(_file(output, pattern))

@@ -33,9 +33,6 @@ def _is_race(error: BaseException) -> bool:
 class Server:
     """One tracking server. Implements `Live`."""
 
-    broken: Sequence[Broken] = ()
-    """Whatever it can't give, it tells when it is asked for it."""
-
     def __init__(self, rest: Rest, experiment_folder: str = "") -> None:
         """`experiment_folder`: where, in a Databricks workspace, experiments go whose names are no paths; "" for the
         caller's own."""
@@ -84,6 +81,11 @@ class Server:
         except ServerError as error:
             raise UsageError(f"no such workspace: {self.rest.workspace!r}", error.why, "check --workspace") from error
 
+    @property
+    def broken(self) -> Sequence[Broken]:
+        """What it holds out of this tool's reach; whatever else it can't give, it tells when it is asked for it."""
+        return self._forms.out_of_reach(self.search_experiments)
+
     def close(self) -> None:
         self.rest.close()
 
@@ -92,7 +94,7 @@ class Server:
     def search_experiments(self) -> Iterator[Json]:
         """Experiments in every state, by id."""
         found = pages.posted_pages(self.rest, pages.V2 + "experiments/search", self._forms.search_body(), "experiments")
-        yield from map(self._forms.experiment_in, found)
+        yield from self._forms.experiments_in(found)
 
     def get_experiment(self, experiment_id: str) -> Json | None:
         return self._experiment("experiments/get", {"experiment_id": experiment_id})
@@ -224,6 +226,9 @@ class Server:
         try:
             next(self.search_runs(["0"], filter_, limit=1), None)
         except ServerError as error:
+            if error.code == pages.GONE:
+                # No experiment has that id: the search itself will tell.
+                return
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise
             raise UsageError(f"not a filter: {filter_}", error.why, "write it like: metrics.acc > 0.9") from error

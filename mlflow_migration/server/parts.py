@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -12,7 +12,7 @@ from mlflow_migration import calls
 from mlflow_migration.errors import ServerError
 from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
-from mlflow_migration.records import File, Json
+from mlflow_migration.records import Broken, File, Json
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
@@ -57,6 +57,8 @@ class TrackingForms(Protocol):
 
     def taken(self, name: str, error: ServerError) -> None: ...
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]: ...
+
     def experiment_in(self, head: Json) -> Json: ...
 
     def run_in(self, head: Json) -> Json: ...
@@ -66,6 +68,8 @@ class TrackingForms(Protocol):
     def tags_out(self, tags: Mapping[str, str]) -> Mapping[str, str]: ...
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]: ...
+
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]: ...
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,9 @@ class PlainForms:
     def taken(self, name: str, error: ServerError) -> None:
         """Nothing but an experiment can have an experiment's name."""
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
+        return heads
+
     def experiment_in(self, head: Json) -> Json:
         return head
 
@@ -179,6 +186,9 @@ class PlainForms:
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         return info, tags
+
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
+        return ()
 
 
 def _version(rest: Rest) -> str:

@@ -33,7 +33,7 @@ OUTAGE = frozenset({429, 502, 503, 504})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 DISABLED = "FEATURE_DISABLED"
 """Comes as a 500 from a server that can't do a thing at all: asking again is of no use."""
-TOKEN_REFUSED = "403"
+NOT_LOGGED_IN = "403"
 """What Databricks answers, as a 403, to a token it doesn't take; a right that lacks is PERMISSION_DENIED."""
 CONNECT_SECONDS = 10
 READ_SECONDS = 300
@@ -118,9 +118,9 @@ class Rest:
         self._endpoint = resolve(uri, credentials)
         self.dialect = self._endpoint.dialect
         self.workspace_id = self._endpoint.workspace_id
-        self._typed = printable(uri)
+        self.typed = printable(uri)
         # A workspace's profile is called so on one machine; its host is what all know it by.
-        self.address = printable(self._endpoint.host) if self.dialect else self._typed
+        self.address = printable(self._endpoint.host) if self.dialect else self.typed
         self.workspace = self._endpoint.workspace if self._endpoint.workspace != DEFAULT_WORKSPACE else ""
         if self.workspace:
             # Names are unique within a workspace only, so that it is part of where a thing came from.
@@ -378,7 +378,7 @@ class Rest:
         return AccessError(
             f"can't reach {self.address}",
             plain(reason),
-            f"mlflow-migration doctor {self._typed}, once it is running",
+            f"mlflow-migration doctor {self.typed}, once it is running",
         )
 
     def _refused(self, message: str) -> AccessError:
@@ -396,7 +396,7 @@ class Rest:
             raise TransientError(status, message, retry_after(response), outside)
         if outside:
             raise ServerError(f"{outside} answered {status}", message, status, code)
-        if status == HTTPStatus.UNAUTHORIZED or (self.dialect and code == TOKEN_REFUSED):
+        if status == HTTPStatus.UNAUTHORIZED or (self.dialect and code == NOT_LOGGED_IN):
             if self._renewed(response):
                 raise TransientError(HTTPStatus.UNAUTHORIZED, message, 0.0)
             raise self._refused(message)

@@ -19,17 +19,20 @@ def places(source: str, destination: str) -> tuple[str, ...]:
 
 def name_roots(server: Server) -> None:
     """Let the runs of a copy's copy name the first run as the one they came from: the judges look for that."""
-    first = "SELECT value FROM tags AS root WHERE root.key = 'mlflow_migration.root_run_id'"
     servers.execute(
         server,
-        f"UPDATE tags SET value = ({first} AND root.run_uuid = tags.run_uuid) WHERE key = 'mlflow_migration.run_id'",
+        "UPDATE tags SET value = (SELECT root.value FROM tags AS root WHERE root.key = 'mlflow_migration.root_run_id'"
+        " AND root.run_uuid = tags.run_uuid) WHERE key = 'mlflow_migration.run_id'",
     )
 
 
 def forget_foreign_traces(server: Server) -> None:
     """Take away the traces whose ids aren't those that MLflow gives: a workspace has no route for them."""
-    for table, key in (("trace_info", "request_id"), ("spans", "trace_id"), ("assessments", "trace_id")):
-        servers.execute(server, f"DELETE FROM {table} WHERE {key} NOT LIKE 'tr-%'")
+    servers.execute(server, "DELETE FROM trace_info WHERE request_id NOT LIKE 'tr-%'")
+    servers.execute(server, "DELETE FROM trace_tags WHERE request_id NOT LIKE 'tr-%'")
+    servers.execute(server, "DELETE FROM trace_request_metadata WHERE request_id NOT LIKE 'tr-%'")
+    servers.execute(server, "DELETE FROM spans WHERE trace_id NOT LIKE 'tr-%'")
+    servers.execute(server, "DELETE FROM assessments WHERE trace_id NOT LIKE 'tr-%'")
 
 
 def test_experiments_go_to_a_workspace_and_come_back_whole(

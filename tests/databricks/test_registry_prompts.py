@@ -59,7 +59,9 @@ def test_prompts_go_into_unity_catalog_and_back_with_texts_chats_aliases_and_tag
     prompts: Server, in_catalog: Tool, workspace: Workspace, destination: Server
 ) -> None:
     copied(in_catalog, prompts.url, "databricks-uc://a", *NAMES).expect(0)
-    wanted = ["Hello {{name}}", "first", {"tone": "kind"}, CHAT, 2, {"team": "growth"}]
+    wanted = read("greeting", own(prompts.url))
+    assert wanted[:5] == ["Hello {{name}}", "first", {"tone": "kind"}, CHAT, 2]
+    assert wanted[5]["team"] == "growth"
     assert read("main.ml.greeting", environment(workspace)) == wanted
     workspace.requests.clear()
     copied(in_catalog, prompts.url, "databricks-uc://a", *NAMES).expect(0)

@@ -20,7 +20,19 @@ from mlflow_migration.objects import KINDS
 from tests.unit.test_docs import scripts
 
 HEAVY = frozenset(
-    {"google", "jinja2", "matplotlib", "mlflow", "numpy", "opentelemetry", "pandas", "pydantic", "requests", "rich"}
+    {
+        "databricks",
+        "google",
+        "jinja2",
+        "matplotlib",
+        "mlflow",
+        "numpy",
+        "opentelemetry",
+        "pandas",
+        "pydantic",
+        "requests",
+        "rich",
+    }
     | {"sqlalchemy", "tenacity", "urllib3", "yaml"}
 )
 OWN = ("mlflow_migration.objects", "mlflow_migration.pipeline", "mlflow_migration.server", "mlflow_migration.bundle")

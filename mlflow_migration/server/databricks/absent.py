@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from mlflow_migration.records import Json
+from mlflow_migration.server.gateway import Gateway
 from mlflow_migration.server.users import Users
 from mlflow_migration.server.workspaces import Workspaces
 
@@ -28,3 +32,13 @@ class NoWorkspaces(Workspaces):
 
     def exist(self) -> bool:
         return False
+
+
+class NoGateway(Gateway):
+    """Implements `GatewayCalls`."""
+
+    def list_endpoints(self) -> Iterator[Json]:
+        return iter(())
+
+    def get_endpoint(self, endpoint_id: str) -> Json | None:
+        return None

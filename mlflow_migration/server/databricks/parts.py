@@ -18,6 +18,7 @@ from mlflow_migration.server.databricks.tracking import WorkspaceTracking
 from mlflow_migration.server.databricks.unity_catalog import UnityCatalog
 from mlflow_migration.server.databricks.version_files import CatalogFiles, VersionFiles, WorkspaceFiles
 from mlflow_migration.server.databricks.workspace_registry import WorkspaceRegistry
+from mlflow_migration.server.features import Features
 from mlflow_migration.server.histories import Histories
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
@@ -87,6 +88,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         rights=absent.NoRights(),
         workspaces=absent.NoWorkspaces(rest),
         users=absent.NoUsers(rest),
+        gateway=absent.NoGateway(rest, Features(rest)),
     )
 
 

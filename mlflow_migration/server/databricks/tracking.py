@@ -8,10 +8,11 @@ and are shown as what they were; the user of a run likewise, whom Databricks tak
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mlflow_migration.errors import ConflictError, ServerError
-from mlflow_migration.records import ORIGIN, Json, pairs_of, tags_of
+from mlflow_migration.records import ORIGIN, Broken, Json, pairs_of, tags_of
 from mlflow_migration.server.databricks import workspace_files
 from mlflow_migration.server.rest import Rest
 
@@ -32,6 +33,8 @@ SET_BY_PLATFORM = frozenset(
 and those of an experiment's owner and kind."""
 LINKED = "mlflow.experiment.databricks"
 """How the tags begin that tie an experiment to tables of its own workspace (mlflow 3.17.2, `mlflow_tags.py`)."""
+TRACES_AT = LINKED + "TraceDestinationPath"
+IN_TABLES = "they are in tables of Unity Catalog ({}), which this tool doesn't read"
 KEPT = ORIGIN + "tag."
 USER = ORIGIN + "user_id"
 SOURCE = ORIGIN + "source"
@@ -50,6 +53,7 @@ class WorkspaceTracking:
         self._rest = rest
         self.folder = folder
         self._made: set[str] = set()
+        self._in_tables: dict[str, str] | None = None
         self._lock = threading.Lock()
 
     def search_body(self) -> Json:
@@ -80,15 +84,33 @@ class WorkspaceTracking:
             hint = "give it another name with --rename, or another folder with --dst-experiment-dir"
             raise ConflictError(f"a {what} is at {self.name_out(name)}", error.why, hint) from error
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
+        """All experiments by id, each once: the workspace lists them by their last change, which may come in between
+        two pages."""
+        found = {str(head["experiment_id"]): head for head in heads}
+        return (self.experiment_in(found[id_]) for id_ in sorted(found, key=lambda id_: (len(id_), id_)))
+
     def experiment_in(self, head: Json) -> Json:
         """An experiment as it is shown: under the name and with the tags it came with."""
         tags = tags_of(head.get("tags"))
+        if self._in_tables is not None and TRACES_AT in tags:
+            self._in_tables[str(head["experiment_id"])] = tags[TRACES_AT]
         shown = _shown(tags)
         name, path = tags.get(NAME, ""), str(head["name"])
         found = {**head, "tags": pairs_of(shown)}
         if name and path.endswith("/" + _path_of(name)):
             found.update({"name": name, "tags": pairs_of({**shown, PATH: path})})
         return found
+
+    def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
+        """Traces in tables of Unity Catalog, one for each experiment that is tied to some. Looked for once."""
+        if self._in_tables is None:
+            self._in_tables = {}
+            deque(experiments(), maxlen=0)  # Each is looked at as it comes in.
+        return [
+            Broken("trace", "*", f"those of experiment {id_}", "unsupported", IN_TABLES.format(place), "trace", id_)
+            for id_, place in sorted(self._in_tables.items())
+        ]
 
     def run_in(self, head: Json) -> Json:
         """A run as it is shown: with the user and the tags it came with."""
