@@ -59,6 +59,8 @@ class TrackingForms(Protocol):
 
     def taken(self, name: str, error: ServerError) -> None: ...
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]: ...
+
     def experiment_in(self, head: Json) -> Json: ...
 
     def run_in(self, head: Json) -> Json: ...
@@ -68,6 +70,8 @@ class TrackingForms(Protocol):
     def tags_out(self, tags: Mapping[str, str]) -> Mapping[str, str]: ...
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]: ...
+
+    def batches(self, batch: Json) -> Iterator[Json]: ...
 
     def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]: ...
 
@@ -171,6 +175,9 @@ class PlainForms:
     def taken(self, name: str, error: ServerError) -> None:
         """Nothing but an experiment can have an experiment's name."""
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
+        return heads
+
     def experiment_in(self, head: Json) -> Json:
         return head
 
@@ -185,6 +192,9 @@ class PlainForms:
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         return info, tags
+
+    def batches(self, batch: Json) -> Iterator[Json]:
+        yield batch
 
     def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
         return ()
