@@ -266,10 +266,12 @@ def test_a_program_starts_and_follows_a_job(account: Account, workspace: Workspa
 def test_the_notebook_that_submits_jobs_gives_what_the_job_gave(
     account: Account, workspace: Workspace, tmp_path: Path
 ) -> None:
-    from tests.databricks.test_notebooks import ran
+    from tests.databricks.test_notebooks import ran, run
 
     report = ran("scripts/Run_Submit", tracking_uri="databricks://a", notebook="/Shared/Echo", param="word=a; b=c")
     assert report["run"]["tasks"][0]["result"] == "said a"
+    ended = run("scripts/Run_Submit", tracking_uri="databricks://a", notebook="/Shared/Fails")
+    assert ended.exit is None and "no luck" in (ended.error or "") and "no luck" in ended.shown[0]
 
 
 def test_the_notebook_that_downloads_notebooks(account: Account, workspace: Workspace, tmp_path: Path) -> None:
