@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from databricks.sdk.errors import BadRequest, NotFound
+from databricks.sdk.service.catalog import ModelVersionInfoStatus
 
 from tests.databricks import catalogue, models
-from tests.databricks.clients import LOG, SAVE, environment, mlflow_script
+from tests.databricks.clients import LOG, SAVE, environment, mlflow_script, sdk
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
@@ -311,3 +313,38 @@ def test_versions_made_at_the_same_moment_get_numbers_of_their_own(workspace: Wo
         )
         numbers = sorted(int(one["model_version"]["version"]) for one in made)
     assert numbers == list(range(1, 25))
+
+
+def test_the_same_models_are_in_unity_catalogs_own_api(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn", "prod.ml.other")
+    client = sdk(workspace)
+    client.registered_models.set_alias("dev.ml.churn", "champion", 1)
+    model = client.registered_models.update("dev.ml.churn", comment="who leaves", owner=ANN)
+    assert (model.comment, model.owner, model.catalog_name, model.schema_name) == ("who leaves", ANN, "dev", "ml")
+    shown = ask(workspace, "GET", "registered-models/get", name="dev.ml.churn").json()["registered_model"]
+    assert (shown["description"], shown["aliases"]) == ("who leaves", [{"alias": "champion", "version": "1"}])
+    version = client.model_versions.get_by_alias("dev.ml.churn", "champion")
+    assert (version.version, version.status, version.model_name) == (1, ModelVersionInfoStatus.READY, "churn")
+    assert [one.version for one in client.model_versions.list("dev.ml.churn")] == [1]
+    found = client.registered_models.list(catalog_name="dev", schema_name="ml")
+    assert [one.full_name for one in found] == ["dev.ml.churn"]
+    client.registered_models.delete_alias("dev.ml.churn", "champion")
+    client.model_versions.delete("dev.ml.churn", 1)
+    client.registered_models.delete("dev.ml.churn")
+    assert ask(workspace, "GET", "registered-models/get", name="dev.ml.churn").status_code == 404
+    with pytest.raises(NotFound, match=r"Routine or Model 'dev.ml.churn' does not exist"):
+        client.registered_models.get("dev.ml.churn")
+
+
+def test_a_schema_that_is_deleted_by_force_takes_its_models_and_their_files_along(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    with pytest.raises(BadRequest, match="is not empty"):
+        sdk(workspace).schemas.delete("dev.ml")
+    sdk(workspace).schemas.delete("dev.ml", force=True)
+    assert ask(workspace, "GET", "registered-models/search").json()["registered_models"] == []
+    assert not (workspace.metastore.folder / "Models/dev/ml/churn").exists()
+
+
+@pytest.mark.parametrize("leaf", ["two words", "a/b", "x" * 256, "line\nbreak"])
+def test_names_unity_catalog_does_not_take_are_refused(workspace: Workspace, leaf: str) -> None:
+    assert ask(workspace, "POST", "registered-models/create", name=f"dev.ml.{leaf}").status_code == 400
