@@ -6,7 +6,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
@@ -130,7 +130,7 @@ class BundleSource:
             chosen.add(record.id)
             yield self._limited(record, selection)
 
-    @property
+    @cached_property
     def keeps_version_files(self) -> bool:
         """Whether it was made from a registry that keeps files with each version: any of them has some."""
         versions = self.bundle.records("model_version", Selection())
@@ -169,6 +169,10 @@ class LiveSink:
         self.address = live.address
         self._lineage = lineage
         self._job = replace(job, names=names_at(live, job.names))
+
+    def know_metastore(self, metastore: str) -> None:
+        """The source's registry may be this very one, seen from another workspace."""
+        self._job = replace(self._job, metastore=metastore)
 
     def check_names(self, source: Source, selection: Selection) -> None:
         """Raise UsageError, before anything is written, where new names can't be meant so."""

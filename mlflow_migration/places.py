@@ -39,7 +39,8 @@ class TagRules:
 class RegistryAbilities:
     """What a model registry can do. `three_levels`: names are `catalog.schema.model`, in lower case. `stages`,
     `aliases`: versions have them. `version_files`: versions hold files of their own, which come with them.
-    `needs_signature`: a version's files are uploaded, and one without a signature is refused."""
+    `needs_signature`: a version's files are uploaded, and one without a signature is refused. `metastore`: the id of
+    what holds it where several places share one, else ""."""
 
     dialect: str = MLFLOW
     three_levels: bool = False
@@ -48,6 +49,7 @@ class RegistryAbilities:
     version_files: bool = False
     needs_signature: bool = False
     tags: TagRules = TagRules()
+    metastore: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,8 +238,8 @@ class Writing:
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
     objects of the kinds in `replace` that have the name at the destination are deleted first;
     `stages_to_aliases` and `aliases_to_stages` tell what becomes of stages and aliases where the destination has
-    none; `principals`: who of the source is who at the destination, "" for nobody;
-    into `notebook_dir`, a folder of the workspace, go the notebooks of runs."""
+    none; `principals`: who of the source is who at the destination, "" for nobody; into `notebook_dir`, a folder of the
+    workspace, go the notebooks of runs; `metastore` is that of the source."""
 
     source: str
     names: Names = SAME_NAMES
@@ -252,6 +254,7 @@ class Writing:
     aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
     principals: Mapping[str, str] = field(default_factory=dict)
     notebook_dir: str = ""
+    metastore: str = ""
 
     def name_of(self, kind: str, name: str) -> str:
         """What a thing or a principal of the source is called at the destination."""

@@ -290,7 +290,10 @@ def _write(
     job, common = how
     origin, tools = made
     if isinstance(place, Server):
-        transfer(source, _live_sink(place, tools, job, origin, common.checksum), asked, tools)
+        sink = _live_sink(place, tools, job, origin, common.checksum)
+        if isinstance(source, LiveSource):
+            sink.know_metastore(source.live.abilities.registry.metastore)
+        transfer(source, sink, asked, tools)
         return
     writing = _writing(job, origin, common.dry_run, common.checksum)
     root = common.artifact_root if common.artifact_root is not None else common.dst_artifact_root

@@ -174,12 +174,14 @@ def experiment_ids_in(text: str) -> list[str]:
 @dataclass(frozen=True)
 class Standing:
     """How a destination's model stands to the source's: made from it, the one it was made from, one of its own that
-    the source's is added to, or none of these. `source` is the place where the source's was made."""
+    the source's is added to, or none of these. `source` is the place where the source's was made; with `shared` both
+    places show one and the same model."""
 
     ours: bool
     itself: bool
     joined: bool = False
     source: str = ""
+    shared: bool = False
 
     @property
     def foreign(self) -> bool:
@@ -189,6 +191,8 @@ class Standing:
 def standing(head: Json, record: Record, sink: Live, job: Writing) -> Standing:
     here = tags_of(head.get("tags"))
     root = root_of(record, job.source)
+    if job.metastore and job.metastore == sink.abilities.registry.metastore and head["name"] == record.id:
+        return Standing(ours=False, itself=True, source=root[0], shared=True)
     same = root == (here.get(SOURCE) or sink.address, here.get(SOURCE_NAME) or head["name"])
     joined = not same and (job.on_conflict == UPDATE or hold_of(root) in here)
     return Standing(ours=same and SOURCE in here, itself=same and SOURCE not in here, joined=joined, source=root[0])

@@ -99,7 +99,7 @@ def of_version(live: Readable, head: Json) -> ModelFiles:
     if registry.is_prompt(head):
         raise NotFoundError(f"{address} is a prompt", "prompts have no signature")
     source = sources.address_of(head)
-    if source.kind == sources.RUN and not source.folder:
+    if source.kind == sources.RUN and not source.folder and not live.abilities.registry.version_files:
         # Asked for the files of such a version, MLflow 3.17.2 answers 500.
         return _of_run(live, source.id, source.rest.strip("/"), address)
     return ModelFiles(address, Root("model_version", registry.version_id(head["name"], str(head["version"])), ""))

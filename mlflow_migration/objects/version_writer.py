@@ -177,7 +177,7 @@ def _update(at: tuple[Family, Live, Json], record: Record, shelf: Shelf, ids: Id
     family, sink, there = at
     id_ = version_id(shelf.name, record.head["version"])
     here = tags_of(there.get("tags"))
-    if shelf.stands.itself and SOURCE_VERSION not in here:
+    if shelf.stands.shared or (shelf.stands.itself and SOURCE_VERSION not in here):
         return Written(id_, "skipped", reason=registry.ITSELF)
     tags, marks, losses = _tags(sink, record, ids)
     staged = stages.of_version(family, sink, record, ids, job)

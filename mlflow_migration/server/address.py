@@ -63,6 +63,7 @@ class Endpoint:
     cert: str | None
     workspace: str = ""
     dialect: str = ""
+    workspace_id: str = ""
     renew: Callable[[], None] | None = None
     login: str = ""
     hint: str = (

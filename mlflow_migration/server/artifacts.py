@@ -226,10 +226,10 @@ def put_file(rest: Rest, root: Root, path: str, file: File) -> None:
         query = f"?run_uuid={quote(root.id, safe='')}&path={quote(path, safe='')}"
         rest.upload("POST", UPLOAD + query, body, file.size)
     else:
-        _put_direct(root, path, file)
+        put_direct(root, path, file)
 
 
-def _put_direct(root: Root, path: str, file: File) -> None:
+def put_direct(root: Root, path: str, file: File) -> None:
     """Large files of servers that don't proxy artifacts go to their storage directly, by MLflow's own client for it."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -95,7 +95,7 @@ class Server:
     def search_experiments(self) -> Iterator[Json]:
         """Experiments in every state, by id."""
         found = pages.posted_pages(self.rest, pages.V2 + "experiments/search", self._forms.search_body(), "experiments")
-        yield from map(self._forms.experiment_in, found)
+        yield from self._forms.experiments_in(found)
 
     def get_experiment(self, experiment_id: str) -> Json | None:
         return self._experiment("experiments/get", {"experiment_id": experiment_id})
@@ -227,6 +227,9 @@ class Server:
         try:
             next(self.search_runs(["0"], filter_, limit=1), None)
         except ServerError as error:
+            if error.code == pages.GONE:
+                # No experiment has that id: the search itself will tell.
+                return
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise
             raise UsageError(f"not a filter: {filter_}", error.why, "write it like: metrics.acc > 0.9") from error

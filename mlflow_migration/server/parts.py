@@ -59,6 +59,8 @@ class TrackingForms(Protocol):
 
     def taken(self, name: str, error: ServerError) -> None: ...
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]: ...
+
     def experiment_in(self, head: Json) -> Json: ...
 
     def run_in(self, head: Json) -> Json: ...
@@ -170,6 +172,9 @@ class PlainForms:
 
     def taken(self, name: str, error: ServerError) -> None:
         """Nothing but an experiment can have an experiment's name."""
+
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
+        return heads
 
     def experiment_in(self, head: Json) -> Json:
         return head

@@ -243,3 +243,14 @@ def test_an_experiment_in_a_volume_keeps_its_artifacts_there(
     for path, data in NAMES.items():
         server.put_file(root, path, some(path, data))
     assert content(server, root) == NAMES
+
+
+def test_artifacts_in_a_storage_of_ones_own_are_fetched_from_there(server: Server, tmp_path: Path) -> None:
+    root = Root("run", "r", f"file://{tmp_path}/e/r/artifacts")
+    (tmp_path / "e").mkdir()
+    wanted = {"a.txt": b"1", "folder/b é.txt": b"22"}
+    for path, data in wanted.items():
+        server.put_file(root, path, some(path, data))
+    assert content(server, root) == wanted
+    with pytest.raises(ServerError), server.open_file(root, "nothing"):
+        pass

@@ -147,6 +147,7 @@ UNUSABLE: Mapping[str, tuple[Mapping[str, str], str, int]] = {
     ),
     "no way to log in": ({"DATABRICKS_HOST": "{url}"}, "databricks", 2),
     "a secret scope": ({}, "databricks://scope:prefix", 2),
+    "nobody there": ({"DATABRICKS_HOST": "http://127.0.0.1:9", "DATABRICKS_TOKEN": "dapi0"}, "databricks", 3),
     "a wrong token": ({"DATABRICKS_HOST": "{url}", "DATABRICKS_TOKEN": "dapiwrong"}, "databricks", 3),
     "a wrong secret": (
         {"DATABRICKS_HOST": "{url}", "DATABRICKS_CLIENT_ID": "x", "DATABRICKS_CLIENT_SECRET": "dosewrong"},
@@ -187,3 +188,15 @@ def test_the_registry_of_mlflows_own_variables_counts(
     outcome = run_tool(*command, env=env).expect(2)
     assert "name two workspaces" in outcome.stderr
     run_tool(*command, env={**env, "MLFLOW_REGISTRY_URI": "databricks-uc"}).expect(0)
+
+
+def test_a_databricks_workspace_has_no_workspaces_of_mlflows_in_it(
+    databricks_account: AccountFactory, run_here: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    account = databricks_account()
+    account.workspace("a")
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(account.config_file))
+    command = ("export-experiments", "--experiments", "all", "--output-dir", tmp_path / "b", "--tracking-uri")
+    outcome = run_here(*command, "databricks://a", "--workspace", "team").expect(2)
+    assert "has none in it" in outcome.stderr
+    run_here("doctor", "databricks://a").expect(0)

@@ -120,6 +120,16 @@ def test_models_are_copied_within_one_metastore_under_another_schema(
     assert loads("models:/prod.ml.churn@best", environment(workspace)) == [3.0, True]
 
 
+def test_a_model_seen_from_another_workspace_of_the_metastore_is_the_source_itself(
+    filled: Made, copy_models: Copy, workspace: Workspace
+) -> None:
+    beside = workspace.account.workspace("c", metastore="m1")
+    outcome = copy_models(UC_A, "databricks-uc://c").expect(0)
+    assert outcome.json["kinds"]["registered_model"]["skipped"] == 1
+    assert outcome.json["kinds"]["model_version"]["skipped"] == 3
+    assert not [line for line in writes(beside) if "unity-catalog" in line or "/Models/" in line]
+
+
 def test_a_bundle_of_unity_catalog_holds_the_files_of_versions_and_loads_into_another_metastore(
     filled: Made, in_catalog: Tool, other: Workspace, tmp_path: Path
 ) -> None:

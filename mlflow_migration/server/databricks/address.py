@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
-from databricks.sdk.config import Config
+from databricks.sdk.config import Config, ConfigAttribute
 
 from mlflow_migration.errors import AccessError, UsageError
 from mlflow_migration.server.address import DATABRICKS_UC, Credentials, Endpoint, client_headers, printable
@@ -49,7 +49,7 @@ class _Unified(Config):
 
     def _load_from_env(self) -> None:
         for attribute in self.attributes():
-            for name in (attribute.env, *attribute.env_aliases):
+            for name in _names(attribute):
                 if name in self._settings and getattr(self, attribute.name) is None:
                     setattr(self, attribute.name, self._settings[name])
 
@@ -61,12 +61,17 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
     are never mixed: where a nearer place names one, those of the environment don't count, and a named profile counts
     alone. Raises UsageError where no host or no way to log in is found, or more than one.
     """
+    if given.workspace:
+        raise UsageError(
+            f"a Databricks workspace has none in it: {given.workspace!r}",
+            hint="write --workspace SRC= or --workspace =DST for the one end that has MLflow's workspaces",
+        )
     Config.attributes()  # Found once, of the class itself: a subclass would find none.
     config = _configured(uri, _settled(uri, given), bool(given.insecure_tls))
     fixed = client_headers(uri)
     fixed["User-Agent"] = f"{config.user_agent} {fixed.get('User-Agent', '')}".strip()
-    if config.workspace_id:
-        fixed["x-databricks-org-id"] = str(config.workspace_id)
+    if workspace := getattr(config, "workspace_id", None):  # Not before databricks-sdk 0.90.
+        fixed["x-databricks-org-id"] = str(workspace)
 
     def headers() -> dict[str, str]:
         return {**fixed, **_authenticated(uri, config.authenticate)}
@@ -79,10 +84,16 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
         verify=verify,
         cert=given.client_cert,
         dialect=urlsplit(uri).scheme or uri,
+        workspace_id=str(config.workspace_id or ""),
         renew=lambda: _authenticated(uri, config.init_auth),
         login=str(config.auth_type),
         hint=REFUSED,
     )
+
+
+def _names(attribute: ConfigAttribute) -> list[str]:
+    """The variables of a setting. Aliases came after databricks-sdk 0.90."""
+    return [name for name in (attribute.env, *getattr(attribute, "env_aliases", ())) if name]
 
 
 def profile_of(uri: str) -> str:
@@ -129,7 +140,7 @@ def _settled(uri: str, given: Credentials) -> dict[str, str]:
 
 def settle(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """One mapping of settings out of several, the nearest first, without mixing ways to log in."""
-    known = {name: bool(a.auth) for a in Config.attributes() if a.env for name in (a.env, *a.env_aliases)}
+    known = {name: bool(each.auth) for each in Config.attributes() for name in _names(each)}
     found: dict[str, str] = {}
     for layer in layers:
         has_profile = PROFILE in found

@@ -22,7 +22,7 @@ from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.places import Root
 from mlflow_migration.records import File
 from mlflow_migration.server import artifacts
-from mlflow_migration.server.databricks import credentials, files
+from mlflow_migration.server.databricks import credentials, elsewhere, files
 from mlflow_migration.server.rest import Rest
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class WorkspaceArtifacts:
 
     def walk(self, root: Root, folder: str, levels: int) -> Iterator[File]:
         """Files, and folders as paths that end in "/"; a file that can't be had has its problem."""
+        if elsewhere.lies_elsewhere(root.uri):
+            return elsewhere.walk(root, folder, levels)
         base = files_path(root.uri)
         if base is None or self._is_refused(base):
             return self._walk_signed(root, folder, levels)
@@ -76,6 +78,8 @@ class WorkspaceArtifacts:
                     yield File(path, size, partial(credentials.open_file, self._rest, root, path))
 
     def open_file(self, root: Root, path: str) -> AbstractContextManager[BinaryIO]:
+        if elsewhere.lies_elsewhere(root.uri):
+            return elsewhere.open_file(root, path)
         base = files_path(root.uri)
         if base is None or self._is_refused(base):
             return credentials.open_file(self._rest, root, path)
@@ -96,6 +100,9 @@ class WorkspaceArtifacts:
 
     def put_file(self, root: Root, path: str, file: File) -> None:
         """Write one artifact, over one that is there. Raises ServerError, ForbiddenError."""
+        if elsewhere.lies_elsewhere(root.uri):
+            artifacts.put_direct(root, path, file)
+            return
         base = files_path(root.uri)
         if base is not None and not self._is_refused(base):
             try:

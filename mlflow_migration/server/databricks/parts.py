@@ -24,6 +24,7 @@ from mlflow_migration.server.histories import Histories
 from mlflow_migration.server.parts import Parts, mlflow_parts
 from mlflow_migration.server.rest import Rest
 
+METASTORE = "/api/2.1/unity-catalog/metastore_summary"
 ME = "/api/2.0/preview/scim/v2/Me"
 NO_ROUTES = "Databricks has no such kind"
 GROUPS = "Databricks has groups in place of roles, which are its account's"
@@ -68,7 +69,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         return Abilities(
             bulk_history=False,
             proxied_artifacts=False,
-            registry=UNITY_CATALOG_ABILITIES if unity else WORKSPACE_ABILITIES,
+            registry=_of_catalog(rest) if unity else WORKSPACE_ABILITIES,
             lacks=LACKS if unity else {**LACKS, **dict.fromkeys(("prompt", "prompt_version"), NO_PROMPTS)},
             home=home,
         )
@@ -89,6 +90,12 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         users=absent.NoUsers(rest),
         gateway=absent.NoGateway(rest, Features(rest)),
     )
+
+
+def _of_catalog(rest: Rest) -> RegistryAbilities:
+    """What Unity Catalog can do, and which metastore it is."""
+    found = rest.call("GET", METASTORE)
+    return replace(UNITY_CATALOG_ABILITIES, metastore=str(found.get("metastore_id", "")))
 
 
 def caller(rest: Rest) -> Json:

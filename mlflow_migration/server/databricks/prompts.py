@@ -56,7 +56,10 @@ class Prompts:
 
     def get(self, name: str) -> Json | None:
         """A prompt as a registered model, or None."""
-        found = self._or_none(_path(name))
+        try:
+            found = self._or_none(_path(name))
+        except ForbiddenError as error:
+            raise grants_needed.to_read(self._rest, name, error) from error
         if found is None:
             return None
         self._known.add(name)

@@ -77,11 +77,13 @@ class WorkspaceTraces(Traces):
             yield info, partial(self._rows, info), partial(self._files_of, info)
 
     def log_spans(self, experiment_id: str, spans: list[Json], tags: Mapping[str, str]) -> None:
-        """Keep spans for the `start` of their traces: they are written as one artifact of each, and what it is called
-        only the info tells."""
+        """Keep the spans of whole traces for their `start`: they are written as one artifact of each, which belongs to
+        an info that is there. Repeated calls replace them."""
+        whole: dict[str, list[Json]] = {}
+        for row in spans:
+            whole.setdefault(_trace_id(row), []).append(row)
         with self._waiting_lock:
-            for row in spans:
-                self._waiting.setdefault(_trace_id(row), []).append(row)
+            self._waiting.update(whole)
 
     def start(self, info: Json) -> Json:
         """Write an info, and then the spans that wait for it. The info as it is then."""

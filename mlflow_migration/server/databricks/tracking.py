@@ -84,6 +84,12 @@ class WorkspaceTracking:
             hint = "give it another name with --rename, or another folder with --dst-experiment-dir"
             raise ConflictError(f"a {what} is at {self.name_out(name)}", error.why, hint) from error
 
+    def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
+        """All experiments by id, each once: the workspace lists them by their last change, which may come in between
+        two pages."""
+        found = {str(head["experiment_id"]): head for head in heads}
+        return (self.experiment_in(found[id_]) for id_ in sorted(found, key=lambda id_: (len(id_), id_)))
+
     def experiment_in(self, head: Json) -> Json:
         """An experiment as it is shown: under the name and with the tags it came with."""
         tags = tags_of(head.get("tags"))

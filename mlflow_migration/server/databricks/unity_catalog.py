@@ -158,6 +158,9 @@ class UnityCatalog:
 
         sent = {key: value for key, value in body.items() if key != "run_link"}
         sent.update(tags=tag_keys.outgoing(body["tags"]), feature_deps="")
+        if body.get("run_id") and self._rest.workspace_id:
+            # Whose run it is: a metastore is shared by workspaces.
+            sent["run_tracking_server_id"] = self._rest.workspace_id
         try:
             return _shown(self._send("POST", "model-versions/create", sent, look)["model_version"])
         except ForbiddenError as error:
