@@ -71,6 +71,8 @@ class TrackingForms(Protocol):
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]: ...
 
+    def batches(self, batch: Json) -> Iterator[Json]: ...
+
     def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]: ...
 
 
@@ -190,6 +192,9 @@ class PlainForms:
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         return info, tags
+
+    def batches(self, batch: Json) -> Iterator[Json]:
+        yield batch
 
     def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
         return ()
