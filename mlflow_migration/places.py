@@ -238,8 +238,9 @@ class Writing:
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
     objects of the kinds in `replace` that have the name at the destination are deleted first;
     `stages_to_aliases` and `aliases_to_stages` tell what becomes of stages and aliases where the destination has
-    none; `principals`: who of the source is who at the destination, "" for nobody; into `notebook_dir`, a folder of the
-    workspace, go the notebooks of runs; `metastore` is that of the source."""
+    none; `principals`: who of the source is who at the destination, "" for nobody;
+    into `notebook_dir`, a folder of the workspace, go the notebooks of runs; `metastore` is that of
+    the source."""
 
     source: str
     names: Names = SAME_NAMES

@@ -278,10 +278,10 @@ def test_a_file_of_principals_may_be_yaml(two: Workspaces) -> None:
     assert two.levels(two.b, two.named(two.b, "churn")) == {"a@new.com": "CAN_EDIT"}
 
 
-def exported(two: Workspaces, *words: str) -> Path:
+def exported(two: Workspaces) -> Path:
     """A bundle of the first workspace's experiments with what is given on them."""
     bundle = two.folder / "bundle"
-    asked = ("export-experiments", "--experiments", "/Users/*", "--output-dir", bundle, "--export-permissions", *words)
+    asked = ("export-experiments", "--experiments", "/Users/*", "--output-dir", bundle, "--export-permissions")
     two.run(*asked, "--tracking-uri", "databricks://a").expect(0)
     return bundle
 
@@ -294,7 +294,7 @@ def test_what_is_chosen_of_a_bundle_or_renamed_in_it_keeps_its_permissions(two: 
     two.run("filter-export", "--input-dir", bundle, "--output-dir", chosen, "--experiments", HOME + "wine").expect(0)
     names = two.folder / "names.csv"
     names.write_text(f"{HOME}wine,{HOME}beer\n")
-    words = ("--input-dir", chosen, "--output-dir", renamed, "--experiment-rename-file", names)
+    words: tuple[str | Path, ...] = ("--input-dir", chosen, "--output-dir", renamed, "--experiment-rename-file", names)
     two.run("rewrite-export", *words).expect(0)
     assert len(list(chosen.rglob("access_list.json"))) == 1
     into = ("import-experiments", "--input-dir", renamed, "--tracking-uri", "databricks://b", "--import-permissions")
