@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from mlflow_migration.errors import DONE, INCOMPLETE, NotFoundError, ServerError, UsageError
+from mlflow_migration.errors import DONE, INCOMPLETE, ForbiddenError, ServerError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks import jobs
 from mlflow_migration.server.rest import Rest
@@ -213,8 +213,8 @@ def _task_end(rest: Rest, task: Json) -> TaskEnd:
     key, run_id, state = str(task.get("task_key")), int(task["run_id"]), _state_of(task)
     try:
         output = jobs.output_of(rest, run_id)
-    except (ServerError, NotFoundError) as error:
-        # A task that never began has none; how it ended is known all the same.
+    except (ServerError, ForbiddenError) as error:
+        # A task that never began has none, or it isn't shown; how it ended is known all the same.
         return TaskEnd(key, run_id, state, error=str(error))
     notebook = output.get("notebook_output") or {}
     return TaskEnd(

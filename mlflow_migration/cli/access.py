@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import answer, options
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.later import check_access as rights
 from mlflow_migration.cli.later import jobs, opening
@@ -115,8 +114,8 @@ def _show(document: Json, common: Common) -> None:
     head = ["privilege", "on", "how", ""]
     if common.report:
         write_report(common.report, document, f"check-access: {title} at {document['place']}", (head, rows), missing)
+    answer.give(document, common.as_json)
     if common.as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
         return
     if not common.quiet or missing:
         click.echo(f"{title} at {document['place']}", err=True)

@@ -229,6 +229,21 @@ def test_what_the_workspace_refuses_is_told(account: Account, workspace: Workspa
     assert "doesn't allow it" in run_here("run-submit", *AT, "--notebook", "/Shared/Echo").expect(3).stderr
 
 
+def test_a_workspace_that_stops_answering_leaves_the_job_to_be_followed_later(
+    workspace: Workspace, run_here: Run
+) -> None:
+    workspace.faults.add(Fault("GET /api/2.1/jobs/runs/get$", status=503, times=0, retry_after=0.1))
+    told = run_here("run-submit", *AT, "--notebook", "/Shared/Echo", "--patience", "1").expect(3)
+    (run,) = runs(workspace)
+    assert f"run-submit --follow {run['run_id']}" in told.stderr
+
+
+def test_a_task_whose_output_is_not_to_be_seen_ends_as_it_ended(workspace: Workspace, run_here: Run) -> None:
+    workspace.faults.add(Fault("GET /api/2.1/jobs/runs/get-output", status=403, times=0))
+    told = run_here("run-submit", *AT, "--notebook", "/Shared/Echo", "--json").expect(0).json
+    assert told["run"]["state"] == "SUCCESS" and "doesn't allow it" in told["run"]["tasks"][0]["error"]
+
+
 def test_only_a_workspace_runs_jobs(destination: Server, run_here: Run) -> None:
     words = ("--notebook", "/Shared/Echo", "--tracking-uri")
     assert "only a Databricks workspace" in run_here("run-submit", *words, destination.url).expect(2).stderr
@@ -266,10 +281,12 @@ def test_a_program_starts_and_follows_a_job(account: Account, workspace: Workspa
 def test_the_notebook_that_submits_jobs_gives_what_the_job_gave(
     account: Account, workspace: Workspace, tmp_path: Path
 ) -> None:
-    from tests.databricks.test_notebooks import ran
+    from tests.databricks.test_notebooks import ran, run
 
     report = ran("scripts/Run_Submit", tracking_uri="databricks://a", notebook="/Shared/Echo", param="word=a; b=c")
     assert report["run"]["tasks"][0]["result"] == "said a"
+    ended = run("scripts/Run_Submit", tracking_uri="databricks://a", notebook="/Shared/Fails")
+    assert ended.exit is None and "no luck" in (ended.error or "") and "no luck" in ended.shown[0]
 
 
 def test_the_notebook_that_downloads_notebooks(account: Account, workspace: Workspace, tmp_path: Path) -> None:
