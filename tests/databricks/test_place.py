@@ -73,8 +73,8 @@ def test_logged_models_and_traces_go_there_and_come_back_whole(
     account.workspace("a")
     env = account.environment()
     lossy = ("--allow-loss", "link")  # Ties of traces to prompts.
-    run_tool("copy-all", *places(empty_source.url, "databricks://a")[:4], *lossy, env=env).expect(0)
-    run_tool("copy-all", *places("databricks://a", destination.url)[:4], *lossy, env=env).expect(0)
+    run_tool("copy-experiments", *places(empty_source.url, "databricks://a"), *lossy, env=env).expect(0)
+    run_tool("copy-experiments", *places("databricks://a", destination.url), *lossy, env=env).expect(0)
     name_roots(destination)
     assert test_logged_models.facts(destination) == test_logged_models.facts(empty_source)
     assert traces.compare(empty_source, destination) == []
