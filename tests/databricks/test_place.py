@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 
 from tests import databases, seeding, servers, traces
 from tests.conftest import Tool
@@ -33,6 +34,8 @@ def forget_foreign_traces(server: Server) -> None:
     servers.execute(server, "DELETE FROM trace_request_metadata WHERE request_id NOT LIKE 'tr-%'")
     servers.execute(server, "DELETE FROM spans WHERE trace_id NOT LIKE 'tr-%'")
     servers.execute(server, "DELETE FROM assessments WHERE trace_id NOT LIKE 'tr-%'")
+    for folder in [found for found in server.artifacts.glob("*/traces/*") if not found.name.startswith("tr-")]:
+        shutil.rmtree(folder)
 
 
 def test_experiments_go_to_a_workspace_and_come_back_whole(
