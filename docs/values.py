@@ -8,9 +8,10 @@ from typing import Any
 
 from mlflow_migration.bundle import layout, manifest, shards
 from mlflow_migration.cli import logs
-from mlflow_migration.compare import FIELDS, UNREAD, Comparison, Difference
+from mlflow_migration.compare import UNREAD, Comparison, Difference
 from mlflow_migration.engine.config import ROLES, Config, PlaceSettings, Settings
 from mlflow_migration.objects import KINDS, SHARDED
+from mlflow_migration.objects.waived import FIELDS
 from mlflow_migration.report import STATES, Report, Row
 
 VARIABLES = {

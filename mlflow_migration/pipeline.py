@@ -6,7 +6,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,7 @@ from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import ForbiddenError, InterruptedJobError, LeftOutError, MigrationError, UsageError
 from mlflow_migration.objects import BY_EXPERIMENT, KINDS, SHARDED, TOGETHER, experiment, in_shard, registry
-from mlflow_migration.places import Selection, Sink, Source, Writing
+from mlflow_migration.places import Names, Selection, Sink, Source, Writing
 from mlflow_migration.records import Broken, Json, Record, Written, completed
 from mlflow_migration.report import Report, Row
 
@@ -33,6 +33,11 @@ GROUP = 25
 """Objects of a kind in TOGETHER that are written together."""
 
 
+def names_at(live: Readable, names: Names) -> Names:
+    """The names as the place's registry has them."""
+    return replace(names, lower=live.abilities.registry.three_levels)
+
+
 class LiveSource:
     """A live place to read from."""
 
@@ -40,6 +45,7 @@ class LiveSource:
         self.live = live
         self.address = live.address
         self.shows_all = live.abilities.keeps_ids
+        self.keeps_version_files = live.abilities.registry.version_files
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]:
         """Raises ForbiddenError where there seems to be nothing because the server hides all of it."""
@@ -124,6 +130,12 @@ class BundleSource:
             chosen.add(record.id)
             yield self._limited(record, selection)
 
+    @cached_property
+    def keeps_version_files(self) -> bool:
+        """Whether it was made from a registry that keeps files with each version: any of them has some."""
+        versions = self.bundle.records("model_version", Selection())
+        return any(next(iter(version.files()), None) is not None for version in versions)
+
     def of_experiment(self, kind: str, one: Record, selection: Selection) -> Iterator[Record]:
         """What of a kind belongs to one experiment and is asked for."""
         if isinstance(self.bundle, Bundle):
@@ -156,11 +168,15 @@ class LiveSink:
         self.live = live
         self.address = live.address
         self._lineage = lineage
-        self._job = job
+        self._job = replace(job, names=names_at(live, job.names))
+
+    def know_metastore(self, metastore: str) -> None:
+        """The source's registry may be this very one, seen from another workspace."""
+        self._job = replace(self._job, metastore=metastore)
 
     def check_names(self, source: Source, selection: Selection) -> None:
         """Raise UsageError, before anything is written, where new names can't be meant so."""
-        naming.check(self._job.names, source.records, selection)
+        naming.check(self._job.names, source.records, selection, self.live.abilities.registry)
 
     def put(self, record: Record) -> Written:
         refused = self._refused(record)

@@ -19,10 +19,28 @@ MLFLOW, WORKSPACE, UNITY_CATALOG = "mlflow", "workspace", "unity_catalog"
 
 
 @dataclass(frozen=True)
+class TagRules:
+    """Which tags a registry takes: no key with one of the characters `reserved` or longer than `key`, no value longer
+    than `value`, so many of an object as `most`; 0 where there is no limit."""
+
+    reserved: str = ""
+    key: int = 0
+    value: int = 0
+    most: int = 0
+
+    def takes(self, key: str, value: str) -> bool:
+        """Whether a tag may have this key and value, whatever their length; no spaces begin or end them."""
+        plain = not self.reserved or (key, value) == (key.strip(), value.strip())
+        plain = plain and not set(key) & set(self.reserved)
+        return plain and (not self.key or len(key) <= self.key)
+
+
+@dataclass(frozen=True)
 class RegistryAbilities:
-    """What a model registry can do. `three_levels`: names are `catalog.schema.model`. `stages`, `aliases`: versions
-    have them. `version_files`: versions hold files of their own, which go and come with them. `needs_signature`: a
-    version without one is refused."""
+    """What a model registry can do. `three_levels`: names are `catalog.schema.model`, in lower case. `stages`,
+    `aliases`: versions have them. `version_files`: versions hold files of their own, which come with them.
+    `needs_signature`: a version's files are uploaded, and one without a signature is refused. `metastore`: the id of
+    what holds it where several places share one, else ""."""
 
     dialect: str = MLFLOW
     three_levels: bool = False
@@ -30,6 +48,8 @@ class RegistryAbilities:
     aliases: bool = True
     version_files: bool = False
     needs_signature: bool = False
+    tags: TagRules = TagRules()
+    metastore: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +116,7 @@ class Selection:
     With `needed` what the chosen versions were made of comes along; with `all_runs` every run of those experiments.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
-    With `permissions` a whole server's users, roles and their permissions too.
+    With `permissions` what is given on experiments and models too, and a whole server's users and roles.
     `shard`: of all this one part, experiments and models each with what belongs to it.
     `notebooks`: the formats in which notebooks of runs are taken along.
     """
@@ -143,17 +163,23 @@ class Selection:
                 yield file
 
 
+PRINCIPAL = "principal"
+"""What stands for a kind where users, groups and service principals are named: they are no objects that are moved."""
 NAMED = ("experiment", "registered_model", "prompt", "evaluation_dataset")
 """The kinds whose names a person may change on the way."""
+OF_REGISTRY = ("registered_model", "prompt")
+"""Those of them that a model registry holds."""
+SCHEMA = re.compile(r"[^./]+\.[^./]+\.")
+"""A prefix that makes names of Unity Catalog."""
 FAIL, SKIP, NEW_NAME, UPDATE = "fail", "skip", "new-name", "update"
 POLICIES = (SKIP, FAIL, NEW_NAME, UPDATE)
 """What to do where a destination has a thing of the same name that didn't come from this source; "" for each kind's
 own way: experiments are added to, models and prompts fail unless they are equal."""
 
 
-def free_name(name: str, is_free: Callable[[str], bool]) -> str:
+def free_name(name: str, is_free: Callable[[str], bool], form: str = "{} ({})") -> str:
     """The first of `NAME (2)`, `NAME (3)` and so on that is free: what NEW_NAME gives."""
-    return next(text for text in (f"{name} ({n})" for n in itertools.count(2)) if is_free(text))
+    return next(text for text in (form.format(name, n) for n in itertools.count(2)) if is_free(text))
 
 
 @dataclass(frozen=True)
@@ -162,13 +188,15 @@ class Names:
 
     `new` maps (kind, name at the source) to a name, kind "" meaning every kind. `prefix` goes before all names, new
     ones too. `typed` are the keys of `new` that a person typed one by one, so that each has to be met. `into` is the
-    one experiment that everything goes into, whatever experiment it comes from.
+    one experiment that everything goes into, whatever experiment it comes from. With `lower` the destination is Unity
+    Catalog, where models and prompts have names in lower case, and a prefix `catalog.schema.` is for them alone.
     """
 
     new: Mapping[tuple[str, str], str] = field(default_factory=dict)
     prefix: str = ""
     typed: frozenset[tuple[str, str]] = frozenset()
     into: str = ""
+    lower: bool = False
 
     def of(self, kind: str, name: str) -> str:
         """The name at the destination; kinds that can't be renamed keep theirs."""
@@ -176,7 +204,9 @@ class Names:
             return name
         if kind == "experiment" and self.into:
             return self.prefix + self.into
-        return self.prefix + self.new.get((kind, name), self.new.get(("", name), name))
+        prefix = "" if self.lower and kind not in OF_REGISTRY and SCHEMA.fullmatch(self.prefix) else self.prefix
+        found = prefix + self.new.get((kind, name), self.new.get(("", name), name))
+        return found.lower() if self.lower and kind in OF_REGISTRY else found
 
     def names(self, kind: str, name: str) -> bool:
         """Whether a person gave this very thing a new name."""
@@ -206,8 +236,11 @@ class Adding:
 class Writing:
     """How objects are to be written. `on_conflict` is one of POLICIES or "";
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
-    objects of the kinds in `replace` that have the name at the destination are deleted first; into `notebook_dir`, a
-    folder of the workspace, go the notebooks of runs."""
+    objects of the kinds in `replace` that have the name at the destination are deleted first;
+    `stages_to_aliases` and `aliases_to_stages` tell what becomes of stages and aliases where the destination has
+    none; `principals`: who of the source is who at the destination, "" for nobody;
+    into `notebook_dir`, a folder of the workspace, go the notebooks of runs; `metastore` is that of
+    the source."""
 
     source: str
     names: Names = SAME_NAMES
@@ -218,7 +251,15 @@ class Writing:
     on_conflict: str = ""
     replace: frozenset[str] = frozenset()
     adding: Adding | None = None
+    stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
+    principals: Mapping[str, str] = field(default_factory=dict)
     notebook_dir: str = ""
+    metastore: str = ""
+
+    def name_of(self, kind: str, name: str) -> str:
+        """What a thing or a principal of the source is called at the destination."""
+        return self.principals.get(name, name) if kind == PRINCIPAL else self.names.of(kind, name)
 
 
 @dataclass
@@ -269,10 +310,14 @@ class Root:
 
 
 class Source(Protocol):
-    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does."""
+    """A place to read from. `shows_all` tells whether it shows what MLflow's REST API never does,
+    `keeps_version_files` whether versions of models have files of their own there."""
 
     address: str
     shows_all: bool
+
+    @property
+    def keeps_version_files(self) -> bool: ...
 
     def records(self, kind: str, selection: Selection) -> Iterator[Record]: ...
 

@@ -19,12 +19,17 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
 # MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
 # MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -39,8 +44,11 @@
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
 # MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
 # MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
-# MAGIC * **import-permissions**: Take users, roles and permissions of a server with users too; no passwords. For
-# MAGIC   administrators.
+# MAGIC * **import-permissions**: Take permissions too: at Databricks those of each experiment and model; of a server
+# MAGIC   with users those and its users and roles, no passwords. For administrators.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -72,14 +80,16 @@ dbutils.widgets.text("rename", "", "10 rename")
 dbutils.widgets.text("prefix", "", "11 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "12 on-conflict")
 dbutils.widgets.text("dst-experiment-dir", "", "13 dst-experiment-dir")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "14 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "15 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "16 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "17 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "18 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "19 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "20 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "21 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "14 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "15 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "16 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "17 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "18 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "19 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "20 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "21 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "22 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "23 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -98,6 +108,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -121,17 +132,18 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "22 allow-loss",
+    "24 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "23 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "24 dst-notebook-dir")
-dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "25 import-permissions")
-dbutils.widgets.text("workers", "8", "26 workers")
-dbutils.widgets.text("workspace", "", "27 workspace")
-dbutils.widgets.text("config", "", "28 config")
-dbutils.widgets.text("patience", "120.0", "29 patience")
-dbutils.widgets.text("report", "", "30 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "31 verbose")
+dbutils.widgets.text("state-dir", "", "25 state-dir")
+dbutils.widgets.text("dst-notebook-dir", "", "26 dst-notebook-dir")
+dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "27 import-permissions")
+dbutils.widgets.text("principals", "", "28 principals")
+dbutils.widgets.text("workers", "8", "29 workers")
+dbutils.widgets.text("workspace", "", "30 workspace")
+dbutils.widgets.text("config", "", "31 config")
+dbutils.widgets.text("patience", "120.0", "32 patience")
+dbutils.widgets.text("report", "", "33 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "34 verbose")
 
 # COMMAND ----------
 

@@ -23,17 +23,27 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
 # MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
 # MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
 # MAGIC * **import-source-tags**: Add mlflow_exim.* tags that tell where an object came from.
 # MAGIC * **use-src-user-id**: Keep the user of each run.
+# MAGIC * **permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server with
+# MAGIC   users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
@@ -75,14 +85,18 @@ dbutils.widgets.text("rename", "", "13 rename")
 dbutils.widgets.text("prefix", "", "14 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "15 on-conflict")
 dbutils.widgets.text("dst-experiment-dir", "", "16 dst-experiment-dir")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "17 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "18 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "19 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "20 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "21 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "22 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "23 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "24 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "17 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "18 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "19 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "20 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "21 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "22 use-src-user-id")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "23 permissions")
+dbutils.widgets.text("principals", "", "24 principals")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "25 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "26 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "27 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "28 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -101,6 +115,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -124,15 +139,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "25 allow-loss",
+    "29 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "26 state-dir")
-dbutils.widgets.text("workers", "8", "27 workers")
-dbutils.widgets.text("workspace", "", "28 workspace")
-dbutils.widgets.text("config", "", "29 config")
-dbutils.widgets.text("patience", "120.0", "30 patience")
-dbutils.widgets.text("report", "", "31 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "32 verbose")
+dbutils.widgets.text("state-dir", "", "30 state-dir")
+dbutils.widgets.text("workers", "8", "31 workers")
+dbutils.widgets.text("workspace", "", "32 workspace")
+dbutils.widgets.text("config", "", "33 config")
+dbutils.widgets.text("patience", "120.0", "34 patience")
+dbutils.widgets.text("report", "", "35 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "36 verbose")
 
 # COMMAND ----------
 

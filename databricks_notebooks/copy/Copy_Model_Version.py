@@ -17,6 +17,10 @@
 # MAGIC   Without it the new version shares them with the old one: on one server, or where they have been brought
 # MAGIC   before.
 # MAGIC * **copy-stages-and-aliases**: Give the new version the stage and aliases of the old one.
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **copy-lineage-tags**: Add mlflow_exim.* tags that tell where the version came from.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
@@ -51,11 +55,13 @@ dbutils.widgets.text("src-artifact-root", "", "05 src-artifact-root")
 dbutils.widgets.combobox("dst-registry-uri", "databricks", ["databricks", "databricks-uc"], "06 dst-registry-uri")
 dbutils.widgets.text("dst-experiment-name", "", "07 dst-experiment-name")
 dbutils.widgets.dropdown("copy-stages-and-aliases", "false", ["true", "false"], "08 copy-stages-and-aliases")
-dbutils.widgets.dropdown("copy-lineage-tags", "false", ["true", "false"], "09 copy-lineage-tags")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "10 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "11 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "12 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "13 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "09 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "10 aliases-to-stages")
+dbutils.widgets.dropdown("copy-lineage-tags", "false", ["true", "false"], "11 copy-lineage-tags")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "12 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "13 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "14 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "15 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -74,6 +80,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -97,15 +104,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "14 allow-loss",
+    "16 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "15 state-dir")
-dbutils.widgets.text("workers", "8", "16 workers")
-dbutils.widgets.text("workspace", "", "17 workspace")
-dbutils.widgets.text("config", "", "18 config")
-dbutils.widgets.text("patience", "120.0", "19 patience")
-dbutils.widgets.text("report", "", "20 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "21 verbose")
+dbutils.widgets.text("state-dir", "", "17 state-dir")
+dbutils.widgets.text("workers", "8", "18 workers")
+dbutils.widgets.text("workspace", "", "19 workspace")
+dbutils.widgets.text("config", "", "20 config")
+dbutils.widgets.text("patience", "120.0", "21 patience")
+dbutils.widgets.text("report", "", "22 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "23 verbose")
 
 # COMMAND ----------
 

@@ -22,17 +22,27 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
 # MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
 # MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
 # MAGIC * **import-source-tags**: Add mlflow_exim.* tags that tell where an object came from.
 # MAGIC * **use-src-user-id**: Keep the user of each run.
+# MAGIC * **permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server with
+# MAGIC   users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
@@ -73,14 +83,18 @@ dbutils.widgets.text("rename", "", "12 rename")
 dbutils.widgets.text("prefix", "", "13 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "14 on-conflict")
 dbutils.widgets.text("dst-experiment-dir", "", "15 dst-experiment-dir")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "16 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "17 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "18 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "19 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "20 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "21 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "22 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "23 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "16 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "17 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "18 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "19 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "20 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "21 use-src-user-id")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "22 permissions")
+dbutils.widgets.text("principals", "", "23 principals")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "24 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "25 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "26 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "27 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -99,6 +113,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -122,15 +137,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "24 allow-loss",
+    "28 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "25 state-dir")
-dbutils.widgets.text("workers", "8", "26 workers")
-dbutils.widgets.text("workspace", "", "27 workspace")
-dbutils.widgets.text("config", "", "28 config")
-dbutils.widgets.text("patience", "120.0", "29 patience")
-dbutils.widgets.text("report", "", "30 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "31 verbose")
+dbutils.widgets.text("state-dir", "", "29 state-dir")
+dbutils.widgets.text("workers", "8", "30 workers")
+dbutils.widgets.text("workspace", "", "31 workspace")
+dbutils.widgets.text("config", "", "32 config")
+dbutils.widgets.text("patience", "120.0", "33 patience")
+dbutils.widgets.text("report", "", "34 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "35 verbose")
 
 # COMMAND ----------
 

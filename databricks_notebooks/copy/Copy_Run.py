@@ -18,12 +18,17 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
 # MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
 # MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -65,14 +70,16 @@ dbutils.widgets.text("rename", "", "08 rename")
 dbutils.widgets.text("prefix", "", "09 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "10 on-conflict")
 dbutils.widgets.text("dst-experiment-dir", "", "11 dst-experiment-dir")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "12 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "13 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "14 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "15 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "16 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "17 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "18 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "19 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "12 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "13 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "14 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "15 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "16 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "17 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "18 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "19 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "20 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "21 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -91,6 +98,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -114,15 +122,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "20 allow-loss",
+    "22 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "21 state-dir")
-dbutils.widgets.text("workers", "8", "22 workers")
-dbutils.widgets.text("workspace", "", "23 workspace")
-dbutils.widgets.text("config", "", "24 config")
-dbutils.widgets.text("patience", "120.0", "25 patience")
-dbutils.widgets.text("report", "", "26 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "27 verbose")
+dbutils.widgets.text("state-dir", "", "23 state-dir")
+dbutils.widgets.text("workers", "8", "24 workers")
+dbutils.widgets.text("workspace", "", "25 workspace")
+dbutils.widgets.text("config", "", "26 config")
+dbutils.widgets.text("patience", "120.0", "27 patience")
+dbutils.widgets.text("report", "", "28 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "29 verbose")
 
 # COMMAND ----------
 

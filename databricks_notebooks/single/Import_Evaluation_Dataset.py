@@ -15,12 +15,17 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
 # MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
 # MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -57,12 +62,14 @@ dbutils.widgets.text("rename", "", "06 rename")
 dbutils.widgets.text("prefix", "", "07 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "08 on-conflict")
 dbutils.widgets.text("dst-experiment-dir", "", "09 dst-experiment-dir")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "10 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "11 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "12 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "13 use-src-user-id")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "14 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "15 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "10 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "11 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "12 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "13 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "14 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "15 use-src-user-id")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "16 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "17 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -81,6 +88,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -104,15 +112,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "16 allow-loss",
+    "18 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "17 state-dir")
-dbutils.widgets.text("workers", "8", "18 workers")
-dbutils.widgets.text("workspace", "", "19 workspace")
-dbutils.widgets.text("config", "", "20 config")
-dbutils.widgets.text("patience", "120.0", "21 patience")
-dbutils.widgets.text("report", "", "22 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "23 verbose")
+dbutils.widgets.text("state-dir", "", "19 state-dir")
+dbutils.widgets.text("workers", "8", "20 workers")
+dbutils.widgets.text("workspace", "", "21 workspace")
+dbutils.widgets.text("config", "", "22 config")
+dbutils.widgets.text("patience", "120.0", "23 patience")
+dbutils.widgets.text("report", "", "24 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "25 verbose")
 
 # COMMAND ----------
 

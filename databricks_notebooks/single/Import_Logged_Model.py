@@ -14,12 +14,17 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
 # MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
 # MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -58,14 +63,16 @@ dbutils.widgets.text("rename", "", "05 rename")
 dbutils.widgets.text("prefix", "", "06 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "07 on-conflict")
 dbutils.widgets.text("dst-experiment-dir", "", "08 dst-experiment-dir")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "09 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "10 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "11 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "12 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "13 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "14 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "15 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "16 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "09 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "10 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "11 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "12 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "13 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "14 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "15 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "16 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "17 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "18 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -84,6 +91,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -107,15 +115,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "17 allow-loss",
+    "19 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "18 state-dir")
-dbutils.widgets.text("workers", "8", "19 workers")
-dbutils.widgets.text("workspace", "", "20 workspace")
-dbutils.widgets.text("config", "", "21 config")
-dbutils.widgets.text("patience", "120.0", "22 patience")
-dbutils.widgets.text("report", "", "23 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "24 verbose")
+dbutils.widgets.text("state-dir", "", "20 state-dir")
+dbutils.widgets.text("workers", "8", "21 workers")
+dbutils.widgets.text("workspace", "", "22 workspace")
+dbutils.widgets.text("config", "", "23 config")
+dbutils.widgets.text("patience", "120.0", "24 patience")
+dbutils.widgets.text("report", "", "25 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "26 verbose")
 
 # COMMAND ----------
 

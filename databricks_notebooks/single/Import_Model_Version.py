@@ -18,12 +18,17 @@
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),
 # MAGIC   YAML or JSON file. experiment:OLD=NEW, model:OLD=NEW and prompt:OLD=NEW mean one kind. Repeatable. Several:
 # MAGIC   with ';' between them.
-# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.
+# MAGIC * **prefix**: Put TEXT before the names of all experiments, models, prompts and evaluation datasets there;
+# MAGIC   CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.
 # MAGIC * **on-conflict**: What to do where the destination has an experiment, model or prompt of the name that didn't
 # MAGIC   come from this source: skip it with all that belongs to it, fail, write it as NAME (2), or update that one
 # MAGIC   [default: add to experiments; models and prompts fail unless they are equal].
 # MAGIC * **dst-experiment-dir**: In a Databricks workspace: the folder of experiments whose names are no workspace
 # MAGIC   paths [default: /Users/ and who you are].
+# MAGIC * **stages-to-aliases**: Where the destination has no stages (Unity Catalog): the aliases that the newest
+# MAGIC   version of each stage gets, like Production=champion,Staging=challenger.
+# MAGIC * **aliases-to-stages**: Where the destination has no aliases (a Databricks workspace's registry): the stages
+# MAGIC   that their versions get, like champion=Production.
 # MAGIC * **online**: Write to a database although a server, or something else, has it open.
 # MAGIC * **keep-ids**: Refuse a destination that can't keep ids and times. A database keeps them always; a server
 # MAGIC   gives its own.
@@ -36,6 +41,11 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **import-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
 # MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -68,14 +78,16 @@ dbutils.widgets.text("rename", "", "09 rename")
 dbutils.widgets.text("prefix", "", "10 prefix")
 dbutils.widgets.dropdown("on-conflict", "none", ["none", "skip", "fail", "new-name", "update"], "11 on-conflict")
 dbutils.widgets.text("dst-experiment-dir", "", "12 dst-experiment-dir")
-dbutils.widgets.dropdown("online", "false", ["true", "false"], "13 online")
-dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "14 keep-ids")
-dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "15 import-source-tags")
-dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "16 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "17 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "18 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "19 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "20 dry-run")
+dbutils.widgets.text("stages-to-aliases", "", "13 stages-to-aliases")
+dbutils.widgets.text("aliases-to-stages", "", "14 aliases-to-stages")
+dbutils.widgets.dropdown("online", "false", ["true", "false"], "15 online")
+dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "16 keep-ids")
+dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "17 import-source-tags")
+dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "18 use-src-user-id")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "19 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "20 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "21 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "22 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -94,6 +106,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -117,16 +130,18 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "21 allow-loss",
+    "23 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "22 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "23 dst-notebook-dir")
-dbutils.widgets.text("workers", "8", "24 workers")
-dbutils.widgets.text("workspace", "", "25 workspace")
-dbutils.widgets.text("config", "", "26 config")
-dbutils.widgets.text("patience", "120.0", "27 patience")
-dbutils.widgets.text("report", "", "28 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "29 verbose")
+dbutils.widgets.text("state-dir", "", "24 state-dir")
+dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "25 import-permissions")
+dbutils.widgets.text("principals", "", "26 principals")
+dbutils.widgets.text("dst-notebook-dir", "", "27 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "28 workers")
+dbutils.widgets.text("workspace", "", "29 workspace")
+dbutils.widgets.text("config", "", "30 config")
+dbutils.widgets.text("patience", "120.0", "31 patience")
+dbutils.widgets.text("report", "", "32 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "33 verbose")
 
 # COMMAND ----------
 

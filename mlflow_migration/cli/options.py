@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -18,8 +18,6 @@ from mlflow_migration.places import POLICIES, Names, Selection
 
 LEGACY = {
     "use-threads": "Accepted for old commands: runs always go in parallel.",
-    "export-permissions": "Accepted for old commands: export-all takes permissions, with the users they are for.",
-    "import-permissions": "Accepted for old commands: import-all takes permissions, with the users they are for.",
 }
 PARTS = (
     "artifact",
@@ -36,6 +34,7 @@ PARTS = (
     "tag",
 )
 WHOLE = (
+    "access_list",
     "evaluation_dataset",
     "gateway_budget",
     "gateway_endpoint",
@@ -60,6 +59,8 @@ WHOLE = (
     "workspace",
 )
 """Every kind but experiments and runs: written out, so that `--help` needs no kind's module."""
+STAGES = ("Staging", "Production", "Archived")
+"""Of a version of a registered model; most have none."""
 LOSSES = ("all", *PARTS, *WHOLE)
 """What may be waived: parts of objects, and whole kinds."""
 
@@ -323,7 +324,8 @@ def naming(function: F) -> F:
             "--prefix",
             metavar="TEXT",
             default="",
-            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there.",
+            help="Put TEXT before the names of all experiments, models, prompts and evaluation datasets there; "
+            "CATALOG.SCHEMA. before those of models and prompts alone, where the destination is Unity Catalog.",
         ),
         click.option(
             "--on-conflict",
@@ -366,10 +368,55 @@ KEEP_IDS = click.option(
 )
 
 
+def mapping(function: F) -> F:
+    """Options about what becomes of stages and aliases at a registry that has only one of them."""
+    return _stack(
+        click.option(
+            "--stages-to-aliases",
+            metavar="STAGE=ALIAS,…",
+            default="",
+            help="Where the destination has no stages (Unity Catalog): the aliases that the newest version of each "
+            "stage gets, like Production=champion,Staging=challenger.",
+        ),
+        click.option(
+            "--aliases-to-stages",
+            metavar="ALIAS=STAGE,…",
+            default="",
+            help="Where the destination has no aliases (a Databricks workspace's registry): the stages that their "
+            "versions get, like champion=Production.",
+        ),
+    )(function)
+
+
+def mapped(given: dict[str, Any]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Stage → alias and alias → stage, as a command's options ask for it. Raises UsageError for what is neither."""
+    stages = _pairs(given.get("stages_to_aliases") or "", "--stages-to-aliases")
+    aliases = _pairs(given.get("aliases_to_stages") or "", "--aliases-to-stages")
+    unknown = {*stages, *aliases.values()} - set(STAGES)
+    if unknown:
+        raise UsageError(f"no such stage: {', '.join(sorted(unknown))}", hint=f"there are {', '.join(STAGES)}")
+    return stages, aliases
+
+
+def _pairs(text: str, option: str) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        left, separator, right = (part.strip() for part in pair.partition("="))
+        if not (left and separator and right) or left in found:
+            raise UsageError(
+                f"not a value of {option}: {text!r}", hint="write it like Production=champion,Staging=next"
+            )
+        found[left] = right
+    if len(set(found.values())) < len(found) and option == "--stages-to-aliases":
+        raise UsageError(f"two stages would have one alias: {text!r}", hint="give each its own")
+    return found
+
+
 def writing(function: F) -> F:
     """Options about what is written at a server or database."""
     return _stack(
         naming,
+        mapping,
         ONLINE,
         KEEP_IDS,
         boolean("import-source-tags", False, "Add mlflow_exim.* tags that tell where an object came from."),
@@ -411,25 +458,17 @@ def legacy(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-def permissions(name: str) -> Callable[[F], F]:
-    """The option by which a command for whole servers takes users, roles and permissions too."""
-    text = "Take users, roles and permissions of a server with users too; no passwords. For administrators."
-
-    def decorate(function: F) -> F:
-        return boolean(name, False, text)(function)
-
-    return decorate
-
-
 def selection_of(
     options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] | None = None
 ) -> Selection:
     """Take what is asked for out of a command's options; where no kinds are said, experiments and what is theirs."""
     kinds = objects.OF_EXPERIMENTS if kinds is None else kinds
     run_ids = options.pop("run_ids", None)
-    with_users = options.pop("permissions", False)
-    if with_users and (experiments or run_ids or (kinds and not set(objects.OF_USERS) <= set(kinds))):
-        raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
+    asked = [options.pop(f"{verb}permissions", False) for verb in ("", "export_", "import_")]
+    if any(asked) and run_ids:
+        raise UsageError("permissions go with whole experiments only", hint="leave out what chooses runs")
+    if any(asked) and kinds:
+        kinds = (*kinds, objects.ACCESS_LISTS)
     return Selection(
         experiments=experiments,
         kinds=kinds,
@@ -441,7 +480,7 @@ def selection_of(
         nested=options.pop("check_nested_runs", False),
         files=options.pop("files", "copy"),
         max_file=choose.size(options.pop("max_file", None)),
-        permissions=with_users,
+        permissions=any(asked),
         shard=choose.shard(options.pop("shard", None)),
         notebooks=run_notebooks.formats(options.pop("notebook_formats", "")),
     )

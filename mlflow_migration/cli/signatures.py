@@ -62,7 +62,7 @@ def get_model_signature(**given: Any) -> int:
     output.check(given["output_file"])
     live = opening.readable(given["tracking_uri"], "SRC", common)
     files = signature.locate(live, given["model_uri"])
-    found = signature.signature_of(files, signature.read(live, files))
+    found = signature.signature_of(files.address, signature.read(live, files))
     live.close()
     if found is None:
         raise NotFoundError(f"{files.address} has no signature", "", "set-model-signature gives it one")
@@ -103,7 +103,7 @@ def set_model_signature(**given: Any) -> int:
     live = opening.server(given["tracking_uri"], "DST", common)
     files = signature.locate(live, given["model_uri"])
     mlmodel = signature.read(live, files)
-    there = signature.signature_of(files, mlmodel)
+    there = signature.signature_of(files.address, mlmodel)
     same = there is not None and {part: there.get(part) for part in signature.PARTS} == wanted
     if there is not None and not same and not given["overwrite_signature"]:
         raise ConflictError(f"{files.address} has another signature", "", "give --overwrite-signature to replace it")
@@ -179,7 +179,7 @@ def _look(live: Server, head: Json) -> tuple[Json | None, bool]:
     error, failed = "", False
     try:
         files = signature.of_version(live, head)
-        if signature.signature_of(files, signature.read(live, files)) is not None:
+        if signature.signature_of(files.address, signature.read(live, files)) is not None:
             return None, False
     except NotFoundError as absent:
         error = str(absent)

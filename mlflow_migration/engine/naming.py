@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 
 from mlflow_migration.engine.selection import text_of
 from mlflow_migration.errors import UsageError
-from mlflow_migration.places import Names, Selection
+from mlflow_migration.places import MLFLOW, WORKSPACE, Names, RegistryAbilities, Selection
 from mlflow_migration.records import Record
 
 KINDS = {"experiment": "experiment", "model": "registered_model", "prompt": "prompt"}
@@ -19,6 +20,9 @@ ONE_SPACE = ("registered_model", "prompt")
 """MLflow keeps both in one table, so that no prompt can have a model's name."""
 NOT_IN_MODELS = "/:"
 """MLflow takes no registered model or prompt with these in its name (utils/validation.py of 3.17.2)."""
+PLAIN = RegistryAbilities()
+LEVELS = re.compile(r"[^.\s/\x00-\x1f\x7f]{1,255}(\.[^.\s/\x00-\x1f\x7f]{1,255}){2}")
+"""A name of Unity Catalog: docs.databricks.com, "Names" of its SQL reference."""
 
 Key = tuple[str, str]
 
@@ -81,13 +85,20 @@ def _add(new: dict[Key, str], pairs: Iterable[tuple[Key, str]]) -> None:
             raise UsageError(f"{key[1]!r} is given two new names", f"{new[key]!r} and {name!r}")
 
 
-def check(names: Names, records: Callable[[str, Selection], Iterator[Record]], selection: Selection) -> None:
-    """Raise UsageError where two things of a source would have one name at the destination, where MLflow refuses a
-    name, and where nothing has a name that was typed: a mistyped one would be merged with whatever is there.
+def check(
+    names: Names,
+    records: Callable[[str, Selection], Iterator[Record]],
+    selection: Selection,
+    registry: RegistryAbilities = PLAIN,
+) -> None:
+    """Raise UsageError where two things of a source would have one name at the destination, where its registry or
+    MLflow refuses a name, and where nothing has a name that was typed: a mistyped one would be merged with whatever is
+    there.
 
-    Without new names nothing is asked; `records(kind, selection)` gives the source's things otherwise.
+    Without new names nothing is asked of a plain registry; `records(kind, selection)` gives the source's things
+    otherwise.
     """
-    if not names.new and not set(names.prefix) & set(NOT_IN_MODELS):
+    if registry.dialect == MLFLOW and not names.new and not set(names.prefix) & set(NOT_IN_MODELS):
         return
     unmet = set(names.typed)
     taken: dict[Key, str] = {}
@@ -95,7 +106,7 @@ def check(names: Names, records: Callable[[str, Selection], Iterator[Record]], s
         for record in records(kind, selection) if selection.takes(kind) else ():
             unmet -= {(kind, record.name), ("", record.name)}
             if not (names.into and kind == "experiment"):
-                _take(taken, names, record)
+                _take(taken, names, record, registry)
     # A new name may be for what isn't moved but named by what is, as the prompts of traces are.
     for kind in KINDS.values() if unmet else ():
         unmet -= {key for record in records(kind, Selection()) for key in ((kind, record.name), ("", record.name))}
@@ -104,9 +115,11 @@ def check(names: Names, records: Callable[[str, Selection], Iterator[Record]], s
         raise UsageError(f"nothing at the source is called {what}", "so it can't get a new name", "check --rename")
 
 
-def _take(taken: dict[Key, str], names: Names, record: Record) -> None:
+def _take(taken: dict[Key, str], names: Names, record: Record, registry: RegistryAbilities) -> None:
     name = names.of(record.kind, record.name)
     space = "model" if record.kind in ONE_SPACE else record.kind
+    if space == "model":
+        _check_levels(name, record, registry)
     if space == "model" and set(name) & set(NOT_IN_MODELS):
         raise UsageError(
             f"no {record.kind.replace('_', ' ')} can be called {name!r}",
@@ -119,4 +132,22 @@ def _take(taken: dict[Key, str], names: Names, record: Record) -> None:
             f"two names become one: {other!r} and {record.name!r} would both be {name!r}",
             "what is put together can't be taken apart again",
             "give each its own name; to put experiments together, move them one by one",
+        )
+
+
+def _check_levels(name: str, record: Record, registry: RegistryAbilities) -> None:
+    """Raise UsageError for a name that a registry of Databricks can't give a model."""
+    what = record.kind.replace("_", " ")
+    if registry.three_levels and not LEVELS.fullmatch(name):
+        typed = f"{record.kind.rpartition('_')[2]}:{record.name}"
+        raise UsageError(
+            f"{name!r} is no name for a {what} of Unity Catalog",
+            "that is catalog.schema.name, without spaces and slashes",
+            f"give it one: --rename '{typed}=main.ml.name', --model-rename-file FILE, or --prefix main.ml. for all",
+        )
+    if registry.dialect == WORKSPACE and "." in name:
+        raise UsageError(
+            f"{name!r} is no name for a {what} of a workspace's registry",
+            "it takes no dots",
+            f"give another one: --rename 'model:{record.name}={name.rpartition('.')[2]}'",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mlflow_migration.objects import kind, versions
+from mlflow_migration.objects import kind, version_files, version_writer, versions
 from mlflow_migration.objects.registry import MODELS
 
 NAME = MODELS.version
@@ -14,7 +14,7 @@ ROWS: tuple[str, ...] = ()
 COVERAGE = kind.Coverage(
     since="1.4",
     carried="number with its holes, description, tags, stage, run link, run, and the source with the "
-    "destination's run, logged model or version in it",
+    "destination's run, logged model or version in it; files, where the registry keeps them with it",
     kept_beside="creation and update time (tags mlflow_migration.*)",
     lost="a status other than READY, user, the last numbers where they are deleted at the source",
 )
@@ -24,12 +24,12 @@ validate = partial(versions.validate, MODELS)
 read = partial(versions.read, MODELS)
 record = partial(versions.record, MODELS)
 choose = partial(versions.choose, MODELS)
-write = partial(versions.write, MODELS)
+write = partial(version_writer.write, MODELS)
 link = kind.no_link
 portable = versions.portable
 origin = versions.origin
 swaps_of = versions.swaps_of
 validate_row = kind.no_row
-comparable = kind.same_file
+comparable = version_files.comparable
 rows_summary = kind.no_rows_summary
 differing_rows = kind.no_differing_rows

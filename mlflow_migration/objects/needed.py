@@ -6,7 +6,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlflow_migration.calls import Readable
-from mlflow_migration.objects import logged_model, model_version, prompt_version, registered_model, run, sources
+from mlflow_migration.errors import ForbiddenError
+from mlflow_migration.objects import (
+    access_list,
+    logged_model,
+    model_version,
+    prompt_version,
+    registered_model,
+    run,
+    sources,
+)
 from mlflow_migration.objects.model_links import links_of
 from mlflow_migration.objects.registry import version_id
 from mlflow_migration.places import Selection, Versions
@@ -58,6 +67,8 @@ class _Closure:
             kinds.insert(0, run.NAME)
         if self._experiments:
             kinds.insert(0, "experiment")
+        if access_list.NAME in selection.kinds:
+            kinds.append(access_list.NAME)
         return replace(
             selection,
             kinds=tuple(kinds),
@@ -99,7 +110,7 @@ class _Closure:
         self._add_run(head["info"].get("source_run_id") or "")
 
     def _add_run(self, run_id: str) -> None:
-        head = self._source.get_run(run_id) if self._new(run.NAME, run_id) else None
+        head = self._run(run_id) if self._new(run.NAME, run_id) else None
         if head is None:
             return
         self._add_run(tags_of(head["data"].get("tags")).get(run.PARENT, ""))
@@ -108,3 +119,12 @@ class _Closure:
         links = links_of(head) or {"inputs": [], "outputs": []}
         for model_id in (*links["inputs"], *(model_id for model_id, _ in links["outputs"])):
             self._add_model(model_id)
+
+    def _run(self, run_id: str) -> Json | None:
+        """A run; None where it is gone, or is another workspace's, which a version of Unity Catalog may come from."""
+        try:
+            return self._source.get_run(run_id)
+        except ForbiddenError:
+            if not self._source.abilities.registry.version_files:
+                raise
+            return None

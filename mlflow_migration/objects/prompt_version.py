@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mlflow_migration.objects import kind, versions
+from mlflow_migration.objects import kind, version_writer, versions
 from mlflow_migration.objects.registry import PROMPTS
 
 NAME = PROMPTS.version
@@ -23,7 +23,7 @@ validate = partial(versions.validate, PROMPTS)
 read = partial(versions.read, PROMPTS)
 record = partial(versions.record, PROMPTS)
 choose = partial(versions.choose, PROMPTS)
-write = partial(versions.write, PROMPTS)
+write = partial(version_writer.write, PROMPTS)
 link = kind.no_link
 portable = versions.portable
 origin = versions.origin

@@ -13,7 +13,7 @@ from functools import partial
 
 from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import experiment, forms
+from mlflow_migration.objects import experiment, forms, held
 from mlflow_migration.objects.kind import Known
 from mlflow_migration.objects.refused import IsRefused, Refused, nothing
 from mlflow_migration.objects.texts import NAMES_IN, renamed
@@ -26,7 +26,6 @@ from mlflow_migration.records import (
     Record,
     digest_of,
     tags_of,
-    without_origin,
 )
 
 IS_PROMPT = "mlflow.prompt.is_prompt"
@@ -144,7 +143,7 @@ def _record(family: Family, head: Json) -> Record:
 
 def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
     """What must be equal at both ends: the name may be another one after a rename."""
-    tags = without_origin(tags_of(record.head.get("tags")))
+    tags = held.restored(tags_of(record.head.get("tags")))
     if EXPERIMENTS in tags:
         shared = [experiment.shared_id(id_) for id_ in experiment_ids_in(tags[EXPERIMENTS])]
         tags[EXPERIMENTS] = ",".join(sorted((swaps or {}).get(id_, id_) for id_ in shared))
@@ -175,12 +174,14 @@ def experiment_ids_in(text: str) -> list[str]:
 @dataclass(frozen=True)
 class Standing:
     """How a destination's model stands to the source's: made from it, the one it was made from, one of its own that
-    the source's is added to, or none of these. `source` is the place where the source's was made."""
+    the source's is added to, or none of these. `source` is the place where the source's was made; with `shared` both
+    places show one and the same model."""
 
     ours: bool
     itself: bool
     joined: bool = False
     source: str = ""
+    shared: bool = False
 
     @property
     def foreign(self) -> bool:
@@ -190,6 +191,8 @@ class Standing:
 def standing(head: Json, record: Record, sink: Live, job: Writing) -> Standing:
     here = tags_of(head.get("tags"))
     root = root_of(record, job.source)
+    if job.metastore and job.metastore == sink.abilities.registry.metastore and head["name"] == record.id:
+        return Standing(ours=False, itself=True, source=root[0], shared=True)
     same = root == (here.get(SOURCE) or sink.address, here.get(SOURCE_NAME) or head["name"])
     joined = not same and (job.on_conflict == UPDATE or hold_of(root) in here)
     return Standing(ours=same and SOURCE in here, itself=same and SOURCE not in here, joined=joined, source=root[0])

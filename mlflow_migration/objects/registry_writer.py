@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, LeftOutError, NotFoundError, ServerError
-from mlflow_migration.objects import experiment
+from mlflow_migration.objects import experiment, held, stages
 from mlflow_migration.objects.experiment import RENAME
 from mlflow_migration.objects.kind import is_left_out
 from mlflow_migration.objects.registry import (
     EXPERIMENTS,
+    FAMILIES,
     ITSELF,
     LEFT_OUT,
     REFUSED,
@@ -41,7 +42,6 @@ from mlflow_migration.records import (
     Record,
     Written,
     tags_of,
-    without_origin,
 )
 
 
@@ -77,23 +77,31 @@ def _find(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) ->
         if known:
             name, head = known, sink.registry.get_model(known)
         elif head is not None:
-            name, head = free_name(name, lambda text: sink.registry.get_model(text) is None), None
+            form = "{}_{}" if sink.abilities.registry.three_levels else "{} ({})"
+            name, head = free_name(name, lambda text: sink.registry.get_model(text) is None, form), None
     return ids.once(name_key(family, record.id), lambda: name), head
 
 
 def _write(family: Family, there: tuple[Live, str, Json | None], record: Record, ids: Ids, job: Writing) -> Written:
     sink, name, head = there
-    tags, losses = _tags(record, ids, job)
+    tags, held_back, losses = _tags(sink, record, ids, job)
     theirs = tags_of(record.head.get("tags"))
     marks = {SOURCE: theirs.get(SOURCE) or job.source, SOURCE_NAME: origin(record), **kept(record.head)}
     marks.update(lineage(record.head, job))
+    fit = stages.of_model(family, sink, record, ids, job)
+    record = fit.record
+    marks.update({**held_back, **fit.marks})
+    losses += (*fit.losses, *_lowered(record, job))
     if head is None and not job.dry_run:
         head = _create(sink, name, record.head.get("description") or "", {**tags, **marks})
     ids.once(fresh(name), lambda: head is None)
     if head is None:
         ids.once(standing_of(name), lambda: Standing(ours=True, itself=False, source=marks[SOURCE]))
         return Written(
-            "" if job.dry_run else name, "done", losses=losses, link=_todo(family, name, record, aliases(record.head))
+            "" if job.dry_run else name,
+            "done",
+            losses=losses,
+            link=_todo(family, name, record, aliases(record.head), job),
         )
     found = head
     written = _update(family, sink, replace(record, name=name), (tags, marks, losses), (head, job))
@@ -113,13 +121,16 @@ def _cleared(sink: Live, head: Json, record: Record, job: Writing) -> Json | Non
 def _add_to(family: Family, sink: Live, record: Record, ids: Ids, how: tuple[Writing, Adding]) -> Written:
     """See to it that there is a model to add versions to, under the record's name; it stays the destination's own."""
     job, adding = how
-    record = replace(record, name=job.names.of(family.model, record.id))
+    fit = stages.of_model(family, sink, record, ids, job) if adding.aliases else stages.OfModel(record)
+    record = replace(fit.record, name=job.names.of(family.model, record.id))
     head = sink.registry.get_model(record.name)
     if head is not None and not family.takes(head):
         raise ConflictError(f"a prompt or model of another kind has the name {record.name!r}", f"at {sink.address}")
     if head is None and not adding.create:
         raise NotFoundError(f"no such {family.model}: {record.name!r}", f"--create-model makes it at {sink.address}")
-    tags, losses = _tags(record, ids, job) if adding.metadata else ({}, ())
+    tags, held_back, losses = _tags(sink, record, ids, job) if adding.metadata else ({}, {}, ())
+    tags.update(held_back)
+    losses += fit.losses
     description = (record.head.get("description") or "") if adding.metadata else (head or {}).get("description") or ""
     here = tags_of(head.get("tags")) if head else {}
     differing = {key: value for key, value in tags.items() if here.get(key) != value}
@@ -134,7 +145,7 @@ def _add_to(family: Family, sink: Live, record: Record, ids: Ids, how: tuple[Wri
     ids.once(standing_of(record.name), lambda: Standing(ours=False, itself=False))
     wanted = aliases(record.head) if adding.aliases else {}
     state = "done" if head is None else "updated" if described or differing else "same"
-    todo = _todo(family, record.name, record, wanted)
+    todo = _todo(family, record.name, record, wanted, job if adding.aliases else None)
     return Written("" if job.dry_run and head is None else record.name, state, losses=losses, link=todo)
 
 
@@ -167,7 +178,7 @@ def _update(
     changed = description != (head.get("description") or "")
     missing = {alias: n for alias, n in aliases(record.head).items() if aliases(head).get(alias) != n}
     if not stands.ours:
-        if changed or missing or tags != without_origin(here) or not family.takes(head):
+        if changed or missing or held.restored({**tags, **marks}) != held.restored(here) or not family.takes(head):
             raise ConflictError(f"another model or prompt has the name {record.name!r}", f"at {sink.address}", RENAME)
         return Written(record.name, "same", losses=losses)
     differing = {key: value for key, value in {**tags, **marks}.items() if here.get(key) != value}
@@ -177,7 +188,7 @@ def _update(
         for key, value in differing.items():
             sink.registry.set_model_tag(record.name, key, value)
     state = "updated" if changed or differing or missing else "same"
-    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, missing))
+    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, missing, job))
 
 
 def _join(
@@ -213,18 +224,21 @@ def _join(
         for key, value in adding.items():
             sink.registry.set_model_tag(record.name, key, value)
     state = "updated" if adding or wanting or (description and not other) else "same"
-    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, wanting))
+    return Written(record.name, state, losses=losses, link=_todo(family, record.name, record, wanting, job))
 
 
-def _todo(family: Family, name: str, record: Record, missing: dict[str, str]) -> Json | None:
-    return {"name": name, "kind": family.version, "source": record.id, "aliases": missing} if missing else None
+def _todo(family: Family, name: str, record: Record, missing: dict[str, str], job: Writing | None) -> Json | None:
+    todo: Json = {"name": name, "kind": family.version, "source": record.id, "aliases": missing}
+    if job is not None and job.stages_to_aliases:
+        return {**todo, "family": family.model, "own": list(aliases(record.head))}
+    return todo if missing else None
 
 
 def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
     """Point the aliases at the versions, which arrived after the model."""
-    losses = []
-    here = aliases(sink.registry.get_model(todo["name"]) or {})
-    for alias, version in todo["aliases"].items():
+    wanted, losses = _wanted(sink, todo, ids)
+    here = aliases(sink.registry.get_model(todo["name"]) or {}) if wanted else {}
+    for alias, version in wanted.items():
         there = ids.get(todo["kind"], version_id(todo["source"], version))
         if not there:
             losses.append(Loss("link", f"alias {alias}", f"version {version} is not at the destination"))
@@ -238,9 +252,43 @@ def link(sink: Live, written_id: str, todo: Json, ids: Ids) -> list[Loss]:
     return losses
 
 
-def _tags(record: Record, ids: Ids, job: Writing) -> tuple[dict[str, str], tuple[Loss, ...]]:
-    """The tags as they are to stand at the destination, and the links that can't be tied there."""
-    tags = without_origin(tags_of(record.head.get("tags")))
+def _wanted(sink: Live, todo: Json, ids: Ids) -> tuple[dict[str, str], list[Loss]]:
+    """The aliases to set, those too that stages become: of several versions in one stage the newest has it."""
+    wanted: dict[str, str] = dict(todo["aliases"])
+    losses: list[Loss] = []
+    if "own" not in todo or sink.abilities.registry.stages:
+        return wanted, losses
+    for alias, numbers in stages.by_stage(FAMILIES[todo["family"]], todo["source"], ids).items():
+        newest = max(numbers, key=int)
+        taken = alias in todo["own"]
+        if not taken:
+            wanted[alias] = newest
+        why = "the source has an alias of this name" if taken else f"version {newest} of the same stage is newer"
+        left = [number for number in numbers if taken or number != newest]
+        losses += [Loss("link", f"alias {alias} of version {number}", f"{why}: it keeps it") for number in left]
+    return wanted, losses
+
+
+def _lowered(record: Record, job: Writing) -> tuple[Loss, ...]:
+    """What is told of a name that a registry has in lower case alone."""
+    asked = replace(job.names, lower=False).of(record.kind, record.id)
+    there = job.names.of(record.kind, record.id)
+    return () if asked == there else (Loss("name", asked, f"Unity Catalog has names in lower case alone: {there}"),)
+
+
+def _tags(
+    sink: Live, record: Record, ids: Ids, job: Writing
+) -> tuple[dict[str, str], dict[str, str], tuple[Loss, ...]]:
+    """The tags as they are to stand at the destination, the origin tags that keep those it doesn't take, and what
+    can't go."""
+    tags, losses = _tied(record, ids, job)
+    fit = held.fitted(tags, sink.abilities.registry.tags)
+    return fit.tags, fit.held, (*losses, *fit.losses)
+
+
+def _tied(record: Record, ids: Ids, job: Writing) -> tuple[dict[str, str], tuple[Loss, ...]]:
+    """The tags with the destination's experiments in them, and the links that can't be tied there."""
+    tags = held.restored(tags_of(record.head.get("tags")))
     if EXPERIMENTS not in tags or job.dry_run:
         return tags, ()
     found, losses = [], []

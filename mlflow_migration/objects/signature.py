@@ -99,10 +99,17 @@ def of_version(live: Readable, head: Json) -> ModelFiles:
     if registry.is_prompt(head):
         raise NotFoundError(f"{address} is a prompt", "prompts have no signature")
     source = sources.address_of(head)
-    if source.kind == sources.RUN and not source.folder:
+    if source.kind == sources.RUN and not source.folder and not live.abilities.registry.version_files:
         # Asked for the files of such a version, MLflow 3.17.2 answers 500.
         return _of_run(live, source.id, source.rest.strip("/"), address)
     return ModelFiles(address, Root("model_version", registry.version_id(head["name"], str(head["version"])), ""))
+
+
+def of_object(live: Readable, is_run: bool, id_: str, folder: str) -> ModelFiles:
+    """The files of a run's or logged model's folder. Raises NotFoundError."""
+    if is_run:
+        return _of_run(live, id_, folder, f"runs:/{id_}/{folder}")
+    return _logged(live.models.get(id_), f"models:/{id_}", live, folder)
 
 
 def _of_run(live: Readable, run_id: str, path: str, address: str) -> ModelFiles:
@@ -126,13 +133,24 @@ def _logged(head: Json | None, address: str, live: Readable, folder: str = "") -
 
 def read(live: Readable, files: ModelFiles) -> Json:
     """What stands in MLmodel. Raises NotFoundError where there is no such file, ConflictError where it is broken."""
-    data = _bytes(live, files)
+    return _parsed(_bytes(live, files), files.address)
+
+
+def parsed(file: File, address: str) -> Json:
+    """What stands in an MLmodel file. Raises ConflictError where it is broken, NotFoundError where it can't be read."""
+    if file.open is None:
+        raise NotFoundError(f"the {MLMODEL} file of {address} can't be read", file.problem)
+    with file.open() as reader:
+        return _parsed(b"".join(_blocks(reader)), address)
+
+
+def _parsed(data: bytes, address: str) -> Json:
     try:
         value = yaml.safe_load(data.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _broken(files, " ".join(str(error).split())) from error
+        raise _broken(address, " ".join(str(error).split())) from error
     if not isinstance(value, dict):
-        raise _broken(files, "it is not a mapping")
+        raise _broken(address, "it is not a mapping")
     return value
 
 
@@ -155,21 +173,21 @@ def _blocks(reader: BinaryIO) -> Iterator[bytes]:
             raise ConflictError(f"{MLMODEL} is too large", f"more than {LARGEST_MODEL_FILE} bytes")
 
 
-def _broken(files: ModelFiles, why: str) -> MigrationError:
-    return ConflictError(f"the {MLMODEL} file of {files.address} is broken", why[:300])
+def _broken(address: str, why: str) -> MigrationError:
+    return ConflictError(f"the {MLMODEL} file of {address} is broken", why[:300])
 
 
-def signature_of(files: ModelFiles, mlmodel: Json) -> Json | None:
+def signature_of(address: str, mlmodel: Json) -> Json | None:
     """The signature with its parts as lists, or None. Raises ConflictError where it isn't one."""
     value = mlmodel.get("signature")
     if not value:
         return None
     if not isinstance(value, dict):
-        raise _broken(files, "signature is not a mapping")
+        raise _broken(address, "signature is not a mapping")
     try:
         return {str(part): json.loads(text) if text else None for part, text in value.items()}
     except (TypeError, ValueError, RecursionError) as error:
-        raise _broken(files, f"signature: {error}") from error
+        raise _broken(address, f"signature: {error}") from error
 
 
 def checked(value: Any, where: str) -> Json:

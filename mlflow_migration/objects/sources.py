@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import model_links, registry
+from mlflow_migration.objects import held, model_links, registry
 from mlflow_migration.objects.kind import Known, run_at
 from mlflow_migration.objects.registry import MODELS
 from mlflow_migration.places import Ids, Writing
@@ -26,7 +26,7 @@ SOURCE_MODEL = ORIGIN + "source_model"
 """On a version made from another version: the name its model had before a rename."""
 NEEDING_AN_OWNER = frozenset({"", "file", "mlflow-artifacts", "http", "https", "runs", "models"})
 """Schemes of addresses that a server takes only together with the run or logged model they belong to."""
-_FOLDER_OF_MODEL = re.compile(r".*/models/(m-[0-9a-f]{32})/artifacts(?=/|$)")
+_FOLDER_OF_MODEL = re.compile(r".*/(?:logged_)?models/(m-[0-9a-f]{32})/artifacts(?=/|$)")
 _FOLDER_OF_RUN = re.compile(r".*/([0-9a-f]{32})/artifacts(?=/|$)")
 _RUNS = re.compile(r"runs:/+([^/]+)")
 _LOGGED = re.compile(r"models:/+(m-[^/]+)(?=/|$)")
@@ -79,7 +79,7 @@ def resolve(sink: Live, record: Record, ids: Ids, job: Writing) -> Target:
     Raises NotFoundError where what it was made of isn't there and the source can't stand without it.
     """
     head = record.head
-    source, run_id = head.get("source") or "", head.get("run_id") or ""
+    source, run_id = head.get("source") or "", held.run_of(head)
     address = address_of(head)
     run = run_at(ids, run_id) if run_id else ""
     losses: tuple[Loss, ...] = ()
@@ -170,11 +170,17 @@ def marks(sink: Live, record: Record, ids: Ids, job: Writing) -> dict[str, str]:
 def swaps_of(record: Record, known: Known) -> dict[str, str]:
     """What turns the run and the source into what both ends share."""
     address = address_of(record.head)
-    swaps = {id_: known(id_) or id_ for id_ in (record.head.get("run_id"),) if id_}
+    named = (
+        held.run_of(record.head),
+        record.head.get("model_id"),
+        address.id if address.kind in {RUN, LOGGED_MODEL} else "",
+    )
+    swaps = {id_: known(id_) or id_ for id_ in named if id_}
     if address.kind == VERSION:
         name = tags_of(record.head.get("tags")).get(SOURCE_MODEL, address.id)
         swaps[address.root] = f"models:/{name}/{address.root.rpartition('/')[2]}"
     elif address.kind:
         mine = known(address.id) or address.id
-        swaps[address.root] = f"artifacts of {mine}" if address.folder else f"{address.kind}:{mine}"
+        # The same object by its id or by where its artifacts lie: registries differ in which one they take.
+        swaps[address.root] = f"{address.kind}:{mine}"
     return swaps

@@ -88,7 +88,12 @@ def swap(text: str, swaps: Mapping[str, str] | None) -> str:
 
 def localized(file: File, swaps: Mapping[str, str]) -> File:
     """An MLmodel file with its ids replaced; the same file where it holds none, or isn't text."""
-    if file.open is None or not swaps or file.size > LARGEST_MODEL_FILE:
+    return rewritten(file, lambda text: swap(text, swaps)) if swaps else file
+
+
+def rewritten(file: File, change: Callable[[str], str]) -> File:
+    """A small file of text as `change` has it; the same file where nothing changes, or it isn't text."""
+    if file.open is None or file.size > LARGEST_MODEL_FILE:
         return file
     with file.open() as reader:
         data = reader.read(LARGEST_MODEL_FILE + 1)
@@ -96,7 +101,7 @@ def localized(file: File, swaps: Mapping[str, str]) -> File:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return file
-    changed = swap(text, swaps).encode("utf-8")
+    changed = change(text).encode("utf-8")
     return file if changed == data else File(file.path, len(changed), partial(_reader, changed))
 
 

@@ -52,6 +52,7 @@ class Server:
         self.mcp = parts.mcp
         self.workspaces = parts.workspaces
         self.users = parts.users
+        self.access_lists = parts.access_lists
         self.notebooks = parts.notebooks
 
     def connect(self) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from mlflow_migration import calls
+from mlflow_migration.access_lists import AccessListCalls
 from mlflow_migration.errors import ServerError
+from mlflow_migration.mcp_calls import McpCalls
 from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json
@@ -90,9 +92,10 @@ class Parts:
     reviews: calls.ReviewCalls
     webhooks: calls.WebhookCalls
     gateway: calls.GatewayCalls
-    mcp: calls.McpCalls
+    mcp: McpCalls
     workspaces: calls.WorkspaceCalls
     users: calls.UserCalls
+    access_lists: AccessListCalls | None
     notebooks: NotebookCalls = field(default_factory=NoNotebooks)
 
 
@@ -127,6 +130,7 @@ def mlflow_parts(rest: Rest) -> Parts:
         mcp=McpServers(rest, features),
         workspaces=Workspaces(rest),
         users=Users(rest),
+        access_lists=None,
     )
 
 

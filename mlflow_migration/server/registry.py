@@ -65,7 +65,7 @@ class Registry:
     def search_versions(self, prompts: bool, name: str = "") -> Iterator[Json]:
         """Every version of all models or prompts, or of one of them, without its aliases."""
         words = [PROMPTS] if prompts else []
-        asked = _quoted(name) if name else ""
+        asked = quoted(name) if name else ""
         if asked:
             words.append(f"name = {asked}")
         query: dict[str, Any] = {"max_results": VERSIONS_PER_PAGE}
@@ -109,6 +109,9 @@ class Registry:
         head: Json = self._send("POST", "model-versions/create", body, look)["model_version"]
         return head
 
+    def finalize_version(self, name: str, version: str) -> None:
+        """Nothing: a version has no files of its own, and is whole when it is made."""
+
     def update_version(self, name: str, version: str, description: str) -> None:
         body = {"name": name, "version": version, "description": description}
         self._send("PATCH", "model-versions/update", body)
@@ -137,7 +140,7 @@ class Registry:
         return self._rest.call(verb, pages.V2 + method, body, look=look)
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """A name as a filter takes it; "" for one that no filter can hold, as its grammar has no escapes."""
     if "\\" in name:
         return ""
