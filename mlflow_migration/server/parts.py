@@ -13,6 +13,7 @@ from mlflow_migration.errors import ServerError
 from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json
+from mlflow_migration.registry_calls import RegistryCalls
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
@@ -82,7 +83,7 @@ class Parts:
     files: FileCalls
     traces: calls.TraceCalls
     models: calls.LoggedModelCalls
-    registry: calls.RegistryCalls
+    registry: RegistryCalls
     rights: calls.RightsReads
     evaluation: calls.EvaluationCalls
     reviews: calls.ReviewCalls
