@@ -212,8 +212,8 @@ def test_nothing_of_one_test_is_left_for_the_next(databricks_account: AccountFac
     assert list(workspace.metastore.folder.iterdir()) == list(workspace.folder.iterdir()) == []
     assert [one.path for one in sdk(workspace).workspace.list(f"/Users/{ADMIN}")] == []
     assert set(workspace.account.principals) == {ADMIN}
-    found = requests.get(
-        f"{workspace.url}/api/2.0/mlflow/experiments/search?max_results=5", headers=workspace.headers(), timeout=30
-    )
+    # The first question to tracking starts the MLflow server behind it.
+    address = f"{workspace.url}/api/2.0/mlflow/experiments/search?max_results=5"
+    found = requests.get(address, headers=workspace.headers(), timeout=120)
     assert found.json() == {}
     assert Path(workspace.account.config_file).stat().st_mode & 0o777 == 0o600

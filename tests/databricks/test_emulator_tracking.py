@@ -20,11 +20,11 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 
 def get(workspace: Workspace, path: str, **query: str) -> requests.Response:
-    return requests.get(f"{workspace.url}/api/{path}", params=query, headers=workspace.headers(), timeout=60)
+    return requests.get(f"{workspace.url}/api/{path}", params=query, headers=workspace.headers(), timeout=120)
 
 
 def post(workspace: Workspace, path: str, body: object) -> requests.Response:
-    return requests.post(f"{workspace.url}/api/{path}", json=body, headers=workspace.headers(), timeout=60)
+    return requests.post(f"{workspace.url}/api/{path}", json=body, headers=workspace.headers(), timeout=120)
 
 
 RUN = f"""
@@ -258,13 +258,13 @@ def test_tags_the_platform_keeps_to_itself_are_refused(databricks_account: Accou
 )
 def test_what_only_the_open_source_server_has_is_no_endpoint(databricks_account: AccountFactory, path: str) -> None:
     workspace = databricks_account().workspace("a")
-    answer = requests.get(f"{workspace.url}{path}", headers=workspace.headers(), timeout=60)
+    answer = requests.get(f"{workspace.url}{path}", headers=workspace.headers(), timeout=120)
     assert (answer.status_code, answer.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
 
 
 def test_spans_by_otlp_are_no_endpoint(databricks_account: AccountFactory) -> None:
     workspace = databricks_account().workspace("a")
-    answer = requests.post(f"{workspace.url}/v1/traces", data=b"", headers=workspace.headers(), timeout=60)
+    answer = requests.post(f"{workspace.url}/v1/traces", data=b"", headers=workspace.headers(), timeout=120)
     assert answer.json()["error_code"] == "ENDPOINT_NOT_FOUND"
 
 
@@ -286,7 +286,7 @@ def test_another_users_experiment_is_neither_listed_nor_read(databricks_account:
     run = post(workspace, "2.0/mlflow/runs/create", made).json()["run"]["info"]["run_id"]
     headers = workspace.headers("eve@example.com")
     root = f"{workspace.url}/api/2.0"
-    listed = requests.get(f"{root}/mlflow/experiments/search", {"max_results": 10}, headers=headers, timeout=60).json()
+    listed = requests.get(f"{root}/mlflow/experiments/search", {"max_results": 10}, headers=headers, timeout=120).json()
     assert [one["experiment_id"] for one in listed["experiments"]] == [shared]
     for address in (
         f"mlflow/experiments/get?experiment_id={experiment}",
@@ -294,6 +294,6 @@ def test_another_users_experiment_is_neither_listed_nor_read(databricks_account:
         f"mlflow/artifacts/list?run_id={run}",
         f"fs/directories/WorkspaceInternal/Mlflow/Artifacts/{experiment}/Runs/{run}/artifacts",
     ):
-        answer = requests.get(f"{root}/{address}", headers=headers, timeout=60)
+        answer = requests.get(f"{root}/{address}", headers=headers, timeout=120)
         assert (answer.status_code, answer.json()["error_code"]) == (403, "PERMISSION_DENIED"), address
     assert json.dumps(listed).count(EXPERIMENT) == 0
