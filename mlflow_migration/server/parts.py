@@ -15,6 +15,7 @@ from mlflow_migration.mcp_calls import McpCalls
 from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json
+from mlflow_migration.registry_calls import RegistryCalls
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
@@ -86,7 +87,7 @@ class Parts:
     files: FileCalls
     traces: calls.TraceCalls
     models: calls.LoggedModelCalls
-    registry: calls.RegistryCalls
+    registry: RegistryCalls
     rights: calls.RightsReads
     evaluation: calls.EvaluationCalls
     reviews: calls.ReviewCalls
