@@ -18,7 +18,16 @@ from mlflow_migration.database.storing import roots_of
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.errors import LeftOutError, MigrationError, UsageError
-from mlflow_migration.objects import BY_EXPERIMENT, KINDS, evaluation_dataset, experiment, trace, workspace
+from mlflow_migration.objects import (
+    BY_EXPERIMENT,
+    KINDS,
+    evaluation_dataset,
+    experiment,
+    trace,
+    twins,
+    version_source,
+    workspace,
+)
 from mlflow_migration.objects.texts import NAMES_IN, renamed
 from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, account, check_stop
 from mlflow_migration.places import Selection, Source, Writing
@@ -181,7 +190,11 @@ class _Filling:
         return parallel.each(listing, self._prepared, self._tools.workers, self._tools.stop)
 
     def _prepared(self, record: Record) -> tuple[Record, Prepared | MigrationError]:
-        return record, guarded(lambda: self._sink.prepare(completed(record)), record.kind, record.id)
+        def prepared() -> Prepared:
+            whole = completed(record)
+            return self._sink.prepare(version_source.at_home(whole) if twins.family_of(whole.kind) else whole)
+
+        return record, guarded(prepared, record.kind, record.id)
 
     def _put(self, group: list[Prepared], outcomes: _Outcomes) -> None:
         """Write a group; where that fails one by one, for what is wrong with one costs only that one."""

@@ -34,8 +34,8 @@ EXPERIMENTS = "_mlflow_experiment_ids"
 SOURCE = ORIGIN + "source"
 SOURCE_NAME = ORIGIN + "model_name"
 SOURCE_VERSION = ORIGIN + "model_version"
-KEPT = ("creation_timestamp", "last_updated_timestamp")
-"""What REST can't set at a destination, kept there as `mlflow_migration.*` tags."""
+KEPT = ("creation_timestamp", "last_updated_timestamp", "deployment_job_id")
+"""What REST can't set at a destination, or is another thing there, kept there as `mlflow_migration.*` tags."""
 OWN_FIELDS = frozenset({"tags", "aliases", "description"})
 """Fields that arrive as such, so that no lineage tag repeats them."""
 TAKEN = "RESOURCE_ALREADY_EXISTS"

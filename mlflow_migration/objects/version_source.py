@@ -11,7 +11,7 @@ from mlflow_migration.objects import held, registry, signature, sources, version
 from mlflow_migration.objects.kind import run_at
 from mlflow_migration.objects.sources import Target
 from mlflow_migration.places import MLFLOW, WORKSPACE, Ids, Writing
-from mlflow_migration.records import Loss, Record
+from mlflow_migration.records import Json, Loss, Record, pairs_of, tags_of
 
 DBFS = "dbfs:/databricks/"
 """Where a workspace keeps files of its own, which no other server reaches."""
@@ -93,3 +93,30 @@ def loose_run(sink: Live, record: Record, ids: Ids, job: Writing) -> str:
     """The id of the version's run where that isn't at the destination; "" where it is, or there is none."""
     run_id = held.run_of(record.head)
     return run_id if run_id and job.source != sink.address and run_at(ids, run_id) is None else ""
+
+
+def at_home(record: Record) -> Record:
+    """A model or version as open-source MLflow's own tables hold it, from whichever registry it comes.
+
+    Raises NotFoundError for a version whose files are nowhere but in the registry that it comes from.
+    """
+    head = record.head
+    tags = {**tags_of(head.get("tags")), **held.restored(tags_of(head.get("tags")))}
+    if "version" not in head:
+        aliases = [{"alias": alias, "version": number} for alias, number in held.aliases_of(head).items()]
+        return replace(record, head={**head, "tags": _pairs(tags), "aliases": aliases})
+    stage, run_id, link = held.stage_of(head), held.run_of(head), held.run_link_of(head)
+    fields = {key: value for key, value in (("current_stage", stage), ("run_id", run_id), ("run_link", link)) if value}
+    shown = {**head, **fields, "tags": _pairs(tags)}
+    if has_files(record):
+        if not sources.address_of(head).kind:
+            why = f"it was made of {head.get('source')!r}, and a database keeps no files of a version"
+            raise NotFoundError("its files have no place at the destination", why, sources.BRING)
+        # Where the files lie that the registry keeps for itself.
+        shown.pop("storage_location", None)
+    return replace(record, head=shown)
+
+
+def _pairs(tags: dict[str, str]) -> list[Json]:
+    own = (held.TAG, held.STAGE, held.ALIAS, held.RUN, held.RUN_LINK)
+    return pairs_of({key: value for key, value in tags.items() if key in held.OF_PROMPTS or not key.startswith(own)})

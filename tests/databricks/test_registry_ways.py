@@ -1,6 +1,8 @@
 """Registered models out of Unity Catalog and from one to another, judged by MLflow's client and plain requests."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,19 @@ def test_the_tools_work_on_unity_catalog(filled: Made, in_catalog: Tool) -> None
     assert called.expect(0).json["answer"]["userName"] == "admin@example.com"
     called = in_catalog("http-client", "--resource", "/api/2.1/unity-catalog/models", *at, "--json").expect(0)
     assert [each["full_name"] for each in called.json["answer"]["registered_models"]] == ["main.ml.churn"]
+
+
+def test_models_of_unity_catalog_stand_in_a_database_as_an_open_source_server_keeps_them(
+    filled: Made, copy_models: Copy, tmp_path: Path
+) -> None:
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    named = ("--rename", "model:main.ml.churn=churn", "--dst-artifact-root", str(tmp_path / "artifacts"))
+    copy_models(UC_A, address, *named, "--allow-loss", "all")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        found = database.execute("SELECT version, current_stage, storage_location FROM model_versions ORDER BY version")
+        rows = [(version, stage, "/Models/" in (location or "")) for version, stage, location in found]
+        kept = dict(database.execute("SELECT key, value FROM model_version_tags WHERE version = 2").fetchall())
+        aliases = database.execute("SELECT alias, version FROM registered_model_aliases ORDER BY alias").fetchall()
+    assert rows == [(1, "Staging", False), (2, "Production", False), (4, "None", False)]
+    assert kept["data.set"] == "2024-05"
+    assert aliases == [("best", 2), ("challenger", 1), ("champion", 2)]
