@@ -13,7 +13,7 @@ from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.commands import COMMANDS
 from mlflow_migration.cli.later import jobs, opening, submitting
 from mlflow_migration.cli.options import Common
-from mlflow_migration.errors import DONE, AccessError, InterruptedJobError, UsageError
+from mlflow_migration.errors import DONE, AccessError, InterruptedJobError, ServerError, UsageError
 from mlflow_migration.records import Json
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _follow(rest: Rest, run_id: int, patience: int | None, common: Common) -> in
 
     try:
         ended = submitting.follow(rest, run_id, tell, float(patience or "inf"))
-    except AccessError as error:
+    except (AccessError, ServerError) as error:
         hint = f"the job may well go on: mlflow-migration run-submit --follow {run_id}"
         raise AccessError(error.what, error.why, hint) from error
     except KeyboardInterrupt as error:
