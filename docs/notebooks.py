@@ -66,6 +66,7 @@ NOTEBOOKS: Mapping[str, Sequence[str]] = {
     ),
     "tools": (
         "doctor",
+        "check-access",
         "plan",
         "verify",
         "diff",

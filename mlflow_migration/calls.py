@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
+from mlflow_migration.access_lists import AccessListCalls, AccessListReads
+from mlflow_migration.mcp_calls import McpCalls, McpReads
 from mlflow_migration.notebook_calls import NotebookCalls, NotebookReads
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Files, Json, Rows
@@ -202,38 +204,6 @@ class GatewayCalls(GatewayReads, Protocol):
     def update_budget(self, budget_id: str, fields: Json) -> None: ...
 
 
-class McpReads(Protocol):
-    """The registry of MCP servers."""
-
-    def list_servers(self) -> Iterator[Json]: ...
-
-    def get_server(self, name: str) -> Json | None: ...
-
-    def list_versions(self, name: str) -> Iterator[Json]: ...
-
-
-class McpCalls(McpReads, Protocol):
-    """`McpReads`, and what changes them."""
-
-    def create_server(self, body: Json) -> None: ...
-
-    def update_server(self, name: str, fields: Json) -> None: ...
-
-    def set_server_tag(self, name: str, key: str, value: str) -> None: ...
-
-    def set_alias(self, name: str, alias: str, version: str) -> None: ...
-
-    def create_version(self, name: str, body: Json) -> None: ...
-
-    def update_version(self, name: str, version: str, fields: Json) -> None: ...
-
-    def set_version_tag(self, name: str, version: str, tag: tuple[str, str]) -> None: ...
-
-    def create_access_endpoint(self, name: str, body: Json, look: Callable[[], Json | None]) -> Json: ...
-
-    def update_access_endpoint(self, name: str, endpoint_id: str, fields: Json) -> None: ...
-
-
 class WorkspaceReads(Protocol):
     """The workspaces of a server."""
 
@@ -365,6 +335,9 @@ class Readable(Protocol):
     def users(self) -> UserReads: ...
 
     @property
+    def access_lists(self) -> AccessListReads | None: ...
+
+    @property
     def traces(self) -> TraceReads: ...
 
     @property
@@ -425,6 +398,9 @@ class Live(Readable, Protocol):
 
     @property
     def users(self) -> UserCalls: ...
+
+    @property
+    def access_lists(self) -> AccessListCalls | None: ...
 
     @property
     def traces(self) -> TraceCalls: ...

@@ -18,7 +18,16 @@ from mlflow_migration.engine.guard import ENDS_LISTING, Listing, guarded
 from mlflow_migration.engine.pairing import Pairing, Summary
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, NotFoundError
-from mlflow_migration.objects import KINDS, evaluation_dataset, experiment, registry, shown, twins, waived
+from mlflow_migration.objects import (
+    KINDS,
+    access_list,
+    evaluation_dataset,
+    experiment,
+    registry,
+    shown,
+    twins,
+    waived,
+)
 from mlflow_migration.objects.kind import Kind
 from mlflow_migration.places import FAIL, NAMED, NEW_NAME, SKIP, Selection, Source, Writing
 from mlflow_migration.records import LINEAGE, Broken, File, Json, Record, completed, digest_of
@@ -216,7 +225,7 @@ class _Twins:
 
 def _name_at_right(ends: Ends, models: Mapping[str, twins.Twins], kind: str, name: str) -> str:
     paired = models[kind].pairs.get(name) if kind in models else None
-    return paired or ends.writing.names.of(kind, name)
+    return paired or ends.writing.name_of(kind, name)
 
 
 @dataclass(frozen=True)
@@ -334,9 +343,7 @@ def _judge_experiment(left: Record, right: Record, name: str, result: Comparison
     _drop_lineage(ours, theirs)
     if experiment.is_shared(right) and not result.strict:
         _drop_others(ours, theirs)
-    found = [
-        Difference("!", "experiment", left.id, left.name, where, a, b) for where, a, b in _fields("", ours, theirs)
-    ]
+    found = [Difference("!", "experiment", left.id, left.name, *each) for each in _fields("", ours, theirs)]
     result.count("experiment", "different" if found else "equal")
     for difference in found:
         result.add(difference)
@@ -414,9 +421,10 @@ def _judge(sides: list[_Side], pairing: Pairing, kind: str, result: Comparison) 
             result.count(kind, "equal")
             continue
         detailed += 1
-        details = _details(sides, pairing, (left, right), result.strict) if detailed <= DETAILED else None
-        if details == [] and not result.strict and kind in twins.FAMILIES:
-            # What else a model has that others were added to is no difference.
+        shares = not result.strict and kind in (*twins.FAMILIES, access_list.NAME)
+        details = _details(sides, pairing, (left, right), result.strict) if detailed <= DETAILED or shares else None
+        if details == [] and shares:
+            # What else a model has that others were added to is no difference, nor who else may do what.
             result.count(kind, "equal")
             continue
         result.count(kind, "different")
@@ -445,13 +453,14 @@ def _differing(
     _drop_lineage(*heads)
     if not strict and left.kind in twins.FAMILIES and registry.is_shared(theirs):
         _drop_others(*heads)
+    elif not strict and left.kind == access_list.NAME:
+        access_list.drop_others(*heads)
     files = [
         dict(_checksum(kind, file, swap) for file in sides[0].selection.files_of(record.files))
         for record, swap in zip(records, swaps, strict=True)
     ]
-    found = [*_fields("", *heads), *kind.differing_rows(ours, theirs), *_fields("artifacts.", *files)]
-    for where, a, b in found:
-        yield Difference("!", left.kind, left.id, left.name, where, a, b)
+    for each in (*_fields("", *heads), *kind.differing_rows(ours, theirs), *_fields("artifacts.", *files)):
+        yield Difference("!", left.kind, left.id, left.name, *each)
 
 
 def _fields(prefix: str, left: Json, right: Json) -> Iterator[tuple[str, str, str]]:

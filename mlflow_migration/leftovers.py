@@ -5,19 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlflow_migration.calls import Readable
-from mlflow_migration.errors import ConflictError, ForbiddenError, ServerError
-from mlflow_migration.objects import OF_USERS, user, workspace
+from mlflow_migration.errors import ConflictError, ForbiddenError, ServerError, UsageError
+from mlflow_migration.objects import OF_USERS, access_list, user, workspace
 from mlflow_migration.pipeline import BundleSource, LiveSource, row_of
 from mlflow_migration.places import Selection
 from mlflow_migration.report import Report, Row
 
 OPTIONS = {"export-all": "--export-permissions", "import-all": "--import-permissions"}
+WHOLE = ("export-all", "copy-all", "plan")
+NO_LISTS = "it keeps them with its users: export-all and copy-all of the whole server take them"
 USERS = "users, roles and permissions"
 
 
 def of_server(live: Readable, command: str, selection: Selection, report: Report) -> Selection:
     """What is asked for and can be read; rows for the rest."""
-    if selection.kinds or selection.experiments or selection.run_ids:
+    part = bool(selection.kinds or selection.experiments or selection.run_ids)
+    if part and selection.permissions and live.access_lists is None:
+        return _without_lists(live, command, selection, report)
+    if live.access_lists is not None:
+        if not part and not selection.permissions:
+            report.add(Row(access_list.NAME, "*", "permissions of the source", "skipped", _taken_by(command)))
+        return selection
+    if part:
         return selection
     _say_workspaces(live, report)
     try:
@@ -33,6 +42,23 @@ def of_server(live: Readable, command: str, selection: Selection, report: Report
     return selection
 
 
+def _without_lists(live: Readable, command: str, selection: Selection, report: Report) -> Selection:
+    """What is chosen of a place that keeps no permissions with each experiment and model: old commands give the option
+    to any. Raises UsageError for commands that would take everything."""
+    if command in WHOLE:
+        check_permissions(live, selection)
+    report.add(Row(access_list.NAME, "*", "permissions at the source", "skipped", NO_LISTS))
+    return replace(selection, permissions=False)
+
+
+def check_permissions(live: Readable, selection: Selection) -> None:
+    """Raise UsageError where permissions of a part are asked of a place that keeps them with its users."""
+    part = selection.kinds or selection.experiments or selection.run_ids
+    if part and selection.permissions and live.access_lists is None:
+        hint = "leave out what chooses experiments, models or runs"
+        raise UsageError("permissions go with a whole server only", f"of {live.address}", hint)
+
+
 def tell_broken(live: Readable, selection: Selection, report: Report) -> None:
     """Rows for what the place holds of what is asked for and can't give."""
     for each in LiveSource(live).broken(selection):
@@ -41,13 +67,20 @@ def tell_broken(live: Readable, selection: Selection, report: Report) -> None:
 
 def of_bundle(source: BundleSource, command: str, selection: Selection, report: Report) -> None:
     """A row where a bundle holds users that aren't asked for."""
-    if not selection.kinds and not selection.permissions and any(source.counts.get(kind) for kind in OF_USERS):
+    if selection.kinds or selection.permissions:
+        return
+    if any(source.counts.get(kind) for kind in OF_USERS):
         report.add(_left(command))
+    if source.counts.get(access_list.NAME):
+        report.add(Row(access_list.NAME, "*", "permissions of the source", "skipped", _taken_by(command)))
 
 
 def _left(command: str) -> Row:
-    reason = f"{OPTIONS.get(command, '--permissions')} takes them"
-    return Row(user.NAME, "*", f"{USERS} of the source", "skipped", reason)
+    return Row(user.NAME, "*", f"{USERS} of the source", "skipped", _taken_by(command))
+
+
+def _taken_by(command: str) -> str:
+    return f"{OPTIONS.get(command, '--permissions')} takes them"
 
 
 def _say_workspaces(live: Readable, report: Report) -> None:

@@ -17,6 +17,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -108,10 +109,19 @@ def words_of(command: str, values: Mapping[str, str]) -> list[str]:
         if not value or value == NONE:
             continue
         if isinstance(parameter, click.Argument):
-            behind += shlex.split(value)
+            behind += _taken_apart(value)
         else:
             words += _words(parameter, value)
     return [*words, "--", *behind] if behind else words
+
+
+def _taken_apart(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(
+            f"these words can't be taken apart: {error}", hint="quote them as a shell takes them"
+        ) from error
 
 
 def _words(option: click.Parameter, value: str) -> Iterator[str]:
@@ -195,12 +205,23 @@ def table_of(ended: answer.Answer) -> str:
         names = list(next(iter(kinds.values())))
         body = [[html.escape(kind), *(f"{counts[name]:,}" for name in names)] for kind, counts in kinds.items()]
         parts.append(_table(["kind", *names], body))
-    for name, rows in document.items():
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+    for name, rows in _lists_of(document):
+        if all(isinstance(row, dict) for row in rows):
             parts.append(_rows(name, rows, str(document.get("destination") or "")))
+        else:
+            parts.append(f"<pre>{html.escape(chr(10).join(map(str, rows[:ROWS_SHOWN])))}</pre>")
     if isinstance(document.get("error"), dict):
         parts.append(f"<p><b>{html.escape(str(document['error'].get('message')))}</b></p>")
     return "\n".join(parts)
+
+
+def _lists_of(document: Json) -> Iterator[tuple[str, list[Any]]]:
+    """The lists in a document, those of a job's run too."""
+    for name, value in document.items():
+        if isinstance(value, (list, tuple)) and value:
+            yield name, list(value)
+        elif name == "run" and isinstance(value, dict):
+            yield from _lists_of(value)
 
 
 def _rows(title: str, rows: list[Json], destination: str) -> str:
@@ -238,7 +259,10 @@ def _failed(ended: answer.Answer) -> MigrationError:
     """What a failed job shows: the first reasons, of those that need a person's eye."""
     document = ended.document
     error = document.get("error")
-    rows = document.get("rows") or document.get("differences") or []
+    lists = dict(_lists_of(document))
+    rows = lists.get("rows") or lists.get("differences") or []
     reasons = [f"{row.get('kind')} {row.get('name')}: {row.get('reason') or row.get('state')}" for row in rows[:3]]
+    reasons += [str(task["error"]) for task in lists.get("tasks", []) if task.get("error")]
+    reasons += lists.get("statements", [])
     why = str(error["message"]) if isinstance(error, dict) else "; ".join(reasons)
     return MigrationError(f"{ended.command} ended with exit code {ended.exit_code}", why or EXIT_CODES[ended.exit_code])

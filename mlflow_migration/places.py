@@ -116,7 +116,7 @@ class Selection:
     With `needed` what the chosen versions were made of comes along; with `all_runs` every run of those experiments.
     Times are ms since 1970 UTC, compared with a run's start.
     `files` is "copy", "skip" or "reference"; `max_file` is in bytes.
-    With `permissions` a whole server's users, roles and their permissions too.
+    With `permissions` what is given on experiments and models too, and a whole server's users and roles.
     `shard`: of all this one part, experiments and models each with what belongs to it.
     `notebooks`: the formats in which notebooks of runs are taken along.
     """
@@ -163,6 +163,8 @@ class Selection:
                 yield file
 
 
+PRINCIPAL = "principal"
+"""What stands for a kind where users, groups and service principals are named: they are no objects that are moved."""
 NAMED = ("experiment", "registered_model", "prompt", "evaluation_dataset")
 """The kinds whose names a person may change on the way."""
 OF_REGISTRY = ("registered_model", "prompt")
@@ -236,8 +238,9 @@ class Writing:
     with `checksum` artifacts that are there already are compared byte for byte, not only by their size;
     objects of the kinds in `replace` that have the name at the destination are deleted first;
     `stages_to_aliases` and `aliases_to_stages` tell what becomes of stages and aliases where the destination has
-    none; into `notebook_dir`, a folder of the workspace, go the notebooks of runs; `metastore` is that of the
-    source."""
+    none; `principals`: who of the source is who at the destination, "" for nobody;
+    into `notebook_dir`, a folder of the workspace, go the notebooks of runs; `metastore` is that of
+    the source."""
 
     source: str
     names: Names = SAME_NAMES
@@ -250,8 +253,13 @@ class Writing:
     adding: Adding | None = None
     stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
     aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
+    principals: Mapping[str, str] = field(default_factory=dict)
     notebook_dir: str = ""
     metastore: str = ""
+
+    def name_of(self, kind: str, name: str) -> str:
+        """What a thing or a principal of the source is called at the destination."""
+        return self.principals.get(name, name) if kind == PRINCIPAL else self.names.of(kind, name)
 
 
 @dataclass

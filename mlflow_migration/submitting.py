@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from mlflow_migration.errors import DONE, INCOMPLETE, NotFoundError, ServerError, UsageError
+from mlflow_migration.errors import DONE, INCOMPLETE, ForbiddenError, ServerError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks import jobs
 from mlflow_migration.server.rest import Rest
@@ -50,7 +50,8 @@ class Job:
     """What is to be run: a `notebook` with `params`, or from a `wheel` the command `words[0]` with the words behind it.
 
     `specification` is the body of a `runs/submit` request, or what of it isn't said here. Without a cluster the
-    task runs on serverless compute. `timeout` is in seconds, 0 for none.
+    task runs on serverless compute. `timeout` is in seconds, 0 for none. Jobs with the same `idempotency` text
+    are one run.
     """
 
     notebook: str = ""
@@ -61,7 +62,7 @@ class Job:
     name: str = ""
     timeout: int = 0
     specification: Mapping[str, object] = field(default_factory=dict)
-    token: str = field(default_factory=lambda: str(uuid.uuid4()))
+    idempotency: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,17 @@ class Ended:
 
 
 def start(rest: Rest, job: Job) -> int:
-    """Start a job; the id of its run. The same token always means the same run. Raises UsageError where the job says
+    """Start a job; the id of its run. The same job always means the same run. Raises UsageError where the job says
     too little or too much, AccessError and ServerError where the workspace refuses it."""
     return jobs.submit(rest, body_of(job))
 
 
 def body_of(job: Job) -> Json:
     """The `runs/submit` request of a job. Raises UsageError where it says too little or too much."""
-    if not 0 < len(job.token) <= LONGEST_TOKEN:
-        raise UsageError(f"an idempotency token has 1 to {LONGEST_TOKEN} characters", f"this one has {len(job.token)}")
+    if not 0 < len(job.idempotency) <= LONGEST_TOKEN:
+        raise UsageError(
+            f"an idempotency token has 1 to {LONGEST_TOKEN} characters", f"this one has {len(job.idempotency)}"
+        )
     given = dict(job.specification)
     own = _task_of(job)
     if "tasks" in given and (own or job.cluster):
@@ -125,7 +128,7 @@ def body_of(job: Job) -> Json:
     given.setdefault("run_name", TASK_KEY)
     if job.timeout:
         given["timeout_seconds"] = job.timeout
-    return {**given, "idempotency_token": job.token}
+    return {**given, "idempotency_token": job.idempotency}
 
 
 def _task_of(job: Job) -> Json:
@@ -183,6 +186,12 @@ def follow(rest: Rest, run_id: int, tell: Callable[[str], object], patience: flo
         wait = min(wait * 1.5, LONGEST_WAIT)
 
 
+def cancel(rest: Rest, run_id: int) -> None:
+    """Ask a run to stop. Raises NotFoundError where there is no such run."""
+    jobs.run_of(rest, run_id)
+    jobs.cancel(rest, run_id)
+
+
 def _state_line(run: Json) -> str:
     tasks = [f"{task.get('task_key')} {_state_of(task)}" for task in run.get("tasks", [])]
     return " · ".join([_state_of(run), *(tasks if len(tasks) > 1 else [])])
@@ -204,8 +213,8 @@ def _task_end(rest: Rest, task: Json) -> TaskEnd:
     key, run_id, state = str(task.get("task_key")), int(task["run_id"]), _state_of(task)
     try:
         output = jobs.output_of(rest, run_id)
-    except (ServerError, NotFoundError) as error:
-        # A task that never began has none; how it ended is known all the same.
+    except (ServerError, ForbiddenError) as error:
+        # A task that never began has none, or it isn't shown; how it ended is known all the same.
         return TaskEnd(key, run_id, state, error=str(error))
     notebook = output.get("notebook_output") or {}
     return TaskEnd(

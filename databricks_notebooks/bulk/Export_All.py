@@ -30,8 +30,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
-# MAGIC * **export-permissions**: Take users, roles and permissions of a server with users too; no passwords. For
-# MAGIC   administrators.
+# MAGIC * **export-permissions**: Take permissions too: at Databricks those of each experiment and model; of a server
+# MAGIC   with users those and its users and roles, no passwords. For administrators.
 # MAGIC * **export-latest-versions**: Of registered models only the latest version of each stage.
 # MAGIC * **stages**: Of registered models only versions in these stages.
 # MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
@@ -88,6 +88,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",

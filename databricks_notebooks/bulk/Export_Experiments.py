@@ -31,6 +31,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **export-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
 # MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
 # MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -86,6 +88,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -112,13 +115,14 @@ dbutils.widgets.multiselect(
     "18 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "19 state-dir")
-dbutils.widgets.text("notebook-formats", "", "20 notebook-formats")
-dbutils.widgets.text("workers", "8", "21 workers")
-dbutils.widgets.text("workspace", "", "22 workspace")
-dbutils.widgets.text("config", "", "23 config")
-dbutils.widgets.text("patience", "120.0", "24 patience")
-dbutils.widgets.text("report", "", "25 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "26 verbose")
+dbutils.widgets.dropdown("export-permissions", "false", ["true", "false"], "20 export-permissions")
+dbutils.widgets.text("notebook-formats", "", "21 notebook-formats")
+dbutils.widgets.text("workers", "8", "22 workers")
+dbutils.widgets.text("workspace", "", "23 workspace")
+dbutils.widgets.text("config", "", "24 config")
+dbutils.widgets.text("patience", "120.0", "25 patience")
+dbutils.widgets.text("report", "", "26 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "27 verbose")
 
 # COMMAND ----------
 

@@ -26,6 +26,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **export-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
 # MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
 # MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -79,6 +81,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -105,13 +108,14 @@ dbutils.widgets.multiselect(
     "16 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "17 state-dir")
-dbutils.widgets.text("notebook-formats", "", "18 notebook-formats")
-dbutils.widgets.text("workers", "8", "19 workers")
-dbutils.widgets.text("workspace", "", "20 workspace")
-dbutils.widgets.text("config", "", "21 config")
-dbutils.widgets.text("patience", "120.0", "22 patience")
-dbutils.widgets.text("report", "", "23 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "24 verbose")
+dbutils.widgets.dropdown("export-permissions", "false", ["true", "false"], "18 export-permissions")
+dbutils.widgets.text("notebook-formats", "", "19 notebook-formats")
+dbutils.widgets.text("workers", "8", "20 workers")
+dbutils.widgets.text("workspace", "", "21 workspace")
+dbutils.widgets.text("config", "", "22 config")
+dbutils.widgets.text("patience", "120.0", "23 patience")
+dbutils.widgets.text("report", "", "24 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "25 verbose")
 
 # COMMAND ----------
 

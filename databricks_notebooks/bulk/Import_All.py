@@ -44,8 +44,11 @@
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
 # MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
 # MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
-# MAGIC * **import-permissions**: Take users, roles and permissions of a server with users too; no passwords. For
-# MAGIC   administrators.
+# MAGIC * **import-permissions**: Take permissions too: at Databricks those of each experiment and model; of a server
+# MAGIC   with users those and its users and roles, no passwords. For administrators.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
 # MAGIC * **workspace**: The workspace at the source and the one at the destination; one name for both. Needs MLflow
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
@@ -105,6 +108,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -133,12 +137,13 @@ dbutils.widgets.multiselect(
 dbutils.widgets.text("state-dir", "", "25 state-dir")
 dbutils.widgets.text("dst-notebook-dir", "", "26 dst-notebook-dir")
 dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "27 import-permissions")
-dbutils.widgets.text("workers", "8", "28 workers")
-dbutils.widgets.text("workspace", "", "29 workspace")
-dbutils.widgets.text("config", "", "30 config")
-dbutils.widgets.text("patience", "120.0", "31 patience")
-dbutils.widgets.text("report", "", "32 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "33 verbose")
+dbutils.widgets.text("principals", "", "28 principals")
+dbutils.widgets.text("workers", "8", "29 workers")
+dbutils.widgets.text("workspace", "", "30 workspace")
+dbutils.widgets.text("config", "", "31 config")
+dbutils.widgets.text("patience", "120.0", "32 patience")
+dbutils.widgets.text("report", "", "33 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "34 verbose")
 
 # COMMAND ----------
 

@@ -45,8 +45,11 @@
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
-# MAGIC * **permissions**: Take users, roles and permissions of a server with users too; no passwords. For
-# MAGIC   administrators.
+# MAGIC * **permissions**: Take permissions too: at Databricks those of each experiment and model; of a server with
+# MAGIC   users those and its users and roles, no passwords. For administrators.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **checksum**: Compare artifacts that are there already by their bytes, not only by their size.
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
@@ -97,8 +100,9 @@ dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "25 use-s
 dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "26 artifacts")
 dbutils.widgets.text("max-artifact-size", "", "27 max-artifact-size")
 dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "28 permissions")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "29 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "30 dry-run")
+dbutils.widgets.text("principals", "", "29 principals")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "30 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "31 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -117,6 +121,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -140,15 +145,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "31 allow-loss",
+    "32 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "32 state-dir")
-dbutils.widgets.text("workers", "8", "33 workers")
-dbutils.widgets.text("workspace", "", "34 workspace")
-dbutils.widgets.text("config", "", "35 config")
-dbutils.widgets.text("patience", "120.0", "36 patience")
-dbutils.widgets.text("report", "", "37 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "38 verbose")
+dbutils.widgets.text("state-dir", "", "33 state-dir")
+dbutils.widgets.text("workers", "8", "34 workers")
+dbutils.widgets.text("workspace", "", "35 workspace")
+dbutils.widgets.text("config", "", "36 config")
+dbutils.widgets.text("patience", "120.0", "37 patience")
+dbutils.widgets.text("report", "", "38 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "39 verbose")
 
 # COMMAND ----------
 

@@ -39,6 +39,11 @@
 # MAGIC   gives its own.
 # MAGIC * **import-source-tags**: Add mlflow_exim.* tags that tell where an object came from.
 # MAGIC * **use-src-user-id**: Keep the user of each run.
+# MAGIC * **permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server with
+# MAGIC   users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
@@ -86,10 +91,12 @@ dbutils.widgets.dropdown("online", "false", ["true", "false"], "19 online")
 dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "20 keep-ids")
 dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "21 import-source-tags")
 dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "22 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "23 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "24 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "25 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "26 dry-run")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "23 permissions")
+dbutils.widgets.text("principals", "", "24 principals")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "25 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "26 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "27 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "28 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -108,6 +115,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -131,15 +139,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "27 allow-loss",
+    "29 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "28 state-dir")
-dbutils.widgets.text("workers", "8", "29 workers")
-dbutils.widgets.text("workspace", "", "30 workspace")
-dbutils.widgets.text("config", "", "31 config")
-dbutils.widgets.text("patience", "120.0", "32 patience")
-dbutils.widgets.text("report", "", "33 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "34 verbose")
+dbutils.widgets.text("state-dir", "", "30 state-dir")
+dbutils.widgets.text("workers", "8", "31 workers")
+dbutils.widgets.text("workspace", "", "32 workspace")
+dbutils.widgets.text("config", "", "33 config")
+dbutils.widgets.text("patience", "120.0", "34 patience")
+dbutils.widgets.text("report", "", "35 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "36 verbose")
 
 # COMMAND ----------
 

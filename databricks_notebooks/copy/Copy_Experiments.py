@@ -41,6 +41,11 @@
 # MAGIC   gives its own.
 # MAGIC * **import-source-tags**: Add mlflow_exim.* tags that tell where an object came from.
 # MAGIC * **use-src-user-id**: Keep the user of each run.
+# MAGIC * **permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server with
+# MAGIC   users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
@@ -89,10 +94,12 @@ dbutils.widgets.dropdown("online", "false", ["true", "false"], "20 online")
 dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "21 keep-ids")
 dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "22 import-source-tags")
 dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "23 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "24 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "25 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "26 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "27 dry-run")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "24 permissions")
+dbutils.widgets.text("principals", "", "25 principals")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "26 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "27 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "28 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "29 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -111,6 +118,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -134,15 +142,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "28 allow-loss",
+    "30 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "29 state-dir")
-dbutils.widgets.text("workers", "8", "30 workers")
-dbutils.widgets.text("workspace", "", "31 workspace")
-dbutils.widgets.text("config", "", "32 config")
-dbutils.widgets.text("patience", "120.0", "33 patience")
-dbutils.widgets.text("report", "", "34 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "35 verbose")
+dbutils.widgets.text("state-dir", "", "31 state-dir")
+dbutils.widgets.text("workers", "8", "32 workers")
+dbutils.widgets.text("workspace", "", "33 workspace")
+dbutils.widgets.text("config", "", "34 config")
+dbutils.widgets.text("patience", "120.0", "35 patience")
+dbutils.widgets.text("report", "", "36 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "37 verbose")
 
 # COMMAND ----------
 

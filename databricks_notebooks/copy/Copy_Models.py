@@ -38,6 +38,11 @@
 # MAGIC   gives its own.
 # MAGIC * **import-source-tags**: Add mlflow_exim.* tags that tell where an object came from.
 # MAGIC * **use-src-user-id**: Keep the user of each run.
+# MAGIC * **permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server with
+# MAGIC   users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
@@ -84,10 +89,12 @@ dbutils.widgets.dropdown("online", "false", ["true", "false"], "18 online")
 dbutils.widgets.dropdown("keep-ids", "false", ["true", "false"], "19 keep-ids")
 dbutils.widgets.dropdown("import-source-tags", "false", ["true", "false"], "20 import-source-tags")
 dbutils.widgets.dropdown("use-src-user-id", "true", ["true", "false"], "21 use-src-user-id")
-dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "22 artifacts")
-dbutils.widgets.text("max-artifact-size", "", "23 max-artifact-size")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "24 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "25 dry-run")
+dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "22 permissions")
+dbutils.widgets.text("principals", "", "23 principals")
+dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "24 artifacts")
+dbutils.widgets.text("max-artifact-size", "", "25 max-artifact-size")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "26 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "27 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -106,6 +113,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -129,15 +137,15 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "26 allow-loss",
+    "28 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "27 state-dir")
-dbutils.widgets.text("workers", "8", "28 workers")
-dbutils.widgets.text("workspace", "", "29 workspace")
-dbutils.widgets.text("config", "", "30 config")
-dbutils.widgets.text("patience", "120.0", "31 patience")
-dbutils.widgets.text("report", "", "32 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "33 verbose")
+dbutils.widgets.text("state-dir", "", "29 state-dir")
+dbutils.widgets.text("workers", "8", "30 workers")
+dbutils.widgets.text("workspace", "", "31 workspace")
+dbutils.widgets.text("config", "", "32 config")
+dbutils.widgets.text("patience", "120.0", "33 patience")
+dbutils.widgets.text("report", "", "34 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "35 verbose")
 
 # COMMAND ----------
 

@@ -24,6 +24,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **export-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
 # MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
 # MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -76,6 +78,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -102,13 +105,14 @@ dbutils.widgets.multiselect(
     "15 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "16 state-dir")
-dbutils.widgets.text("notebook-formats", "", "17 notebook-formats")
-dbutils.widgets.text("workers", "8", "18 workers")
-dbutils.widgets.text("workspace", "", "19 workspace")
-dbutils.widgets.text("config", "", "20 config")
-dbutils.widgets.text("patience", "120.0", "21 patience")
-dbutils.widgets.text("report", "", "22 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "23 verbose")
+dbutils.widgets.dropdown("export-permissions", "false", ["true", "false"], "17 export-permissions")
+dbutils.widgets.text("notebook-formats", "", "18 notebook-formats")
+dbutils.widgets.text("workers", "8", "19 workers")
+dbutils.widgets.text("workspace", "", "20 workspace")
+dbutils.widgets.text("config", "", "21 config")
+dbutils.widgets.text("patience", "120.0", "22 patience")
+dbutils.widgets.text("report", "", "23 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "24 verbose")
 
 # COMMAND ----------
 

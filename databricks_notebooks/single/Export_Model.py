@@ -22,6 +22,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **export-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
 # MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
 # MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -72,6 +74,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -98,13 +101,14 @@ dbutils.widgets.multiselect(
     "13 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "14 state-dir")
-dbutils.widgets.text("notebook-formats", "", "15 notebook-formats")
-dbutils.widgets.text("workers", "8", "16 workers")
-dbutils.widgets.text("workspace", "", "17 workspace")
-dbutils.widgets.text("config", "", "18 config")
-dbutils.widgets.text("patience", "120.0", "19 patience")
-dbutils.widgets.text("report", "", "20 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "21 verbose")
+dbutils.widgets.dropdown("export-permissions", "false", ["true", "false"], "15 export-permissions")
+dbutils.widgets.text("notebook-formats", "", "16 notebook-formats")
+dbutils.widgets.text("workers", "8", "17 workers")
+dbutils.widgets.text("workspace", "", "18 workspace")
+dbutils.widgets.text("config", "", "19 config")
+dbutils.widgets.text("patience", "120.0", "20 patience")
+dbutils.widgets.text("report", "", "21 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "22 verbose")
 
 # COMMAND ----------
 

@@ -20,6 +20,8 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **export-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
 # MAGIC * **notebook-formats**: Take along the Databricks notebook each run was made with, at its revision, in these
 # MAGIC   formats: SOURCE, HTML, JUPYTER, DBC, with commas between them.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -68,6 +70,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -94,13 +97,14 @@ dbutils.widgets.multiselect(
     "11 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "12 state-dir")
-dbutils.widgets.text("notebook-formats", "", "13 notebook-formats")
-dbutils.widgets.text("workers", "8", "14 workers")
-dbutils.widgets.text("workspace", "", "15 workspace")
-dbutils.widgets.text("config", "", "16 config")
-dbutils.widgets.text("patience", "120.0", "17 patience")
-dbutils.widgets.text("report", "", "18 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "19 verbose")
+dbutils.widgets.dropdown("export-permissions", "false", ["true", "false"], "13 export-permissions")
+dbutils.widgets.text("notebook-formats", "", "14 notebook-formats")
+dbutils.widgets.text("workers", "8", "15 workers")
+dbutils.widgets.text("workspace", "", "16 workspace")
+dbutils.widgets.text("config", "", "17 config")
+dbutils.widgets.text("patience", "120.0", "18 patience")
+dbutils.widgets.text("report", "", "19 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "20 verbose")
 
 # COMMAND ----------
 

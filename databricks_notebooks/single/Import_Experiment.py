@@ -37,6 +37,11 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **import-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
 # MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -93,6 +98,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -119,13 +125,15 @@ dbutils.widgets.multiselect(
     "19 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "20 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "21 dst-notebook-dir")
-dbutils.widgets.text("workers", "8", "22 workers")
-dbutils.widgets.text("workspace", "", "23 workspace")
-dbutils.widgets.text("config", "", "24 config")
-dbutils.widgets.text("patience", "120.0", "25 patience")
-dbutils.widgets.text("report", "", "26 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "27 verbose")
+dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "21 import-permissions")
+dbutils.widgets.text("principals", "", "22 principals")
+dbutils.widgets.text("dst-notebook-dir", "", "23 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "24 workers")
+dbutils.widgets.text("workspace", "", "25 workspace")
+dbutils.widgets.text("config", "", "26 config")
+dbutils.widgets.text("patience", "120.0", "27 patience")
+dbutils.widgets.text("report", "", "28 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "29 verbose")
 
 # COMMAND ----------
 

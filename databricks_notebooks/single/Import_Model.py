@@ -39,6 +39,11 @@
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
 # MAGIC * **state-dir**: Where the job's ledger lives [default: ~/.local/state/mlflow-migration].
+# MAGIC * **import-permissions**: Take the permissions of these experiments and models too, at Databricks. Of a server
+# MAGIC   with users the commands for whole servers take them.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **dst-notebook-dir**: Put the notebooks of runs below this folder of the Databricks workspace, each once;
 # MAGIC   the tag mlflow_migration.notebook of a run tells where its own is.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.
@@ -97,6 +102,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -123,13 +129,15 @@ dbutils.widgets.multiselect(
     "21 allow-loss",
 )
 dbutils.widgets.text("state-dir", "", "22 state-dir")
-dbutils.widgets.text("dst-notebook-dir", "", "23 dst-notebook-dir")
-dbutils.widgets.text("workers", "8", "24 workers")
-dbutils.widgets.text("workspace", "", "25 workspace")
-dbutils.widgets.text("config", "", "26 config")
-dbutils.widgets.text("patience", "120.0", "27 patience")
-dbutils.widgets.text("report", "", "28 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "29 verbose")
+dbutils.widgets.dropdown("import-permissions", "false", ["true", "false"], "23 import-permissions")
+dbutils.widgets.text("principals", "", "24 principals")
+dbutils.widgets.text("dst-notebook-dir", "", "25 dst-notebook-dir")
+dbutils.widgets.text("workers", "8", "26 workers")
+dbutils.widgets.text("workspace", "", "27 workspace")
+dbutils.widgets.text("config", "", "28 config")
+dbutils.widgets.text("patience", "120.0", "29 patience")
+dbutils.widgets.text("report", "", "30 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "31 verbose")
 
 # COMMAND ----------
 

@@ -32,8 +32,11 @@
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
-# MAGIC * **permissions**: Take users, roles and permissions of a server with users too; no passwords. For
-# MAGIC   administrators.
+# MAGIC * **permissions**: Take permissions too: at Databricks those of each experiment and model; of a server with
+# MAGIC   users those and its users and roles, no passwords. For administrators.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **checksum**: Compare artifacts that are there already by their bytes, not only by their size.
 # MAGIC * **dry-run**: Read for real, write nothing, say what would be done.
 # MAGIC * **allow-loss**: Don't fail when things of this kind can't go.
@@ -78,8 +81,9 @@ dbutils.widgets.dropdown("export-deleted-runs", "true", ["true", "false"], "15 e
 dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "16 artifacts")
 dbutils.widgets.text("max-artifact-size", "", "17 max-artifact-size")
 dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "18 permissions")
-dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "19 checksum")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "20 dry-run")
+dbutils.widgets.text("principals", "", "19 principals")
+dbutils.widgets.dropdown("checksum", "false", ["true", "false"], "20 checksum")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "21 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -98,6 +102,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -121,17 +126,17 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "21 allow-loss",
+    "22 allow-loss",
 )
-dbutils.widgets.text("state-dir", "", "22 state-dir")
-dbutils.widgets.text("src-artifact-root", "", "23 src-artifact-root")
-dbutils.widgets.text("dst-artifact-root", "", "24 dst-artifact-root")
-dbutils.widgets.text("workers", "8", "25 workers")
-dbutils.widgets.text("workspace", "", "26 workspace")
-dbutils.widgets.text("config", "", "27 config")
-dbutils.widgets.text("patience", "120.0", "28 patience")
-dbutils.widgets.text("report", "", "29 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "30 verbose")
+dbutils.widgets.text("state-dir", "", "23 state-dir")
+dbutils.widgets.text("src-artifact-root", "", "24 src-artifact-root")
+dbutils.widgets.text("dst-artifact-root", "", "25 dst-artifact-root")
+dbutils.widgets.text("workers", "8", "26 workers")
+dbutils.widgets.text("workspace", "", "27 workspace")
+dbutils.widgets.text("config", "", "28 config")
+dbutils.widgets.text("patience", "120.0", "29 patience")
+dbutils.widgets.text("report", "", "30 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "31 verbose")
 
 # COMMAND ----------
 

@@ -29,8 +29,11 @@
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag
 # MAGIC   mlflow_migration.artifact_uri).
 # MAGIC * **max-artifact-size**: Leave out larger artifacts, and say which (20k, 1.5G).
-# MAGIC * **permissions**: Take users, roles and permissions of a server with users too; no passwords. For
-# MAGIC   administrators.
+# MAGIC * **permissions**: Take permissions too: at Databricks those of each experiment and model; of a server with
+# MAGIC   users those and its users and roles, no passwords. For administrators.
+# MAGIC * **principals**: With permissions: CSV (source,destination), YAML or JSON that says who at the source is who
+# MAGIC   at the destination, where one of them is Databricks: users by name, groups by display name, service
+# MAGIC   principals by application id. Nobody for a name without a destination; everyone else keeps theirs.
 # MAGIC * **allow-loss**: Show, but don't count, differences of this kind (param, tag, metric, artifact, name, link,
 # MAGIC   or all of these).
 # MAGIC * **src-artifact-root**: Where the first place is a database: the folder or address where its server keeps
@@ -68,6 +71,7 @@ dbutils.widgets.text("run-ids", "", "10 run-ids")
 dbutils.widgets.dropdown("artifacts", "copy", ["copy", "skip", "reference"], "11 artifacts")
 dbutils.widgets.text("max-artifact-size", "", "12 max-artifact-size")
 dbutils.widgets.dropdown("permissions", "false", ["true", "false"], "13 permissions")
+dbutils.widgets.text("principals", "", "14 principals")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -86,6 +90,7 @@ dbutils.widgets.multiselect(
         "permission",
         "secret",
         "tag",
+        "access_list",
         "evaluation_dataset",
         "gateway_budget",
         "gateway_endpoint",
@@ -109,16 +114,16 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "14 allow-loss",
+    "15 allow-loss",
 )
-dbutils.widgets.text("src-artifact-root", "", "15 src-artifact-root")
-dbutils.widgets.text("dst-artifact-root", "", "16 dst-artifact-root")
-dbutils.widgets.text("workers", "8", "17 workers")
-dbutils.widgets.text("workspace", "", "18 workspace")
-dbutils.widgets.text("config", "", "19 config")
-dbutils.widgets.text("patience", "120.0", "20 patience")
-dbutils.widgets.text("report", "", "21 report")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "22 verbose")
+dbutils.widgets.text("src-artifact-root", "", "16 src-artifact-root")
+dbutils.widgets.text("dst-artifact-root", "", "17 dst-artifact-root")
+dbutils.widgets.text("workers", "8", "18 workers")
+dbutils.widgets.text("workspace", "", "19 workspace")
+dbutils.widgets.text("config", "", "20 config")
+dbutils.widgets.text("patience", "120.0", "21 patience")
+dbutils.widgets.text("report", "", "22 report")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "23 verbose")
 
 # COMMAND ----------
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlflow_migration.bundle import manifest
+from mlflow_migration.bundle import layout, manifest
 from mlflow_migration.bundle.legacy_files import EXPERIMENT, RUN, Folder, pairs, plain
-from mlflow_migration.records import Json, Record
+from mlflow_migration.records import File, Json, Record
 
 CHUNK = 1000
+NOTEBOOKS = {"source": "source", "html": "html", "jupyter": "ipynb", "dbc": "dbc"}
+"""Endings of notebooks' files there, and what they are here."""
 LISTS = ("experiments.json", "logged_models.json", "traces.json")
 """Summaries that hold ids and names of experiments."""
 
@@ -127,7 +130,18 @@ def _run(folder: Folder, path: Path, value: Json) -> Iterator[Record]:
         refs={EXPERIMENT: info["experiment_id"]},
         rows={"metrics": partial(points, folder, path)},
         files=partial(folder.files, path),
+        notebooks=partial(_notebooks, folder, path),
     )
+
+
+def _notebooks(folder: Folder, path: Path) -> Iterator[File]:
+    """The notebooks that lie among a run's artifacts, whose names tell no revision: releases up to 1.2.0 asked for one
+    in a way that Databricks doesn't look at (its issue 113), and got the newest."""
+    for file in folder.files(path):
+        above, _, name = file.path.rpartition("/")
+        stem, _, ending = name.rpartition(".")
+        if above == layout.NOTEBOOKS and stem and ending in NOTEBOOKS:
+            yield replace(file, path=f"{stem}.{NOTEBOOKS[ending]}")
 
 
 def points(folder: Folder, path: Path) -> Iterator[Json]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_migration.bundle import layout, manifest, shards
-from mlflow_migration.bundle.notebooks import Notebooks, fetched, kept_notebooks, written
+from mlflow_migration.bundle.notebooks import fetched, kept_notebooks, written
 from mlflow_migration.errors import StorageError, UsageError
 from mlflow_migration.records import File, Json, Loss, Record, Rows, Written, canonical
 
@@ -89,9 +89,8 @@ class BundleWriter:
         with storage(folder):
             rows = _row_texts(record) if sharded else None
             if rows is None:
-                notebooks = fetched(self._there(folder, record), record, dry_run)
-                losses += notebooks.losses
-                state = self._put_folder(record, present, notebooks, (dry_run, sharded))
+                state, missed = self._put_folder(record, present, dry_run, sharded)
+                losses += missed
             else:
                 line = self._begin_line(record, present, rows, dry_run)
 
@@ -102,17 +101,19 @@ class BundleWriter:
 
         return rest
 
-    def _put_folder(self, record: Record, files: list[File], notebooks: Notebooks, how: tuple[bool, bool]) -> str:
-        """Write an object into its own folder; its state. `how` says whether it is a rehearsal, and `sharded`."""
-        dry_run, sharded = how
+    def _put_folder(
+        self, record: Record, files: list[File], dry_run: bool, sharded: bool
+    ) -> tuple[str, tuple[Loss, ...]]:
+        """Write an object into its own folder; its state, and the notebooks that can't go."""
         folder = self.root / layout.folder(record.home)
         there = self._there(folder, record)
+        notebooks = fetched(there, record, dry_run)
         line = self._shards.get(record.kind, record.id) if sharded else None
         if there is not None and line is None and not notebooks.made and self._is_same(there, record, files):
-            return "same"
+            return "same", notebooks.losses
         state = "done" if there is None and line is None else "updated"
         if dry_run:
-            return state
+            return state, notebooks.losses
         self._open()
         folder.mkdir(parents=True, exist_ok=True)
         # All is fetched before the first change: one that can't be read leaves the object as it was.
@@ -130,7 +131,7 @@ class BundleWriter:
         _remove_others(folder, layout.NOTEBOOKS, entries)
         if line is not None:
             _remove_others(folder.parent, f"{layout.ARTIFACTS}/{folder.name}", [])
-        return state
+        return state, notebooks.losses
 
     def _begin_line(
         self, record: Record, files: list[File], rows: dict[str, list[bytes]], dry_run: bool

@@ -59,7 +59,7 @@ def filter_export(**given: Any) -> int:
             raise UsageError("nothing is chosen", hint="give --experiments, --models, --prompts or --kinds")
         experiments = models = prompts = ()
     choice = filtered.Choice(experiments, models, prompts, kinds)
-    job = jobs.Job("filter-export", Selection(kinds=filtered.kinds_of(choice)))
+    job = jobs.Job("filter-export", Selection(kinds=filtered.kinds_of(choice), permissions=True))
     return jobs.remake(job, common, _folders(given), lambda source: filtered.Filtered(source, choice))
 
 
@@ -111,7 +111,7 @@ def rewrite_export(**given: Any) -> int:
     )
     if changes == rewritten.Changes():
         raise UsageError("nothing is to be changed", hint="rewrite-export --help lists what can be")
-    job = jobs.Job("rewrite-export", Selection())
+    job = jobs.Job("rewrite-export", Selection(permissions=True))
     return jobs.remake(job, common, _folders(given), lambda source: rewritten.Rewritten(source, changes))
 
 

@@ -15,10 +15,23 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import answer, options
+from mlflow_migration.cli import answer, options, permissions
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.experiments import RENAME, RUN_IDS
-from mlflow_migration.cli.later import compare, config, copies, jobs, ledger, needed, objects, opening, pipeline
+from mlflow_migration.cli.later import (
+    check_access,
+    compare,
+    config,
+    copies,
+    jobs,
+    ledger,
+    leftovers,
+    needed,
+    objects,
+    opening,
+    pipeline,
+    principals,
+)
 from mlflow_migration.cli.later import id_map as ids
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.options import Common
@@ -61,7 +74,7 @@ ALLOW = click.option(
 @options.naming
 @RUN_IDS
 @options.artifacts
-@options.permissions("permissions")
+@permissions.option("permissions")
 @ALLOW
 @options.artifact_roots
 @options.common
@@ -92,7 +105,7 @@ def verify(**given: Any) -> int:
 @options.naming
 @RUN_IDS
 @options.artifacts
-@options.permissions("permissions")
+@permissions.option("permissions")
 @ALLOW
 @options.artifact_roots
 @options.common
@@ -156,11 +169,13 @@ def _compare(command: str, places: tuple[str, ...], given: dict[str, Any], stric
     left, right = opening.source(places[0], "SRC", common), opening.source(places[1], "DST", common)
     selection = _selection(given, left, right)
     if isinstance(left, pipeline.LiveSource):
+        leftovers.check_permissions(left.live, selection)
         selection = needed.with_needed(left.live, selection)
     origin = left.bundle.origin if isinstance(left, pipeline.BundleSource) else left.address
     names = options.names_of(given)
     names = pipeline.names_at(right.live, names) if isinstance(right, pipeline.LiveSource) else names
-    writing = Writing(origin, names, on_conflict=given["on_conflict"] or "")
+    people = principals.mapping(given["principals"])
+    writing = Writing(origin, names, on_conflict=given["on_conflict"] or "", principals=people)
     ends = compare.Ends(left, right, selection, writing)
     result = compare.Comparison(command, left.address, right.address, strict, frozenset(common.allow_loss))
     begun = time.monotonic()
@@ -234,7 +249,7 @@ def _show(result: compare.Comparison, common: Common) -> None:
 @RUN_IDS
 @options.run_choice
 @options.artifacts
-@options.permissions("permissions")
+@permissions.option("permissions")
 @options.moving
 @options.artifact_roots
 @options.common
@@ -250,6 +265,7 @@ def plan(**given: Any) -> int:
     common = replace(Common.take(given), dry_run=True)
     jobs.configure(common)
     job = jobs.Job("plan", _selection(given), options.names_of(given), on_conflict=given["on_conflict"] or "")
+    job = replace(job, principals=principals.mapping(given["principals"]))
     settings = config.load(common.config, os.environ)
     ends = [settings.place(text, role, os.environ)[0] for text, role in zip(places, config.ROLES, strict=True)]
     kinds = [config.kind_of_place(end) for end in ends]
@@ -319,6 +335,14 @@ def _json_rows(give: Give, out: Any) -> None:
 
 @click.command("doctor", cls=Command)
 @click.argument("places", nargs=-1, metavar="[PLACE [PLACE]]")
+@click.option(
+    "--schema",
+    metavar="CATALOG.SCHEMA",
+    default="",
+    help="Where a place is databricks-uc: whether who asks has the privileges to read models of this schema, and at "
+    "the second place (or where there is only one) to write them; exit code 1 where one is missing. check-access tells "
+    "more.",
+)
 @options.common
 def doctor(**given: Any) -> int:
     """Check versions, and of each place whether it can be reached, read and written. Changes nothing.
@@ -328,17 +352,20 @@ def doctor(**given: Any) -> int:
       doctor
       doctor http://old:5000 http://new:5000
       doctor @dev backup
+      doctor databricks-uc://DEV databricks-uc://PROD --schema prod.ml
     """
-    places = given.pop("places") or (
-        (os.environ["MLFLOW_TRACKING_URI"],) if "MLFLOW_TRACKING_URI" in os.environ else ()
-    )
+    places = given.pop("places") or tuple(filter(None, [opening.default()]))
     from importlib import metadata
+
+    schema = given.pop("schema")
+    purposes = ("import",) if len(places) == 1 else ("export", "import")
 
     common = Common.take(given)
     jobs.configure(common)
     if len(places) > len(config.ROLES):
         raise UsageError("doctor looks at two places at most", hint="doctor --help")
-    found = [_examined(place, role, common) for place, role in zip(places, config.ROLES, strict=False)]
+    roles = zip(places, config.ROLES, purposes, strict=False)
+    found = [_examined(place, role, common, (schema, purpose)) for place, role, purpose in roles]
     code = max((row["exit_code"] for row in found), default=DONE)
     packages = {name: metadata.version(name) for name in ("mlflow-migration", "mlflow-skinny", "requests", "click")}
     document = {
@@ -358,13 +385,14 @@ def doctor(**given: Any) -> int:
         click.echo(f"{'ok  ' if row['exit_code'] == DONE else 'bad '} {row['place']}")
         for key, value in row.items():
             if key not in {"place", "exit_code", "error"} and value is not None:
-                click.echo(f"     {key.replace('_', ' ')}: {value}")
+                for line in value if isinstance(value, list) else [value]:
+                    click.echo(f"     {key.replace('_', ' ')}: {line}")
         if row["error"]:
             click.echo(f"     {row['error']['message']}\n     try: {row['error']['hint']}")
     return code
 
 
-def _examined(place: str, role: str, common: Common) -> Json:
+def _examined(place: str, role: str, common: Common, rights: tuple[str, str]) -> Json:
     row: Json = {"place": place, "exit_code": DONE, "error": None}
     try:
         uri, _ = config.load(common.config, os.environ).place(place, role, os.environ)
@@ -383,6 +411,9 @@ def _examined(place: str, role: str, common: Common) -> Json:
             row["broken"] = len(live.broken)
         if (may_write := opening.may_write(live)) is not None:
             row["may_write"] = may_write
+        if (rest := opening.session_of(live)) is not None and rest.dialect:
+            row.update(check_access.of_caller(rest, *rights))
+            row["exit_code"] = INCOMPLETE if row.get("missing") else DONE
         live.close()
     except (AccessError, ForbiddenError, MigrationError) as error:
         row["exit_code"] = error.exit_code or INCOMPLETE

@@ -75,6 +75,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "checks",
         "List which object of a destination came from which at its source, as CSV (or JSON with --json).",
     ),
+    "check-access": (
+        "access",
+        "Tell which Unity Catalog privileges somebody has, by what, and the GRANT statement for each one missing.",
+    ),
     "doctor": ("checks", "Check versions, and of each place whether it can be reached, read and written."),
     "filter-export": ("bundles", "Make a new bundle of chosen objects of a bundle, which stays as it is."),
     "rewrite-export": (

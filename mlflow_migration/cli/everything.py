@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import options, permissions
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING
 from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
@@ -32,7 +32,7 @@ EXPERIMENTS = click.option(
 @options.spreading
 @options.artifacts
 @options.moving
-@options.permissions("export-permissions")
+@permissions.option("export-permissions", gives=False)
 @boolean("export-latest-versions", False, "Of registered models only the latest version of each stage.")
 @click.option("--stages", metavar="NAMES", default="", help="Of registered models only versions in these stages.")
 @boolean("export-version-model", False, "Accepted for old commands: a version's files lie with its run.")
@@ -49,7 +49,6 @@ def export_all(**given: Any) -> int:
     """
     common = Common.take(given)
     jobs.configure(common)
-    given["permissions"] = given.pop("export_permissions")
     selection = options.selection_of(given, choose.names(given["experiments"]), kinds=())
     stages = choose.names(given["stages"]) if given["stages"] else ()
     versions = Versions(stages=stages, latest=given["export_latest_versions"])
@@ -68,7 +67,7 @@ def export_all(**given: Any) -> int:
 @options.artifacts
 @options.moving
 @options.NOTEBOOK_DIR
-@options.permissions("import-permissions")
+@permissions.option("import-permissions")
 @options.legacy("use-threads")
 @options.common
 def import_all(**given: Any) -> int:
@@ -82,7 +81,6 @@ def import_all(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
-    given["permissions"] = given.pop("import_permissions")
     job = _job("import-all", given)
     return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
 
@@ -97,7 +95,7 @@ def import_all(**given: Any) -> int:
 @options.run_choice
 @options.writing
 @options.artifacts
-@options.permissions("permissions")
+@permissions.option("permissions")
 @options.moving
 @options.common
 def copy_all(**given: Any) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import options, permissions
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.later import copies, jobs, opening, pipeline, spreading
 from mlflow_migration.cli.options import Common
@@ -38,7 +38,7 @@ def one_name(text: str, option: str) -> str:
 @options.run_choice
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions")
+@permissions.option("export-permissions", "part", gives=False)
 @options.NOTEBOOK_FORMATS
 @options.common
 def export_experiment(**given: Any) -> int:
@@ -68,7 +68,8 @@ def export_experiment(**given: Any) -> int:
 @options.spreading
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions", "use-threads")
+@permissions.option("export-permissions", "part", gives=False)
+@options.legacy("use-threads")
 @options.NOTEBOOK_FORMATS
 @options.common
 def export_experiments(**given: Any) -> int:
@@ -92,7 +93,7 @@ def export_experiments(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
-@options.legacy("import-permissions")
+@permissions.option("import-permissions", "part")
 @options.NOTEBOOK_DIR
 @options.common
 def import_experiment(**given: Any) -> int:
@@ -127,8 +128,9 @@ def import_experiment(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@permissions.option("import-permissions", "part")
+@options.legacy("use-threads")
 @options.NOTEBOOK_DIR
-@options.legacy("import-permissions", "use-threads")
 @options.common
 def import_experiments(**given: Any) -> int:
     """Import all experiments of a bundle. What is there already is not made twice.
@@ -158,6 +160,7 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
 @RUN_IDS
 @options.run_choice
 @options.writing
+@permissions.option("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common
@@ -193,6 +196,7 @@ def copy_experiment(**given: Any) -> int:
 @options.run_choice
 @options.shard
 @options.writing
+@permissions.option("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common

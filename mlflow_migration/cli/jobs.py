@@ -29,7 +29,7 @@ from mlflow_migration.cli.command import say_error
 from mlflow_migration.cli.options import Common, mapped, replaced
 from mlflow_migration.database import file_store
 from mlflow_migration.database.connect import Connected
-from mlflow_migration.engine import naming
+from mlflow_migration.engine import naming, principals
 from mlflow_migration.engine.ledger import Ledger, rehearsal, state_dir
 from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
@@ -73,13 +73,15 @@ class Job:
     adding: Adding | None = None
     stages_to_aliases: Mapping[str, str] = field(default_factory=dict)
     aliases_to_stages: Mapping[str, str] = field(default_factory=dict)
+    principals: Mapping[str, str] = field(default_factory=dict)
     notebook_dir: str = ""
 
 
 def job_of(command: str, selection: Selection, names: Names, given: dict[str, Any]) -> Job:
     """A move that writes at a server, as a command's options ask for it."""
     how = (given["import_source_tags"], given["use_src_user_id"], given["on_conflict"] or "", replaced(given))
-    return Job(command, selection, names, *how, None, *mapped(given), given.get("dst_notebook_dir", ""))
+    people = principals.mapping(given.get("principals"))
+    return Job(command, selection, names, *how, None, *mapped(given), people, given.get("dst_notebook_dir", ""))
 
 
 def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
@@ -253,7 +255,7 @@ def _what(selection: Selection) -> str:
     elif selection.takes("prompt"):
         name, chosen = "prompts", selection.prompts
     plain = chosen and not any("," in each for each in chosen)
-    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}"
+    return f" --{name} {shlex.quote(','.join(chosen)) if plain else 'all'}{_with_users(selection)}"
 
 
 def _how(job: Job) -> str:
@@ -266,7 +268,8 @@ def _how(job: Job) -> str:
         return " (with the same --rename, --prefix and --on-conflict)"
     options += ["--prefix", job.names.prefix] if job.names.prefix else []
     options += ["--on-conflict", job.on_conflict] if job.on_conflict else []
-    return "".join(f" {shlex.quote(option)}" for option in options)
+    mapped = " (with the same --principals)" if job.principals else ""
+    return "".join(f" {shlex.quote(option)}" for option in options) + mapped
 
 
 def _roots(source: str | None, destination: str | None) -> str:
@@ -315,6 +318,7 @@ def _writing(job: Job, origin: str, dry_run: bool, checksum: bool) -> Writing:
         job.adding,
         job.stages_to_aliases,
         job.aliases_to_stages,
+        job.principals,
         job.notebook_dir,
     )
 

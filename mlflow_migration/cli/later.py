@@ -11,15 +11,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_migration import compare, objects, pipeline, submitting
+    from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
-    from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
+    from mlflow_migration.engine import config, id_map, ledger, naming, parallel, principals, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, run_notebooks, signature, versions
     from mlflow_migration.server import live, pages
-    from mlflow_migration.server.databricks import jobs as workspace_jobs
 
 __all__ = [
+    "check_access",
     "compare",
     "config",
     "copies",
@@ -28,6 +28,7 @@ __all__ = [
     "jobs",
     "layout",
     "ledger",
+    "leftovers",
     "live",
     "naming",
     "needed",
@@ -36,6 +37,7 @@ __all__ = [
     "pages",
     "parallel",
     "pipeline",
+    "principals",
     "progress",
     "registry",
     "rewritten",
@@ -46,13 +48,12 @@ __all__ = [
     "spreading",
     "submitting",
     "versions",
-    "workspace_jobs",
 ]
 _FOLDERS = {
-    "": ("compare", "objects", "pipeline", "submitting"),
+    "": ("check_access", "compare", "leftovers", "objects", "pipeline", "submitting"),
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
-    "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
+    "engine.": ("config", "id_map", "ledger", "naming", "parallel", "principals", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "run_notebooks", "signature", "versions"),
     "server.": ("live", "pages"),
 }
@@ -65,7 +66,6 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-workspace_jobs = _Later("mlflow_migration.server.databricks.jobs")
 globals().update(
     {name: _Later(f"mlflow_migration.{folder}{name}") for folder, names in _FOLDERS.items() for name in names}
 )

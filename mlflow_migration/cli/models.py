@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import options
+from mlflow_migration.cli import options, permissions
 from mlflow_migration.cli.command import Command, boolean
 from mlflow_migration.cli.experiments import DST, INPUT, OUTPUT, RENAME, SRC, TRACKING, one_name
 from mlflow_migration.cli.later import jobs, needed, opening, pipeline
@@ -57,7 +57,7 @@ def _selection(given: dict[str, Any], models: tuple[str, ...], versions: Version
 @boolean("export-deleted-runs", True, "Take deleted runs too; they arrive deleted.")
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions")
+@permissions.option("export-permissions", "part", gives=False)
 @options.NOTEBOOK_FORMATS
 @options.common
 def export_model(**given: Any) -> int:
@@ -89,7 +89,8 @@ def export_model(**given: Any) -> int:
 @options.shard
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions", "use-threads")
+@permissions.option("export-permissions", "part", gives=False)
+@options.legacy("use-threads")
 @options.NOTEBOOK_FORMATS
 @options.common
 def export_models(**given: Any) -> int:
@@ -116,7 +117,7 @@ def export_models(**given: Any) -> int:
 @click.option("--vrm-model-artifact-path", metavar="TEXT", default="", help="Accepted for old commands.")
 @options.artifacts
 @options.moving
-@options.legacy("export-permissions")
+@permissions.option("export-permissions", "part", gives=False)
 @options.NOTEBOOK_FORMATS
 @options.common
 def export_model_version(**given: Any) -> int:
@@ -146,8 +147,8 @@ def export_model_version(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@permissions.option("import-permissions", "part")
 @options.NOTEBOOK_DIR
-@options.legacy("import-permissions")
 @options.common
 def import_model(**given: Any) -> int:
     """Import the one registered model of a bundle, under any name; its runs go into one experiment.
@@ -171,8 +172,9 @@ def import_model(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@permissions.option("import-permissions", "part")
+@options.legacy("use-threads")
 @options.NOTEBOOK_DIR
-@options.legacy("import-permissions", "use-threads")
 @options.common
 def import_models(**given: Any) -> int:
     """Import the registered models of a bundle with what their versions were made of.
@@ -198,8 +200,8 @@ def import_models(**given: Any) -> int:
 @options.writing
 @options.artifacts
 @options.moving
+@permissions.option("import-permissions", "part")
 @options.NOTEBOOK_DIR
-@options.legacy("import-permissions")
 @options.common
 def import_model_version(**given: Any) -> int:
     """Add the version of a bundle to a registered model, under its next number; once, however often it is typed.
@@ -226,6 +228,7 @@ def import_model_version(**given: Any) -> int:
 @RENAME
 @options.MODEL_RENAME
 @options.writing
+@permissions.option("permissions", "part")
 @options.artifacts
 @options.moving
 @options.common
@@ -260,7 +263,11 @@ def copy_models(**given: Any) -> int:
     help="Copy the version's run and logged model too, into this experiment (a deep copy). Without it the new version "
     "shares them with the old one: on one server, or where they have been brought before.",
 )
-@boolean("copy-permissions", False, "Accepted for old commands: open-source MLflow has no permissions of versions.")
+@boolean(
+    "copy-permissions",
+    False,
+    "Accepted for old commands: versions have no permissions; copy-models takes those of models.",
+)
 @boolean("copy-stages-and-aliases", False, "Give the new version the stage and aliases of the old one.")
 @options.mapping
 @boolean("copy-lineage-tags", False, "Add mlflow_exim.* tags that tell where the version came from.")

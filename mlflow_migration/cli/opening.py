@@ -28,7 +28,17 @@ STORES = ("database", "file store")
 
 def server(text: str | None, role: str, common: Common) -> Server:
     """A connected server. Without an address MLFLOW_TRACKING_URI is taken. Raises UsageError, AccessError."""
-    given = text if text is not None else _default()
+    folder = common.dst_experiment_dir or ""
+    if folder and not folder.startswith("/"):
+        raise UsageError(f"not a workspace path: {folder}", hint="write --dst-experiment-dir like /Shared/experiments")
+    live = Server(session(text, role, common), folder if role == "DST" else "")
+    live.connect()
+    return live
+
+
+def session(text: str | None, role: str, common: Common) -> Rest:
+    """What speaks to a server that nothing has been asked of yet. Raises UsageError."""
+    given = text if text is not None else default()
     if not given:
         raise UsageError("no server was given", hint="set MLFLOW_TRACKING_URI, or give its address as an option")
     given, workspace = _workspace(given, role, common.workspace)
@@ -42,13 +52,7 @@ def server(text: str | None, role: str, common: Common) -> Server:
         raise UsageError(f"not a server's address: {shown}", hint="write it like http://localhost:5000, or @name")
     if workspace:
         credentials = replace(credentials, workspace=workspace)
-    folder = common.dst_experiment_dir or ""
-    if folder and not folder.startswith("/"):
-        raise UsageError(f"not a workspace path: {folder}", hint="write --dst-experiment-dir like /Shared/experiments")
-    rest = Rest(uri, credentials, common.workers, common.patience)
-    live = Server(rest, folder if role == "DST" else "")
-    live.connect()
-    return live
+    return Rest(uri, credentials, common.workers, common.patience)
 
 
 def readable(text: str | None, role: str, common: Common) -> Readable:
@@ -76,7 +80,7 @@ def _opened(uri: str, workspace: str) -> Connected:
     return connect.open_database(uri, workspace)
 
 
-def _default() -> str:
+def default() -> str:
     """The address that MLflow's own variables name."""
     tracking, registry = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
     if not is_databricks(tracking):
@@ -84,6 +88,11 @@ def _default() -> str:
     from mlflow_migration.server.databricks.address import with_registry
 
     return with_registry(tracking, registry)
+
+
+def session_of(live: Readable) -> Rest | None:
+    """What speaks to a server; None for a place of another kind."""
+    return live.rest if isinstance(live, Server) else None
 
 
 def may_write(live: Readable) -> bool | None:

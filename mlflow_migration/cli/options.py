@@ -18,8 +18,6 @@ from mlflow_migration.places import POLICIES, Names, Selection
 
 LEGACY = {
     "use-threads": "Accepted for old commands: runs always go in parallel.",
-    "export-permissions": "Accepted for old commands: export-all takes permissions, with the users they are for.",
-    "import-permissions": "Accepted for old commands: import-all takes permissions, with the users they are for.",
 }
 PARTS = (
     "artifact",
@@ -36,6 +34,7 @@ PARTS = (
     "tag",
 )
 WHOLE = (
+    "access_list",
     "evaluation_dataset",
     "gateway_budget",
     "gateway_endpoint",
@@ -459,25 +458,17 @@ def legacy(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-def permissions(name: str) -> Callable[[F], F]:
-    """The option by which a command for whole servers takes users, roles and permissions too."""
-    text = "Take users, roles and permissions of a server with users too; no passwords. For administrators."
-
-    def decorate(function: F) -> F:
-        return boolean(name, False, text)(function)
-
-    return decorate
-
-
 def selection_of(
     options: dict[str, Any], experiments: tuple[str, ...] = (), kinds: tuple[str, ...] | None = None
 ) -> Selection:
     """Take what is asked for out of a command's options; where no kinds are said, experiments and what is theirs."""
     kinds = objects.OF_EXPERIMENTS if kinds is None else kinds
     run_ids = options.pop("run_ids", None)
-    with_users = options.pop("permissions", False)
-    if with_users and (experiments or run_ids or (kinds and not set(objects.OF_USERS) <= set(kinds))):
-        raise UsageError("permissions go with a whole server only", hint="leave out what chooses experiments or runs")
+    asked = [options.pop(f"{verb}permissions", False) for verb in ("", "export_", "import_")]
+    if any(asked) and run_ids:
+        raise UsageError("permissions go with whole experiments only", hint="leave out what chooses runs")
+    if any(asked) and kinds:
+        kinds = (*kinds, objects.ACCESS_LISTS)
     return Selection(
         experiments=experiments,
         kinds=kinds,
@@ -489,7 +480,7 @@ def selection_of(
         nested=options.pop("check_nested_runs", False),
         files=options.pop("files", "copy"),
         max_file=choose.size(options.pop("max_file", None)),
-        permissions=with_users,
+        permissions=any(asked),
         shard=choose.shard(options.pop("shard", None)),
         notebooks=run_notebooks.formats(options.pop("notebook_formats", "")),
     )

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from mlflow_migration.cli import options, output
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.commands import COMMANDS
-from mlflow_migration.cli.later import jobs, opening, submitting, workspace_jobs
+from mlflow_migration.cli.later import jobs, opening, submitting
 from mlflow_migration.cli.options import Common
-from mlflow_migration.errors import DONE, InterruptedJobError, UsageError
+from mlflow_migration.errors import DONE, AccessError, InterruptedJobError, UsageError
 from mlflow_migration.records import Json
 
 if TYPE_CHECKING:
@@ -95,12 +94,15 @@ def _address(given: dict[str, Any]) -> str | None:
 
 
 def _job(given: dict[str, Any]) -> Job:
-    words = (given["entry_point"], *shlex.split(given["words"])) if given["entry_point"] else ()
+    try:
+        words = (given["entry_point"], *shlex.split(given["words"])) if given["entry_point"] else ()
+    except ValueError as error:
+        raise UsageError(f"--args can't be taken apart: {error}", hint="quote it as a shell takes it") from error
     if given["words"] and not words:
         raise UsageError("--args are the words of a command", hint="give --entry-point COMMAND")
     if words and words[0] not in COMMANDS:
         raise UsageError(f"no such command: {words[0]!r}", hint="mlflow-migration --help lists them")
-    more = {"token": given["idempotency_token"]} if given["idempotency_token"] is not None else {}
+    more = {"idempotency": given["idempotency_token"]} if given["idempotency_token"] is not None else {}
     job = submitting.Job(
         notebook=given["notebook"],
         params=dict(_pair(text) for text in given["params"]),
@@ -126,6 +128,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _specification(file: str | None) -> Json:
     if file is None:
         return {}
+    import yaml
+
     try:
         found = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -144,6 +148,9 @@ def _follow(rest: Rest, run_id: int, patience: int | None, common: Common) -> in
 
     try:
         ended = submitting.follow(rest, run_id, tell, float(patience or "inf"))
+    except AccessError as error:
+        hint = f"the job may well go on: mlflow-migration run-submit --follow {run_id}"
+        raise AccessError(error.what, error.why, hint) from error
     except KeyboardInterrupt as error:
         raise InterruptedJobError(
             f"run {run_id} is no longer followed",
@@ -172,8 +179,7 @@ def _text(ended: Ended) -> str:
 
 
 def _cancel(rest: Rest, run_id: int, common: Common) -> int:
-    workspace_jobs.run_of(rest, run_id)
-    workspace_jobs.cancel(rest, run_id)
+    submitting.cancel(rest, run_id)
     text = f"run {run_id} is asked to stop"
     output.show("run-submit", {"run": {"run_id": run_id, "ended": False}}, text, common)
     return DONE

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import BinaryIO
 
+from mlflow_migration.access_lists import AccessListReads
 from mlflow_migration.database import filters
 from mlflow_migration.database.artifacts import Artifacts
 from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected
@@ -61,6 +62,7 @@ class Database:
         self.mcp = McpServers(reading)
         self.workspaces = Workspaces(reading)
         self.users = Users(reading)
+        self.access_lists: AccessListReads | None = None
         self.rights = Rights()
         self.notebooks = NoNotebooks()
         if self.workspaces.get_workspace(reading.workspace) is None and not self.workspaces.at_default():

@@ -26,6 +26,7 @@ RUN_ID = ORIGIN + "run_id"
 NOT_MOVED = {
     "user": "a server with users keeps them in a database of its own",
     "role": "a server with users keeps its roles in a database of its own",
+    "access_list": "MLflow's tables have no place for Databricks' permissions",
     "grant": "a server with users keeps permissions in a database of its own",
 }
 LIMIT_OF_GROUP = 100

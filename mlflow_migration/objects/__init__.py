@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlflow_migration.objects import (
+    access_list,
     evaluation_dataset,
     experiment,
     gateway_budget,
@@ -60,6 +61,7 @@ _IN_ORDER: tuple[Kind, ...] = (
     user,
     role,
     grant,
+    access_list,
 )
 KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 """Every kind, in the order of writing: what a kind NEEDS comes before it."""
@@ -67,6 +69,7 @@ KINDS: Mapping[str, Kind] = {kind.NAME: kind for kind in _IN_ORDER}
 OF_EXPERIMENTS = tuple(kind.NAME for kind in _IN_ORDER if kind is experiment or experiment.NAME in kind.PARENTS)
 """Experiments and what belongs to one."""
 OF_PROMPTS = (prompt.NAME, prompt_version.NAME)
+ACCESS_LISTS = access_list.NAME
 OF_USERS = (user.NAME, role.NAME, grant.NAME)
 """Who may do what: moved only where permissions are asked for."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field, model_validator
 
 TYPE = r"^[a-z][a-z_]*$"
@@ -43,6 +45,23 @@ class Grant(BaseModel):
         if (self.role is None) == (self.permission is None):
             raise ValueError("it must be either a role or a permission")
         return self
+
+
+class _Entry(BaseModel):
+    type: Literal["", "user", "group", "service_principal"]
+    principal: str = Field(min_length=1)
+    levels: list[str] = Field(min_length=1)
+
+
+class AccessList(BaseModel):
+    """Who was given what on one experiment or registered model at Databricks."""
+
+    securable: Literal["experiment", "registered_model"]
+    id: str = Field(min_length=1)
+    name: str
+    dialect: Literal["workspace", "unity_catalog"]
+    owner: str = ""
+    entries: list[_Entry]
 
 
 class _Archival(BaseModel):

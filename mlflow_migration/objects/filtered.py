@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mlflow_migration.objects import (
     KINDS,
     OF_EXPERIMENTS,
+    access_list,
     experiment,
     logged_model,
     model_version,
@@ -28,7 +29,7 @@ NAMED: Mapping[str, Kind] = {
 }
 """The kinds that are chosen by name."""
 OF_REGISTRY = frozenset({registered_model.NAME, model_version.NAME, prompt.NAME, prompt_version.NAME})
-EVERYTHING = Selection()
+EVERYTHING = Selection(permissions=True)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def kinds_of(choice: Choice) -> tuple[str, ...]:
         for kind in OF_REGISTRY
         if (choice.models if kind in {registered_model.NAME, model_version.NAME} else choice.prompts) is not None
     ]
-    return with_parents((*OF_EXPERIMENTS, *registered))
+    return with_parents((*OF_EXPERIMENTS, *registered, access_list.NAME))
 
 
 def with_parents(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -114,7 +115,9 @@ class Filtered:
 
     def _takes(self, record: Record) -> bool:
         if record.kind in NAMED:
-            return record.id in self._chosen[record.kind] or _shared(record.kind, record.id) in self._needed
+            return self._takes_named(record.kind, record.id)
+        if record.kind == access_list.NAME:
+            return all(self._takes_named(kind, id_) for kind, id_ in record.refs.items())
         parents = KINDS[record.kind].PARENTS
         if not parents:
             return bool(self._choice.kinds)
@@ -123,6 +126,9 @@ class Filtered:
         # A logged model comes along with its run, and a version with the others of its model, whose numbers it needs.
         with_ = (run.NAME,) if record.kind == logged_model.NAME else parents if record.kind in OF_REGISTRY else ()
         return not self._needed.isdisjoint({record.id, *(record.refs.get(kind, "") for kind in with_)})
+
+    def _takes_named(self, kind: str, id_: str) -> bool:
+        return id_ in self._chosen[kind] or _shared(kind, id_) in self._needed
 
     def _learn(self, kind: str) -> None:
         """Note what the objects name that were chosen as models or prompts, or that those were made of."""

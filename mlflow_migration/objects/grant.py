@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from mlflow_migration.access_lists import BASIC_AUTH, AccessList, Entry
 from mlflow_migration.calls import Live, Readable
 from mlflow_migration.errors import NotFoundError
-from mlflow_migration.objects import access, access_forms, experiment, kind
+from mlflow_migration.objects import access, access_forms, experiment, giving, kind
 from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Record, Written
 
@@ -127,6 +128,8 @@ def swaps_of(record: Record, known: kind.Known) -> dict[str, str]:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Give the user what the source gave. Raises NotFoundError where user, role or thing isn't at the destination."""
+    if sink.access_lists is not None:
+        return _entered(sink, record, ids, job)
     target = access.Destination(sink, ids, job.dry_run)
     if not target.has_users():
         return Written("", "unsupported", reason=access.NO_USERS)
@@ -137,6 +140,25 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if record.head.get(ROLE):
         return _assign(target, record, user)
     return _grant(target, record, user)
+
+
+def _entered(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
+    """Put a user's permission into the access list of the thing, where the destination keeps such lists."""
+    permission = record.head.get("permission")
+    if not permission:
+        return Written("", "unsupported", reason="Databricks has groups in place of roles: make one, and grant to it")
+    type_, pattern = access.thing(permission)
+    if type_ not in giving.SECURABLES or pattern == access.ALL or access.within_experiment(permission).strip("/"):
+        return Written("", "unsupported", reason=f"Databricks keeps no permissions on {access.about(permission, {})}")
+    entry = Entry("user", record.head["username"], (permission["permission"],))
+    thing = giving.thing_at(sink, type_, pattern, ids, job)
+    result = giving.give(sink, thing, AccessList(BASIC_AUTH, (entry,)), ids, job)
+    untold = [loss for loss in result.losses if loss.wanted]
+    if untold and not result.changed:
+        return Written("", "unsupported", reason="; ".join(loss.reason for loss in untold))
+    state = "updated" if result.raised else "done" if result.changed else "skipped" if result.losses else "same"
+    reason = result.losses[0].reason if state == "skipped" else ""
+    return Written("" if job.dry_run else record.id, state, reason=reason, losses=tuple(untold))
 
 
 def _assign(target: access.Destination, record: Record, user: Json | None) -> Written:

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 from mlflow_migration.calls import Readable
 from mlflow_migration.errors import ForbiddenError
-from mlflow_migration.objects import logged_model, model_version, prompt_version, registered_model, run, sources
+from mlflow_migration.objects import (
+    access_list,
+    logged_model,
+    model_version,
+    prompt_version,
+    registered_model,
+    run,
+    sources,
+)
 from mlflow_migration.objects.model_links import links_of
 from mlflow_migration.objects.registry import version_id
 from mlflow_migration.places import Selection, Versions
@@ -59,6 +67,8 @@ class _Closure:
             kinds.insert(0, run.NAME)
         if self._experiments:
             kinds.insert(0, "experiment")
+        if access_list.NAME in selection.kinds:
+            kinds.append(access_list.NAME)
         return replace(
             selection,
             kinds=tuple(kinds),

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow_migration.errors import ConflictError
 from mlflow_migration.objects import (
+    access_list,
     experiment,
     model_version,
     prompt,
@@ -76,6 +77,8 @@ class Rewritten:
         elif kind in VERSIONS_OF:
             name, _, number = record_id.rpartition("/")
             old = version_id(self._old_names.get(name, name), number)
+        elif kind == access_list.NAME:
+            old = access_list.with_names(record_id, self._old_names)
         found = self._source.record(kind, old, selection)
         return self._rewrite(found) if found is not None else None
 
@@ -105,6 +108,8 @@ class Rewritten:
             return replace(changed, id=name, name=name, home=(record.home[0], name), head={**head, "name": name})
         if record.kind in VERSIONS_OF:
             return self._version(changed)
+        if record.kind == access_list.NAME:
+            return access_list.renamed(changed, self._changes.experiments, self._changes.models)
         return changed
 
     def _version(self, record: Record) -> Record:

@@ -76,7 +76,10 @@ def with_notebook(sink: Live, record: Record, written: Written, job: Writing) ->
         return _without(written, tags[PATH], "it wasn't exported: export with --notebook-formats")
     if record.head["info"].get("lifecycle_stage") == "deleted":
         return _without(written, tags[PATH], "its run is deleted, and takes no tag")
-    path = _path(job.notebook_dir, tags[PATH], tags.get(REVISION, "") or file.digest()[:DIGITS])
+    revision = tags.get(REVISION, "")
+    # Only a name that holds its revision was fetched at it.
+    is_exact = bool(revision) and file.path == file_name(tags[PATH], revision, format_)
+    path = _path(job.notebook_dir, tags[PATH], revision if is_exact else file.digest()[:DIGITS])
     head = sink.get_run(written.id) if written.id else None
     is_there = head is not None and tags_of(head["data"].get("tags")).get(PLACED) == path
     return written if is_there else _put(sink, written, (path, file, format_), job.dry_run)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlflow_migration.access_lists import AccessListCalls
 from mlflow_migration.calls import Live, Readable
-from mlflow_migration.objects import access, access_forms, kind
+from mlflow_migration.objects import access, access_forms, giving, kind
 from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written
 
@@ -74,6 +75,8 @@ def portable(record: Record, swaps: dict[str, str] | None = None) -> Json:
 
 def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     """Make the user, or leave the one of that name as it is but for what this job made of it."""
+    if sink.access_lists is not None:
+        return _known(sink.access_lists, record, job)
     target = access.Destination(sink, ids, job.dry_run)
     if not target.has_users():
         return Written("", "unsupported", reason=access.NO_USERS)
@@ -90,6 +93,18 @@ def write(sink: Live, record: Record, ids: Ids, job: Writing) -> Written:
     if not job.dry_run:
         sink.users.set_admin(record.id, is_admin)
     return Written(record.id, "updated")
+
+
+def _known(lists: AccessListCalls, record: Record, job: Writing) -> Written:
+    """Whether a workspace knows the user: who is in it, its account's administrators say."""
+    name = job.principals.get(record.id, record.id)
+    if not name:
+        return Written("", "skipped", reason=giving.NOBODY)
+    if lists.known(name, "user") is None:
+        return Written("", "unsupported", reason=giving.UNKNOWN)
+    reason = "who manages a workspace is in its group admins, which an administrator of it adds to"
+    losses = (Loss("permission", "administrator", reason),) if record.head.get("is_admin") else ()
+    return Written(name, "same", losses=losses)
 
 
 def _make(target: access.Destination, username: str, is_admin: bool) -> Written:

@@ -53,6 +53,7 @@ class Endpoint:
 
     `dialect`: "" for MLflow's own, else DATABRICKS or DATABRICKS_UC. `renew` makes `headers()` give a new token where
     one was refused, None where there is nothing to renew. `hint`: what to do about refused credentials.
+    `login`: what databricks-sdk calls the way of logging in.
     """
 
     host: str
@@ -64,6 +65,7 @@ class Endpoint:
     dialect: str = ""
     workspace_id: str = ""
     renew: Callable[[], None] | None = None
+    login: str = ""
     hint: str = (
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN), "
         "or MLFLOW_MIGRATION_SRC_… and _DST_… where the two servers differ"

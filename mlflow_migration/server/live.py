@@ -52,6 +52,7 @@ class Server:
         self.mcp = parts.mcp
         self.workspaces = parts.workspaces
         self.users = parts.users
+        self.access_lists = parts.access_lists
         self.notebooks = parts.notebooks
 
     def connect(self) -> None:
@@ -183,7 +184,8 @@ class Server:
     def log_batch(self, run_id: str, batch: Json) -> None:
         if "tags" in batch:
             batch = {**batch, "tags": pairs_of(self._forms.tags_out(tags_of(batch["tags"])))}
-        self._post("runs/log-batch", {"run_id": run_id, **batch})
+        for part in self._forms.batches(batch):
+            self._post("runs/log-batch", {"run_id": run_id, **part})
 
     def log_inputs(self, run_id: str, datasets: list[Json]) -> None:
         retrying = tenacity.Retrying(

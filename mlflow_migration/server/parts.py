@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from mlflow_migration import calls
+from mlflow_migration.access_lists import AccessListCalls
 from mlflow_migration.errors import ServerError
+from mlflow_migration.mcp_calls import McpCalls
 from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json
@@ -70,6 +72,8 @@ class TrackingForms(Protocol):
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]: ...
 
+    def batches(self, batch: Json) -> Iterator[Json]: ...
+
     def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]: ...
 
 
@@ -89,9 +93,10 @@ class Parts:
     reviews: calls.ReviewCalls
     webhooks: calls.WebhookCalls
     gateway: calls.GatewayCalls
-    mcp: calls.McpCalls
+    mcp: McpCalls
     workspaces: calls.WorkspaceCalls
     users: calls.UserCalls
+    access_lists: AccessListCalls | None
     notebooks: NotebookCalls = field(default_factory=NoNotebooks)
 
 
@@ -126,6 +131,7 @@ def mlflow_parts(rest: Rest) -> Parts:
         mcp=McpServers(rest, features),
         workspaces=Workspaces(rest),
         users=Users(rest),
+        access_lists=None,
     )
 
 
@@ -187,6 +193,9 @@ class PlainForms:
 
     def run_out(self, info: Json, tags: Mapping[str, str]) -> tuple[Json, Mapping[str, str]]:
         return info, tags
+
+    def batches(self, batch: Json) -> Iterator[Json]:
+        yield batch
 
     def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
         return ()

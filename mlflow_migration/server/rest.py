@@ -117,6 +117,7 @@ class Rest:
         self._writing = Pace(most=workers, begin=FIRST_WRITERS, seeks=True)
         self._endpoint = resolve(uri, credentials)
         self.dialect = self._endpoint.dialect
+        self.login = self._endpoint.login
         self.workspace_id = self._endpoint.workspace_id
         self.typed = printable(uri)
         # A workspace's profile is called so on one machine; its host is what all know it by.

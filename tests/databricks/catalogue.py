@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.databricks import access, errors
 from tests.databricks.access import Securable
+from tests.databricks.privileges import GRANTABLE
 from tests.databricks.state import ADMIN, Metastore, Principal, Workspace
 
 # How many parts the full name of an object has.
@@ -92,10 +93,10 @@ def usable(workspace: Workspace, principal: Principal, wanted: Securable) -> Ent
 
 
 def may_see(workspace: Workspace, principal: Principal, wanted: Securable) -> bool:
-    """Whether lists show the object: it is the principal's, or anything at all was granted to it there or above."""
+    """Whether lists show the object: it is the principal's, or a privilege that applies to it is held."""
     if access.is_admin(workspace, principal):
         return True
-    return bool(access.privileges(workspace, principal, wanted))
+    return bool(access.privileges(workspace, principal, wanted) & {"OWNER", *GRANTABLE[wanted.type]})
 
 
 def require_manage(workspace: Workspace, principal: Principal, wanted: Securable) -> None:

@@ -41,6 +41,7 @@ class Gate:
         if fault and fault.delay:
             await asyncio.sleep(fault.delay)
         if refusal:
+            await _drain(receive)
             await errors.answer(refusal)(scope, receive, send)
         elif fault and fault.cut is not None:
             await self.app(scope, receive, _cutting(send, fault.cut))
@@ -52,10 +53,15 @@ class Gate:
     async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.performed:
             await self.app(scope, receive, _nowhere)
-        else:  # a client still sending its body would otherwise see a reset instead of the answer
-            while (await receive()).get("more_body"):
-                pass
+        else:
+            await _drain(receive)
         await JSONResponse(dict(fault.answer), fault.status, fault.headers)(scope, receive, send)
+
+
+async def _drain(receive: Receive) -> None:
+    """Read the whole request: a client still sending would see a reset in place of the answer."""
+    while (await receive()).get("more_body"):
+        pass
 
 
 async def _nowhere(message: Message) -> None:

@@ -125,13 +125,18 @@ def _me(call: Call) -> Response:
 
 
 def _shown(account: Account, principal: Principal) -> dict[str, Any]:
-    direct = sorted(group for group, members in account.groups.items() if principal.name in members)
-    groups = [{"display": group, "type": "direct", "value": str(account.group_ids[group])} for group in direct]
+    groups = _groups_of(account, principal.name)
     common = {"id": str(principal.id), "displayName": principal.display_name, "active": True, "groups": groups}
     if principal.service:
         return {"schemas": [SCHEMAS + "ServicePrincipal"], "applicationId": principal.name, **common}
     emails = [{"type": "work", "value": principal.name, "primary": True}]
     return {"schemas": [SCHEMAS + "User"], "userName": principal.name, "emails": emails, **common}
+
+
+def _groups_of(account: Account, name: str) -> list[dict[str, str]]:
+    """The groups that have a principal or group as a member."""
+    direct = sorted(group for group, members in account.groups.items() if name in members)
+    return [{"display": group, "type": "direct", "value": str(account.group_ids[group])} for group in direct]
 
 
 def _group(account: Account, name: str) -> dict[str, Any]:
@@ -144,7 +149,7 @@ def _group(account: Account, name: str) -> dict[str, Any]:
         for member in sorted(account.groups[name])
     ]
     shown = {"schemas": [SCHEMAS + "Group"], "id": str(account.group_ids[name]), "displayName": name}
-    return {**shown, "members": members}
+    return {**shown, "members": members, "groups": _groups_of(account, name)}
 
 
 def _id(account: Account, name: str) -> int:

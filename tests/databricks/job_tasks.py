@@ -6,6 +6,7 @@ console scripts, else as a function of the package itself. Libraries aren't inst
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,12 +31,20 @@ LOGS_BYTES = 5 * 1024**2
 ROOT = Path(__file__).parents[2]
 WHEEL = """
 import importlib, importlib.metadata, sys
-package, entry_point, *arguments = sys.argv[1:]
+package, entry_point, target, *arguments = sys.argv[1:]
 sys.argv = [entry_point, *arguments]
 found = importlib.metadata.entry_points(name=entry_point, group="console_scripts")
 own = [one for one in found if one.dist and one.dist.name.replace("-", "_") == package.replace("-", "_")]
-call = own[0].load() if own else getattr(importlib.import_module(package.replace("-", "_")), entry_point)
-sys.exit(call())
+if target:
+    module, _, name = target.partition(":")
+    call = getattr(importlib.import_module(module), name)
+else:
+    call = own[0].load() if own else getattr(importlib.import_module(package.replace("-", "_")), entry_point)
+try:
+    call()
+except SystemExit as leaving:
+    # The platform takes any of them for a failure, also of code 0 (kedro-org/kedro issue 1807).
+    sys.exit(f"SystemExit: {leaving.code}")
 """
 
 
@@ -123,7 +132,16 @@ def _wheel(task: Mapping[str, Any]) -> list[str]:
         raise errors.invalid("python_wheel_task needs package_name and entry_point")
     named = [f"--{key}={value}" for key, value in (wheel.get("named_parameters") or {}).items()]
     given = [str(one) for one in wheel.get("parameters") or ()]
-    return [sys.executable, "-c", WHEEL, wheel["package_name"], wheel["entry_point"], *(given or named)]
+    target = _own_script(wheel["package_name"], wheel["entry_point"])
+    return [sys.executable, "-c", WHEEL, wheel["package_name"], wheel["entry_point"], target, *(given or named)]
+
+
+def _own_script(package: str, entry_point: str) -> str:
+    """This project's own `module:function` of a script, which is newer than what was installed; else ""."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    scripts = text.partition("[project.scripts]")[2].partition("\n[")[0]
+    found = re.search(rf'^{re.escape(entry_point)} = "(.*)"$', scripts, re.MULTILINE)
+    return found[1] if found and package.replace("_", "-") == "mlflow-migration" else ""
 
 
 def _script(running: Running, folder: Path) -> list[str]:

@@ -126,6 +126,7 @@ def looks(made: Made, bundle: Path) -> dict[str, dict[str, str]]:
 
 
 OTHERS = {
+    "tools/Check_Access",
     "tools/Id_Map",
     "tools/Filter_Export",
     "tools/Rewrite_Export",

@@ -62,7 +62,10 @@ def serve(workspace: Workspace, port: int = 0) -> Serving:
     """Start answering on 127.0.0.1 (any free port for 0) and set `workspace.url`; raises RuntimeError if it can't."""
     listener = socket.create_server(("127.0.0.1", port))
     workspace.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(application(workspace), log_level="error", access_log=False, lifespan="off", ws="none")
+    # Closing idle connections early would race with a client's next request.
+    config = uvicorn.Config(
+        application(workspace), log_level="error", access_log=False, lifespan="off", ws="none", timeout_keep_alive=75
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True, name=f"workspace-{workspace.name}")
     thread.start()

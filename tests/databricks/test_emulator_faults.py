@@ -1,13 +1,20 @@
 """Faults come exactly as ordered."""
 
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import requests
 
+from tests import servers
 from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import Workspace
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -78,3 +85,21 @@ def test_every_request_is_on_the_list_with_who_asked(workspace: Workspace) -> No
         ("GET", "/api/2.0/preview/scim/v2/Me", "admin@example.com"),
         ("GET", "/.well-known/databricks-config", ""),
     ]
+
+
+@pytest.mark.slow
+def test_a_workspace_started_by_hand_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.databricks.workspace", "--volume", "main:main.default.files"]
+    environment = servers.clean_environment({"TMPDIR": str(tmp_path)})
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        lines = iter(process.stdout or [])
+        told: dict[str, str] = {}
+        while "MLFLOW_TRACKING_URI" not in told:
+            word, _, value = next(lines).strip().removeprefix("export ").partition("=")
+            told[word] = value
+        headers = {"Authorization": f"Bearer {told['DATABRICKS_TOKEN']}"}
+        address = f"{told['DATABRICKS_HOST']}/api/2.0/fs/directories/Volumes/main/default/files"
+        assert requests.put(address, headers=headers, timeout=30).status_code == 204
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert list(tmp_path.iterdir()) == []

@@ -84,10 +84,10 @@ def test_a_failure_is_told_with_its_error_and_trace(workspace: Workspace) -> Non
 
 def test_a_wheels_entry_point_runs_with_its_parameters(workspace: Workspace) -> None:
     client = sdk(workspace)
-    wheel = PythonWheelTask(package_name="mlflow", entry_point="mlflow", parameters=["--version"])
+    wheel = PythonWheelTask(package_name="timeit", entry_point="main", parameters=["-n", "7", "-r", "1", "pass"])
     run = submitted(client, SubmitTask(task_key="one", python_wheel_task=wheel))
     assert run.tasks
-    assert "version" in (client.jobs.get_run_output(run.tasks[0].run_id or 0).logs or "")
+    assert "7 loops" in (client.jobs.get_run_output(run.tasks[0].run_id or 0).logs or "")
 
 
 def test_a_notebook_that_is_not_there_is_an_internal_error(workspace: Workspace) -> None:

@@ -60,6 +60,16 @@ result["gone"] = client.get_prompt(name) is None
     }
 
 
+def test_a_prompts_versions_are_linked_to_runs_models_and_traces(workspace: Workspace) -> None:
+    headers = dict(workspace.headers())
+    for what in ("run", "model", "trace"):
+        body = {"prompt_versions": [{"name": "main.ml.greeting", "version": "1"}], f"{what}_ids": ["x"]}
+        url = f"{workspace.url}/api/2.0/mlflow/unity-catalog/prompt-versions/links-to-{what}s"
+        assert requests.post(url, json=body, headers=headers, timeout=10).ok
+    links = prompts.prompts(workspace.metastore).links
+    assert links == [("main.ml.greeting", "1", what, "x") for what in ("run", "model", "trace")]
+
+
 def test_prompts_need_their_schemas_privileges(workspace: Workspace) -> None:
     name = "main.ml.greeting"
 

@@ -1,13 +1,16 @@
 """The registry in Unity Catalog in the emulator, by the real MLflow client with `databricks-uc`."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
+from databricks.sdk.errors import BadRequest, NotFound
+from databricks.sdk.service.catalog import ModelVersionInfoStatus
 
 from tests.databricks import catalogue, models
-from tests.databricks.clients import LOG, SAVE, environment, mlflow_script
+from tests.databricks.clients import LOG, SAVE, environment, mlflow_script, sdk
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
@@ -101,11 +104,16 @@ def test_a_logged_model_is_registered_and_copied_across_catalogs(workspace: Work
 made = mlflow.register_model(logged.model_uri, "dev.ml.churn")
 copied = client.copy_model_version("models:/dev.ml.churn/1", "prod.ml.churn")
 loaded = mlflow.pyfunc.load_model("models:/prod.ml.churn/1")
-result = [made.status, copied.name, copied.source, copied.run_id == run.info.run_id, list(loaded.predict(frame))]
+with mlflow.start_run():
+    about = {{"signature": signature, "pip_requirements": [], "registered_model_name": "dev.ml.again"}}
+    mlflow.pyfunc.log_model(name="again", python_model=AddOne(), **about)
+again = client.get_model_version("dev.ml.again", "1")
+of_the_run = copied.run_id == run.info.run_id
+result = [again.status, made.status, copied.name, copied.source, of_the_run, list(loaded.predict(frame))]
 """,
         environment(workspace),
     )
-    assert result == ["READY", "prod.ml.churn", "models:/dev.ml.churn/1", True, [2.0, 3.0]]
+    assert result == ["READY", "READY", "prod.ml.churn", "models:/dev.ml.churn/1", True, [2.0, 3.0]]
     made = ask(workspace, "GET", "model-versions/get", name="dev.ml.churn", version="1").json()["model_version"]
     assert made["run_tracking_server_id"] == str(workspace.id)
     assert made["model_id"].startswith("m-")
@@ -155,7 +163,7 @@ result = [
         "RESOURCE_DOES_NOT_EXIST: Alias 'nobody'",
         "INVALID_PARAMETER_VALUE: Missing filter",
         "INVALID_PARAMETER_VALUE: Unsupported filter query",
-        "INVALID_PARAMETER_VALUE: Tag key 'a.b' is invalid",
+        "INVALID_PARAMETER_VALUE: Tag name a.b contains one or more of the reserved characters: List(., ,, -, =, /, :)",
         "INVALID_PARAMETER_VALUE: The value of tag 'long' is invalid",
         "INVALID_PARAMETER_VALUE: Invalid alias name",
         "Method 'transition_model_version_stage' is unsupported for models in the Unity Catalog",
@@ -231,8 +239,24 @@ def test_lists_are_silent_about_what_one_may_not_see(workspace: Workspace) -> No
     catalogue.grant(workspace.metastore, ANN, "dev.ml", "USE_SCHEMA")
     catalogue.grant(workspace.metastore, ANN, "dev.ml.mine", "EXECUTE")
     found = ask(workspace, "GET", "registered-models/search", principal=ANN).json()["registered_models"]
-    assert "dev.ml.mine" in [one["name"] for one in found]
-    assert "prod.ml.other" not in [one["name"] for one in found]
+    assert [one["name"] for one in found] == ["dev.ml.mine"]
+    models.models(workspace.metastore).page_size = 1
+    first = ask(workspace, "GET", "registered-models/search", principal=ANN).json()
+    following = {"page_token": first["next_page_token"]}
+    second = ask(workspace, "GET", "registered-models/search", principal=ANN, **following).json()
+    assert (second["registered_models"], "next_page_token" in second) == ([], True)
+
+
+def test_files_in_a_customers_own_bucket_come_with_that_clouds_credentials(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    wanted = {"name": "dev.ml.churn", "version": "1", "operation": "MODEL_VERSION_OPERATION_READ"}
+    path = "model-versions/generate-temporary-credentials"
+    assert ask(workspace, "POST", path, **wanted).json()["credentials"]["storage_mode"] == "DEFAULT_STORAGE"
+    models.models(workspace.metastore).customer_hosted = True
+    given = ask(workspace, "POST", path, **wanted).json()["credentials"]
+    assert (given["storage_mode"], "aws_temp_credentials" in given) == ("CUSTOMER_HOSTED", True)
+    writing = {**wanted, "operation": "MODEL_VERSION_OPERATION_READ_WRITE"}
+    assert ask(workspace, "POST", path, **writing).status_code == 403
 
 
 def test_another_metastore_knows_nothing_and_a_sister_workspace_everything(workspace: Workspace) -> None:
@@ -255,3 +279,72 @@ def test_a_rename_stays_in_the_schema_and_takes_files_and_grants_along(workspace
     url = f"{workspace.url}/api/2.1/unity-catalog/permissions/function/dev.ml.leavers"
     grants = requests.get(url, headers=dict(workspace.headers()), timeout=10).json()
     assert grants == {"privilege_assignments": [{"principal": ANN, "privileges": ["EXECUTE"]}]}
+
+
+def test_a_versions_files_are_read_with_execute_and_written_by_who_may_make_versions(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    ask(workspace, "POST", "model-versions/create", name="dev.ml.churn", source="x")
+    catalogue.grant(workspace.metastore, ANN, "dev", "USE_CATALOG", "USE_SCHEMA")
+    url = f"{workspace.url}/api/2.0/fs/files/Models/dev/ml/churn/1/MLmodel"
+    headers = dict(workspace.headers(ANN))
+    assert requests.get(url, headers=headers, timeout=10).status_code == 403
+    catalogue.grant(workspace.metastore, ANN, "dev.ml", "EXECUTE")
+    assert requests.get(url, headers=headers, timeout=10).text == "flavors: {}\n"
+    assert put(workspace, "/Models/dev/ml/churn/2/MLmodel", ANN).status_code == 403
+    catalogue.grant(workspace.metastore, ANN, "dev", "CREATE_MODEL_VERSION")
+    assert put(workspace, "/Models/dev/ml/churn/2/MLmodel", ANN).ok
+
+
+def test_all_privileges_leave_managing_out_and_manage_of_the_catalog_reaches_its_models(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    alias = {"name": "dev.ml.churn", "alias": "champion", "version": "1", "principal": ANN}
+    catalogue.grant(workspace.metastore, ANN, "dev", "ALL_PRIVILEGES")
+    assert ask(workspace, "GET", "registered-models/get", name="dev.ml.churn", principal=ANN).ok
+    assert ask(workspace, "POST", "registered-models/alias", **alias).status_code == 403
+    catalogue.grant(workspace.metastore, ANN, "dev", "MANAGE")
+    assert ask(workspace, "POST", "registered-models/alias", **alias).ok
+
+
+def test_versions_made_at_the_same_moment_get_numbers_of_their_own(workspace: Workspace) -> None:
+    ask(workspace, "POST", "registered-models/create", name="dev.ml.churn")
+    with ThreadPoolExecutor(8) as threads:
+        made = threads.map(
+            lambda _: ask(workspace, "POST", "model-versions/create", name="dev.ml.churn", source="x").json(), range(24)
+        )
+        numbers = sorted(int(one["model_version"]["version"]) for one in made)
+    assert numbers == list(range(1, 25))
+
+
+def test_the_same_models_are_in_unity_catalogs_own_api(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn", "prod.ml.other")
+    client = sdk(workspace)
+    client.registered_models.set_alias("dev.ml.churn", "champion", 1)
+    model = client.registered_models.update("dev.ml.churn", comment="who leaves", owner=ANN)
+    assert (model.comment, model.owner, model.catalog_name, model.schema_name) == ("who leaves", ANN, "dev", "ml")
+    shown = ask(workspace, "GET", "registered-models/get", name="dev.ml.churn").json()["registered_model"]
+    assert (shown["description"], shown["aliases"]) == ("who leaves", [{"alias": "champion", "version": "1"}])
+    version = client.model_versions.get_by_alias("dev.ml.churn", "champion")
+    assert (version.version, version.status, version.model_name) == (1, ModelVersionInfoStatus.READY, "churn")
+    assert [one.version for one in client.model_versions.list("dev.ml.churn")] == [1]
+    found = client.registered_models.list(catalog_name="dev", schema_name="ml")
+    assert [one.full_name for one in found] == ["dev.ml.churn"]
+    client.registered_models.delete_alias("dev.ml.churn", "champion")
+    client.model_versions.delete("dev.ml.churn", 1)
+    client.registered_models.delete("dev.ml.churn")
+    assert ask(workspace, "GET", "registered-models/get", name="dev.ml.churn").status_code == 404
+    with pytest.raises(NotFound, match=r"Routine or Model 'dev.ml.churn' does not exist"):
+        client.registered_models.get("dev.ml.churn")
+
+
+def test_a_schema_that_is_deleted_by_force_takes_its_models_and_their_files_along(workspace: Workspace) -> None:
+    registered(workspace, "dev.ml.churn")
+    with pytest.raises(BadRequest, match="is not empty"):
+        sdk(workspace).schemas.delete("dev.ml")
+    sdk(workspace).schemas.delete("dev.ml", force=True)
+    assert ask(workspace, "GET", "registered-models/search").json()["registered_models"] == []
+    assert not (workspace.metastore.folder / "Models/dev/ml/churn").exists()
+
+
+@pytest.mark.parametrize("leaf", ["two words", "a/b", "x" * 256, "line\nbreak"])
+def test_names_unity_catalog_does_not_take_are_refused(workspace: Workspace, leaf: str) -> None:
+    assert ask(workspace, "POST", "registered-models/create", name=f"dev.ml.{leaf}").status_code == 400

@@ -195,6 +195,21 @@ def test_an_experiment_is_refused_where_the_workspace_has_no_room_for_it(
     assert message in answer.json()["message"]
 
 
+def test_an_experiment_made_below_the_workspace_prefix_is_found_only_without_it(
+    databricks_account: AccountFactory,
+) -> None:
+    workspace = databricks_account().workspace("a")
+    made = post(workspace, "2.0/mlflow/experiments/create", {"name": "/Workspace/Shared/x"})
+    found = get(workspace, "2.0/mlflow/experiments/get-by-name", experiment_name="/Shared/x").json()["experiment"]
+    assert found["experiment_id"] == made.json()["experiment_id"]
+    tags = {tag["key"]: tag["value"] for tag in found["tags"]}
+    assert (tags["mlflow.ownerEmail"], tags["mlflow.experiment.sourceName"]) == (ADMIN, "/Shared/x")
+    other = get(workspace, "2.0/mlflow/experiments/get-by-name", experiment_name="/Workspace/Shared/x")
+    assert other.json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+    again = post(workspace, "2.0/mlflow/experiments/create", {"name": "/Workspace/Shared/x"})
+    assert again.json()["error_code"] == "RESOURCE_ALREADY_EXISTS"
+
+
 def test_a_deleted_experiments_name_is_free_and_restoring_needs_it_back(databricks_account: AccountFactory) -> None:
     workspace = databricks_account().workspace("a")
     first = post(workspace, "2.0/mlflow/experiments/create", {"name": "/Shared/x"}).json()["experiment_id"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 
 from tests import databases, seeding, servers, traces
 from tests.conftest import Tool
@@ -33,6 +34,8 @@ def forget_foreign_traces(server: Server) -> None:
     servers.execute(server, "DELETE FROM trace_request_metadata WHERE request_id NOT LIKE 'tr-%'")
     servers.execute(server, "DELETE FROM spans WHERE trace_id NOT LIKE 'tr-%'")
     servers.execute(server, "DELETE FROM assessments WHERE trace_id NOT LIKE 'tr-%'")
+    for folder in [found for found in server.artifacts.glob("*/traces/*") if not found.name.startswith("tr-")]:
+        shutil.rmtree(folder)
 
 
 def test_experiments_go_to_a_workspace_and_come_back_whole(
@@ -73,8 +76,8 @@ def test_logged_models_and_traces_go_there_and_come_back_whole(
     account.workspace("a")
     env = account.environment()
     lossy = ("--allow-loss", "link")  # Ties of traces to prompts.
-    run_tool("copy-all", *places(empty_source.url, "databricks://a")[:4], *lossy, env=env).expect(0)
-    run_tool("copy-all", *places("databricks://a", destination.url)[:4], *lossy, env=env).expect(0)
+    run_tool("copy-experiments", *places(empty_source.url, "databricks://a"), *lossy, env=env).expect(0)
+    run_tool("copy-experiments", *places("databricks://a", destination.url), *lossy, env=env).expect(0)
     name_roots(destination)
     assert test_logged_models.facts(destination) == test_logged_models.facts(empty_source)
     assert traces.compare(empty_source, destination) == []

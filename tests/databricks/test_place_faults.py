@@ -176,3 +176,19 @@ def test_a_copy_takes_the_requests_of_one_between_servers_and_those_for_files(
     assert uploads is not None, sorted(plain)
     assert len(own) - len(beside) <= uploads
     assert there["kinds"]["run"]["done"] == plain["kinds"]["run"]["done"]
+
+
+def test_a_run_with_more_params_than_a_request_takes_arrives_whole(
+    empty_source: Server, account: Account, run_here: Run
+) -> None:
+    workspace = account.workspace("a")
+    params = {f"p{number:03}": "é" * 6000 for number in range(100)}
+    with contextlib.closing(Api(empty_source.url)) as api:
+        experiment = api.post("experiments/create", name="wide")["experiment_id"]
+        run = api.post("runs/create", experiment_id=experiment, start_time=1)["run"]["info"]["run_id"]
+        api.post("runs/log-batch", run_id=run, params=[{"key": key, "value": value} for key, value in params.items()])
+    run_here("copy-experiments", *places(empty_source.url, "databricks://a")[:4], "--experiments", "wide").expect(0)
+    with contextlib.closing(Api(workspace.url)) as api:
+        api.session.headers.update(workspace.headers())
+        (arrived,) = rest.runs(api, experiments(workspace)[f"/Users/{ADMIN}/wide"])
+    assert {pair["key"]: pair["value"] for pair in arrived["data"]["params"]} == params

@@ -132,9 +132,9 @@ def test_stages_without_aliases_for_them_are_rows_and_kept_in_tags(
 @pytest.mark.parametrize(
     ("lacking", "grant"),
     [
-        ("CREATE_MODEL", "GRANT CREATE MODEL ON SCHEMA main.ml TO `ann@example.com`"),
-        ("USE_SCHEMA", "GRANT USE SCHEMA ON SCHEMA main.ml TO `ann@example.com`"),
-        ("USE_CATALOG", "GRANT USE CATALOG ON CATALOG main TO `ann@example.com`"),
+        ("CREATE_MODEL", "GRANT CREATE MODEL ON SCHEMA `main`.`ml` TO `ann@example.com`"),
+        ("USE_SCHEMA", "GRANT USE SCHEMA ON SCHEMA `main`.`ml` TO `ann@example.com`"),
+        ("USE_CATALOG", "GRANT USE CATALOG ON CATALOG `main` TO `ann@example.com`"),
     ],
 )
 def test_a_missing_privilege_is_named_with_its_grant(

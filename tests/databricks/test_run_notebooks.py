@@ -16,6 +16,7 @@ from tests.conftest import Outcome, Run
 from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import Account, Workspace
+from tests.fidelity.test_legacy import old_export
 from tests.rest import Api
 from tests.servers import Server
 from tests.unit.test_bundle_tampering import Folder
@@ -175,7 +176,7 @@ def test_a_notebook_that_is_gone_is_a_row_and_the_run_arrives(ends: Ends, export
 def test_a_notebook_that_comes_back_is_added_by_the_next_export(ends: Ends, export: Export, tmp_path: Path) -> None:
     ends.a.faults.add(Fault("GET /api/2.0/workspace/export", status=403, times=0))
     told = export().expect(1).json
-    assert {row["reason"] for row in told["rows"]} >= {"databricks://a doesn't allow it: ordered fault 403"}
+    assert {row["reason"] for row in told["rows"]} == {f"{ends.a.url} doesn't allow it: ordered fault 403"}
     ends.a.faults.clear()
     assert export().expect(0).json["kinds"]["run"]["updated"] == 1
     assert len(notebooks_in(tmp_path / "b")) == 4
@@ -226,7 +227,7 @@ def test_an_import_puts_notebooks_into_the_other_workspace_once(
     ends.b.requests.clear()
     assert run_here("import-experiments", *words, "--json").expect(0).json["kinds"]["run"]["same"] == 1
     assert writes(ends.b) == []
-    run_here("verify", "databricks://a", "databricks://b").expect(0)
+    run_here("verify", "databricks://a", "databricks://b", *ALL).expect(0)
 
 
 def test_notebooks_follow_runs_that_were_imported_without_them(
@@ -290,7 +291,7 @@ def test_notebooks_go_along_when_a_bundle_is_made_of_bundles(
     ends: Ends, export: Export, run_here: Run, tmp_path: Path
 ) -> None:
     export().expect(0)
-    run_here("filter-export", "--input-dir", tmp_path / "b", "--output-dir", tmp_path / "f").expect(0)
+    run_here("filter-export", *ALL, "--input-dir", tmp_path / "b", "--output-dir", tmp_path / "f").expect(0)
     shards = [tmp_path / "1", tmp_path / "2"]
     for number, shard in enumerate(shards, 1):
         place = ("--tracking-uri", "databricks://a", "--output-dir", shard, "--shard", f"{number}/2")
@@ -347,3 +348,22 @@ def test_a_download_that_makes_no_sense_is_refused(
     given = [destination.url if word == "OSS" else word for word in words]
     told = run_here("download-notebook", "--output-dir", tmp_path / "n", *given).expect(2)
     assert said in told.stderr
+
+
+def test_notebooks_in_a_folder_of_mlflow_export_import_go_into_a_workspace_too(
+    ends: Ends, empty_source: Server, run_here: Run, tmp_path: Path
+) -> None:
+    tags = [{"key": PATH, "value": TRAIN}, {"key": REVISION, "value": ends.revision}]
+    made = Api(empty_source.url).post("runs/create", experiment_id="0", start_time=1, tags=tags)["run"]["info"]
+    old_export(empty_source, "run.export_run", "--run-id", made["run_id"], "--output-dir", tmp_path / "old")
+    # What it writes beside, at a workspace: release 1.2.0, `run/export_run.py` and `notebook/download_notebook.py`.
+    folder = tmp_path / "old" / "artifacts" / "notebooks"
+    folder.mkdir(parents=True)
+    (folder / "Train.source").write_text(SECOND)
+    (folder / "manifest.json").write_text("{}")
+    words = ("--input-dir", tmp_path / "old", "--experiment-name", "/Shared/wine", "--tracking-uri", "databricks://b")
+    run_here("import-run", *words, "--dst-notebook-dir", "/Shared/n").expect(0)
+    # It gets the newest one, whatever the run says: so the name ends in what it holds, not in the revision.
+    there = run_tags(ends.b, "/Shared/wine")["mlflow_migration.notebook"]
+    assert there.startswith(f"/Shared/n{TRAIN}@") and ends.revision not in there
+    assert read(ends.b, there).strip() == SECOND.strip()

@@ -95,10 +95,12 @@ def _delete_model(call: Call) -> Answer:
 
 def _search_models(call: Call) -> Answer:
     _refuse(call, "filter", "order_by")
+    """What one may not see is left out of a page after it was cut, so that a page may be short or empty."""
     state = models.models(call.workspace.metastore)
-    seen = [model for name, model in sorted(state.held.items()) if _visible(call, model)]
-    found, following = page(call, seen, min(MOST_MODELS, state.page_size))
-    return {"registered_models": [_model(model, whole=False) for model in found], **following}
+    every = [model for _, model in sorted(state.held.items())]
+    found, following = page(call, every, min(MOST_MODELS, state.page_size))
+    seen = [_model(model, whole=False) for model in found if _visible(call, model)]
+    return {"registered_models": seen, **following}
 
 
 def _visible(call: Call, model: Model) -> bool:

@@ -2,25 +2,26 @@
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
 from tests import servers
-from tests.databricks import access, pool
-from tests.databricks.access import Securable
+from tests.databricks import catalogue, pool, unity_catalog
 from tests.databricks.pool import Pool
 from tests.databricks.state import ADMIN, Account
 
 DESCRIPTION = """
 Starts local workspaces that the unchanged databricks-sdk, the `databricks` command and MLflow's client use as if they
 were Databricks, and prints what to export. All share one account; each is attached to a Unity Catalog metastore, and
-workspaces with the same metastore share catalogs, volumes and models. Ctrl-C ends them, and nothing is kept.
+workspaces with the same metastore share catalogs, volumes and models. Ctrl-C or SIGTERM ends them, and nothing is kept.
 
 Served: authentication (tokens, OAuth, OIDC), SCIM, workspace files and notebooks, the Files API, MLflow tracking (a
-real `mlflow server` behind it) with the platform's names, tags and permissions, and what the other modules of
-tests/databricks add. What the platform doesn't have answers ENDPOINT_NOT_FOUND here too.
+real `mlflow server` behind it) with the platform's names, tags and permissions, Unity Catalog with grants that refuse,
+the registries of Unity Catalog (models and prompts) and of the workspace, permissions, secrets, and jobs that really
+run. What the platform doesn't have answers ENDPOINT_NOT_FOUND here too.
 """
 EPILOG = """
 examples:
@@ -36,6 +37,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="databricks-") as folder:
         empty = servers.make_template(Path(folder) / "empty.db")
         running = Pool(Path(folder), pool.make_template(empty, Path(folder) / "template.db"), port=options.port)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         try:
             sys.stdout.write(_started(running.account, options) + "\n")
             sys.stdout.flush()
@@ -60,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--volume", action="append", default=[], metavar="METASTORE:CATALOG.SCHEMA.NAME", help="a volume to begin with"
     )
+    parser.add_argument(
+        "--schema", action="append", default=[], metavar="METASTORE:CATALOG.SCHEMA", help="a schema to begin with"
+    )
     return parser
 
 
@@ -74,7 +80,10 @@ def _started(account: Account, options: argparse.Namespace) -> str:
         lines.append(f"# workspace {name}: {workspace.url} (metastore {workspace.metastore.name})")
     for one in options.volume:
         metastore, _, volume = one.partition(":")
-        access.grants(account.metastores[metastore]).own(Securable("volume", volume), ADMIN)
+        unity_catalog.make_volume(account.metastores[metastore], volume)
+    for one in options.schema:
+        metastore, _, schema = one.partition(":")
+        catalogue.make(account.metastores[metastore], schema)
     first = next(iter(account.workspaces.values()))
     environment = {
         **account.environment(),

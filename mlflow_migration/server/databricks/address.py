@@ -86,6 +86,7 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
         dialect=urlsplit(uri).scheme or uri,
         workspace_id=str(config.workspace_id or ""),
         renew=lambda: _authenticated(uri, config.init_auth),
+        login=str(config.auth_type),
         hint=REFUSED,
     )
 

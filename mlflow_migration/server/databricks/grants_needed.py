@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from mlflow_migration.errors import ForbiddenError, MigrationError, NotFoundError, ServerError
+from mlflow_migration.server.databricks.grants import CATALOG, MODEL, SCHEMA, statement
 from mlflow_migration.server.rest import Rest
 
 ME = "/api/2.0/preview/scim/v2/Me"
-TO_CREATE = (("USE CATALOG", "CATALOG"), ("USE SCHEMA", "SCHEMA"), ("CREATE MODEL", "SCHEMA"))
-TO_READ = (("USE CATALOG", "CATALOG"), ("USE SCHEMA", "SCHEMA"), ("EXECUTE", "MODEL"))
-TO_CHANGE = (*TO_READ, ("APPLY TAG", "MODEL"))
+TO_CREATE = (("USE CATALOG", CATALOG), ("USE SCHEMA", SCHEMA), ("CREATE MODEL", SCHEMA))
+TO_READ = (("USE CATALOG", CATALOG), ("USE SCHEMA", SCHEMA), ("EXECUTE", MODEL))
+TO_CHANGE = (*TO_READ, ("APPLY TAG", MODEL))
 
 
 def to_create(rest: Rest, name: str, error: ForbiddenError) -> ForbiddenError:
@@ -23,9 +24,9 @@ def to_read(rest: Rest, name: str, error: ForbiddenError) -> ForbiddenError:
 
 def on_model(rest: Rest, name: str, privilege: str, error: ForbiddenError) -> ForbiddenError:
     """A change of a model is refused: with the statement for the right the server names, or for `privilege`."""
-    wanted = _named(error, ((privilege, "MODEL"), *TO_CHANGE)) if error.why else ()
+    wanted = _named(error, ((privilege, MODEL), *TO_CHANGE)) if error.why else ()
     if len(wanted) != 1:
-        wanted = ((privilege, "MODEL"),)
+        wanted = ((privilege, MODEL),)
     return _refused(f"{name!r} may not be changed", wanted, (rest, name, error))
 
 
@@ -47,10 +48,10 @@ def _named(error: ForbiddenError, privileges: tuple[tuple[str, str], ...]) -> tu
 def _refused(what: str, wanted: tuple[tuple[str, str], ...], about: tuple[Rest, str, ForbiddenError]) -> ForbiddenError:
     rest, name, error = about
     catalog, schema, _ = name.split(".")
-    securables = {"CATALOG": catalog, "SCHEMA": f"{catalog}.{schema}", "MODEL": name}
+    securables = {CATALOG: catalog, SCHEMA: f"{catalog}.{schema}", MODEL: name}
     principal = _caller(rest)
-    statements = "; ".join(f"GRANT {right} ON {kind} {securables[kind]} TO `{principal}`" for right, kind in wanted)
-    return ForbiddenError(what, f"{error.why}; who may, types: {statements}", statements)
+    statements = " ".join(statement(right, type_, securables[type_], principal) for right, type_ in wanted)
+    return ForbiddenError(what, f"{error.why} Who may, types: {statements}", statements)
 
 
 def _caller(rest: Rest) -> str:

@@ -12,6 +12,7 @@ from mlflow_migration.server.databricks import absent
 from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
 from mlflow_migration.server.databricks.logged_models import WorkspaceModels
 from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
+from mlflow_migration.server.databricks.permissions import AccessLists
 from mlflow_migration.server.databricks.tag_keys import RESERVED
 from mlflow_migration.server.databricks.traces import WorkspaceTraces
 from mlflow_migration.server.databricks.tracking import WorkspaceTracking
@@ -26,7 +27,7 @@ from mlflow_migration.server.rest import Rest
 METASTORE = "/api/2.1/unity-catalog/metastore_summary"
 ME = "/api/2.0/preview/scim/v2/Me"
 NO_ROUTES = "Databricks has no such kind"
-OF_ACCOUNT = "users and groups of Databricks are its account's: --export-permissions tells of experiments' and models'"
+GROUPS = "Databricks has groups in place of roles, which are its account's"
 LACKS = {
     "evaluation_dataset": "Databricks keeps them as tables of Unity Catalog, made by its own library",
     "gateway_budget": NO_ROUTES,
@@ -34,14 +35,12 @@ LACKS = {
     "gateway_guardrail": NO_ROUTES,
     "gateway_model_definition": NO_ROUTES,
     "gateway_secret": "Databricks keeps secrets in scopes of its own",
-    "grant": OF_ACCOUNT,
     "issue": NO_ROUTES,
     "label_schema": "Databricks keeps them in labeling sessions, made by its own library",
     "mcp_server": NO_ROUTES,
     "review_queue": "Databricks has labeling sessions in their place, made by its own library",
-    "role": OF_ACCOUNT,
+    "role": GROUPS,
     "scorer": "Databricks keeps them by its own library",
-    "user": OF_ACCOUNT,
     "webhook": NO_ROUTES,
     "workspace": "a Databricks workspace has none in it",
 }
@@ -78,6 +77,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
     return replace(
         mlflow_parts(rest),
         connect=connect,
+        access_lists=AccessLists(rest, unity),
         registry=UnityCatalog(rest) if unity else WorkspaceRegistry(rest),
         files=VersionFiles(WorkspaceArtifacts(rest), CatalogFiles(rest) if unity else WorkspaceFiles(rest)),
         forms=forms,

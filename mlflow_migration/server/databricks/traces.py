@@ -96,7 +96,7 @@ class WorkspaceTraces(Traces):
         if rows is not None:
             data = spans.file_of(rows)
             credentials.put_file(self._rest, _root(trace_id), SPANS_FILE, _in_memory(SPANS_FILE, data))
-        return found
+        return _shown(found)
 
     def _rows(self, info: Json) -> Iterator[Json]:
         if SPANS_LOCATION not in info.get("tags", {}):
@@ -132,7 +132,9 @@ def _shown(info: Json) -> Json:
     tags = info.get("tags", {})
     if SOURCE in tags and IN_ROWS not in tags:
         return info
-    return {**info, "tags": {**tags, SPANS_LOCATION: TRACKING_STORE}}
+    # The mark is this module's own: a writer would take it away as a tag that the source lacks.
+    others = {key: value for key, value in tags.items() if key != IN_ROWS}
+    return {**info, "tags": {**others, SPANS_LOCATION: TRACKING_STORE}}
 
 
 def _root(trace_id: str) -> Root:

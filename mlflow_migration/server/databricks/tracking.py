@@ -7,6 +7,7 @@ and are shown as what they were; the user of a run likewise, whom Databricks tak
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ NAME = ORIGIN + "name"
 PATH = ORIGIN + "workspace_path"
 """Shown, and never sent: where an experiment is that is shown by another name."""
 EXPERIMENTS_PER_PAGE = 1000
+MOST_BYTES = 900_000
+"""Of a `log-batch`: Databricks takes 1 MB (its own reference of that route)."""
 NO_PART = {"": "%", ".": "%2E", "..": "%2E%2E"}
 
 
@@ -57,8 +60,8 @@ class WorkspaceTracking:
         self._lock = threading.Lock()
 
     def search_body(self) -> Json:
-        """The search for all experiments; the workspace knows no order by id."""
-        return {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE}
+        """The search for all experiments; Databricks orders them by name or last change only (its own reference)."""
+        return {"view_type": "ALL", "max_results": EXPERIMENTS_PER_PAGE, "order_by": ["name ASC"]}
 
     def name_out(self, name: str) -> str:
         """The workspace path of an experiment that is called so elsewhere."""
@@ -85,8 +88,7 @@ class WorkspaceTracking:
             raise ConflictError(f"a {what} is at {self.name_out(name)}", error.why, hint) from error
 
     def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
-        """All experiments by id, each once: the workspace lists them by their last change, which may come in between
-        two pages."""
+        """All experiments by id, each once: one that is renamed between two pages may come twice."""
         found = {str(head["experiment_id"]): head for head in heads}
         return (self.experiment_in(found[id_]) for id_ in sorted(found, key=lambda id_: (len(id_), id_)))
 
@@ -101,6 +103,18 @@ class WorkspaceTracking:
         if name and path.endswith("/" + _path_of(name)):
             found.update({"name": name, "tags": pairs_of({**shown, PATH: path})})
         return found
+
+    def batches(self, batch: Json) -> Iterator[Json]:
+        """What is logged at once, in requests that Databricks takes; tags last, as within one request."""
+        items = [(key, item) for key in ("params", "metrics", "tags") for item in batch.get(key, ())]
+        if len(items) == 1 or len(json.dumps(batch)) <= MOST_BYTES:
+            yield batch
+            return
+        for part in (items[: len(items) // 2], items[len(items) // 2 :]):
+            whole: Json = {}
+            for key, item in part:
+                whole.setdefault(key, []).append(item)
+            yield from self.batches(whole)
 
     def out_of_reach(self, experiments: Callable[[], Iterator[Json]]) -> Sequence[Broken]:
         """Traces in tables of Unity Catalog, one for each experiment that is tied to some. Looked for once."""
