@@ -16,13 +16,28 @@ if TYPE_CHECKING:
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
+    from mlflow_migration.promotion import (
+        approvals,
+        facts,
+        flow,
+        history,
+        policy,
+        rollback,
+        step,
+        watch,
+        webhooks,
+    )
     from mlflow_migration.server import live, pages
 
 __all__ = [
+    "approvals",
     "compare",
     "config",
     "copies",
+    "facts",
     "filtered",
+    "flow",
+    "history",
     "id_map",
     "jobs",
     "layout",
@@ -35,14 +50,19 @@ __all__ = [
     "pages",
     "parallel",
     "pipeline",
+    "policy",
     "progress",
     "registry",
     "rewritten",
+    "rollback",
     "run",
     "samples",
     "signature",
     "spreading",
+    "step",
     "versions",
+    "watch",
+    "webhooks",
 ]
 _FOLDERS = {
     "": ("compare", "objects", "pipeline"),
@@ -50,6 +70,17 @@ _FOLDERS = {
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
+    "promotion.": (
+        "approvals",
+        "facts",
+        "flow",
+        "history",
+        "policy",
+        "rollback",
+        "step",
+        "watch",
+        "webhooks",
+    ),
     "server.": ("live", "pages"),
 }
 
