@@ -156,7 +156,7 @@ def test_a_lock_within_its_lease_can_be_broken_by_hand_only(locked: Callable[...
 
 
 def test_a_process_is_known_to_be_gone_only_when_it_is(tmp_path: Path) -> None:
-    code = "import sys; from mlflow_migration.promotion import holder; print(holder.identity(), flush=True); sys.stdin.read()"
+    code = "from mlflow_migration.promotion import holder; print(holder.identity(), flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None and child.stdin is not None
     identity = child.stdout.readline()
