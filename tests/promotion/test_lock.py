@@ -24,6 +24,7 @@ from tests import servers
 from tests.conftest import Run, ServerFactory, ServerPool, Tool
 from tests.faults import Running
 from tests.faults.proxy import Exchange, Proxy, on
+from tests.postgres import Postgres
 from tests.promotion.conftest import Stage, aliases, entries
 from tests.promotion.test_flow import EVERYWHERE
 from tests.servers import Options, Server, Snapshot
@@ -74,6 +75,13 @@ def test_of_many_at_once_exactly_one_owns_each_number(empty: Server) -> None:
 
 def test_so_it_is_with_several_workers_of_a_server(make_server: ServerFactory, template: Path) -> None:
     chains, winners = race(make_server(Options(template=template, workers=3)))
+    assert len(chains) == 1
+    assert winners == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_so_it_is_on_postgresql(make_server: ServerFactory, postgres: Postgres) -> None:
+    chains, winners = race(make_server(Options(database=postgres.database(), workers=3)))
     assert len(chains) == 1
     assert winners == [1, 1, 1]
 
