@@ -60,14 +60,16 @@ def case_of(found: Facts) -> Case:
     """What gates look at; each holder is read once. Of the alias that is moved it is the one before, even where an
     attempt that was cut off has moved it already: a version isn't compared with itself."""
     step = found.step
+    in_use = alias_in(step.policy, step.destination)
 
-    def load(alias: str) -> Version | None:
+    def load(named: str) -> Version | None:
+        # The policy's alias means the version in use, whatever the environment calls it.
+        alias = in_use if named == step.policy.alias else named
         if alias != found.manner.alias:
             return facts.holder(step.dst, step.dst_name, alias)
         return facts.version(step.dst, step.dst_name, found.previous) if found.previous else None
 
     holder: Callable[[str], Version | None] = cache(load)
-    in_use = alias_in(step.policy, step.destination)
     return Case(found.version, holder, step.model, step.source, step.destination, in_use, step.loaded.folder)
 
 
