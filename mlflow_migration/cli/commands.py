@@ -111,6 +111,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "submitting",
         "Run a notebook or a command of this tool as a Databricks job, follow it, and end as it ended.",
     ),
+    "promote": (
+        "promote",
+        "Promote versions of models from environment to environment, by the gates of a policy.",
+    ),
     "config": ("setup", "Look at the configuration."),
     "kinds": ("setup", "List the kinds of objects that are moved and verified, what of each arrives, and what can't."),
     "completion": ("setup", "Print the completion script of a shell."),

@@ -16,14 +16,29 @@ if TYPE_CHECKING:
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, principals, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, run_notebooks, signature, versions
+    from mlflow_migration.promotion import (
+        approvals,
+        facts,
+        flow,
+        history,
+        policy,
+        rollback,
+        step,
+        watch,
+        webhooks,
+    )
     from mlflow_migration.server import live, pages
 
 __all__ = [
+    "approvals",
     "check_access",
     "compare",
     "config",
     "copies",
+    "facts",
     "filtered",
+    "flow",
+    "history",
     "id_map",
     "jobs",
     "layout",
@@ -38,16 +53,21 @@ __all__ = [
     "parallel",
     "pipeline",
     "principals",
+    "policy",
     "progress",
     "registry",
     "rewritten",
+    "rollback",
     "run",
     "run_notebooks",
     "samples",
     "signature",
     "spreading",
     "submitting",
+    "step",
     "versions",
+    "watch",
+    "webhooks",
 ]
 _FOLDERS = {
     "": ("check_access", "compare", "leftovers", "objects", "pipeline", "submitting"),
@@ -55,6 +75,17 @@ _FOLDERS = {
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "principals", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "run_notebooks", "signature", "versions"),
+    "promotion.": (
+        "approvals",
+        "facts",
+        "flow",
+        "history",
+        "policy",
+        "rollback",
+        "step",
+        "watch",
+        "webhooks",
+    ),
     "server.": ("live", "pages"),
 }
 

@@ -98,6 +98,10 @@ class Prompts:
         body = {"name": name, "alias": alias, "version": version}
         self._rest.call("POST", _path(name, "aliases", alias), body)
 
+    def delete_alias(self, name: str, alias: str) -> None:
+        body = {"name": name, "alias": alias}
+        pages.unless_gone(self._rest, _path(name, "aliases", alias), body, "DELETE")
+
     def search_versions(self, name: str = "") -> Iterator[Json]:
         """Every version of one prompt or of all."""
         names = [name] if name else [head["name"] for at in self._schemas() for head in self._search(*at)]

@@ -100,6 +100,12 @@ class UnityCatalog:
             body = {"name": name, "alias": alias, "version": version}
             self._owned("POST", "registered-models/alias", body)
 
+    def delete_alias(self, name: str, alias: str) -> None:
+        if self._prompts.has(name):
+            self._prompts.delete_alias(name, alias)
+        else:
+            self._owned("DELETE", "registered-models/alias", {"name": name, "alias": alias})
+
     def search_versions(self, prompts: bool, name: str = "") -> Iterator[Json]:
         """Every version of all models or prompts, or of one of them, each with its tags."""
         if prompts:
