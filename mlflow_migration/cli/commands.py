@@ -83,6 +83,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "stays.",
     ),
     "bundle": ("bundles", "Work on bundles."),
+    "lineage": ("lineage", "Show where models come from, and what was made of what."),
     "list-registered-models": (
         "tools",
         "List the registered models of a server or bundle with their versions, stages and aliases; prompts are "

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
+    from mlflow_migration.governance import environments, lineage, settings
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
     from mlflow_migration.server import live, pages
 
@@ -22,11 +23,13 @@ __all__ = [
     "compare",
     "config",
     "copies",
+    "environments",
     "filtered",
     "id_map",
     "jobs",
     "layout",
     "ledger",
+    "lineage",
     "live",
     "naming",
     "needed",
@@ -40,6 +43,7 @@ __all__ = [
     "rewritten",
     "run",
     "samples",
+    "settings",
     "signature",
     "spreading",
     "versions",
@@ -48,6 +52,7 @@ _FOLDERS = {
     "": ("compare", "objects", "pipeline"),
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
+    "governance.": ("environments", "lineage", "settings"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
     "server.": ("live", "pages"),

@@ -122,13 +122,14 @@ def _artifact_root(name: str, where: str) -> Callable[[F], F]:
 
 
 SRC_ARTIFACT_ROOT = _artifact_root("--src-artifact-root", "Where the source is")
+ARTIFACT_ROOT = _artifact_root("--artifact-root", "Of")
 TRACKING = _stack(
     click.option(
         "--tracking-uri",
         metavar="URI",
         help="The server, or the address of a database or file store [default: MLFLOW_TRACKING_URI].",
     ),
-    _artifact_root("--artifact-root", "Of"),
+    ARTIFACT_ROOT,
 )
 SRC = _stack(
     click.option(
