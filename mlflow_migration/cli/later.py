@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from mlflow_migration.bundle import layout
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
-    from mlflow_migration.governance import environments, lineage, settings
+    from mlflow_migration.governance import auditing, environments, findings, inventory, lineage, settings, trend
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
     from mlflow_migration.server import live, pages
 
 __all__ = [
+    "auditing",
     "compare",
     "config",
     "copies",
     "environments",
     "filtered",
+    "findings",
     "id_map",
+    "inventory",
     "jobs",
     "layout",
     "ledger",
@@ -46,13 +49,14 @@ __all__ = [
     "settings",
     "signature",
     "spreading",
+    "trend",
     "versions",
 ]
 _FOLDERS = {
     "": ("compare", "objects", "pipeline"),
     "bundle.": ("layout",),
     "cli.": ("copies", "jobs", "opening", "spreading"),
-    "governance.": ("environments", "lineage", "settings"),
+    "governance.": ("auditing", "environments", "findings", "inventory", "lineage", "settings", "trend"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
     "server.": ("live", "pages"),

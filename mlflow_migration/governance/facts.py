@@ -19,6 +19,7 @@ NOTE = "mlflow.note.content"
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """On runs, logged models and traces: `[{"name": …, "version": …}]`."""
 PROMPT_TEXT = "mlflow.prompt.text"
+APPROVAL = ORIGIN + "approval."
 LONGEST = 2_000
 """Characters of a value that are shown; the rest is told by its number."""
 
@@ -64,6 +65,23 @@ def of_version(head: Json, aliases: list[str]) -> Facts:
         "source": head.get("source"),
     }
     return _whole({"about": about, "tags": _own(tags), "origin": _origin(tags)})
+
+
+def approvals(tags: Mapping[str, str]) -> dict[str, str]:
+    """What people said of a version, by environment and person: tags that `promote approve` and `reject` set."""
+    found = {}
+    for key, value in tags.items():
+        if key.startswith(APPROVAL):
+            try:
+                said = json.loads(value)
+            except (ValueError, RecursionError):
+                said = None
+            if isinstance(said, dict):
+                environment = key[len(APPROVAL) :].rpartition(".")[0]
+                words = f"{said.get('verdict', '')} at {said.get('at', '')}, on {str(said.get('digest', ''))[:12]}"
+                comment = f": {said['comment']}" if said.get("comment") else ""
+                found[f"{said.get('by', '')} for {environment}"] = short(words + comment)
+    return found
 
 
 def of_prompt(head: Json, aliases: list[str]) -> Facts:
@@ -152,7 +170,11 @@ def _own(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _origin(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key.removeprefix(ORIGIN): value for key, value in tags.items() if key.startswith(ORIGIN)}
+    return {
+        key.removeprefix(ORIGIN): value
+        for key, value in tags.items()
+        if key.startswith(ORIGIN) and not key.startswith(APPROVAL)
+    }
 
 
 def _whole(parts: Mapping[str, Mapping[str, Any]]) -> Facts:

@@ -16,9 +16,11 @@ from mlflow_migration.errors import ServerError
 from mlflow_migration.governance import facts, links
 from mlflow_migration.governance.graph import PROMOTION, Node
 from mlflow_migration.objects import run
-from mlflow_migration.records import Json
+from mlflow_migration.records import ORIGIN, Json, tags_of
 
 RECORD = "promotion.json"
+MODEL, VERSION = ORIGIN + "promotion.model", ORIGIN + "promotion.version"
+"""Tags of a run of the journal: the model at the destination, and the number its version got there."""
 LARGEST = 4 * 1024 * 1024
 
 
@@ -37,17 +39,19 @@ class Journal:
     def __init__(self, place: Readable, experiment: str) -> None:
         self._place = place
         self._experiment = experiment
-        self._promotions: list[Promotion] | None = None
+        self._runs: list[Json] | None = None
 
     def of(self, name: str, number: str) -> list[Promotion]:
         """The promotions that made a version of a model, oldest first."""
-        if self._promotions is None:
+        if self._runs is None:
             head = self._place.get_experiment_by_name(self._experiment)
             runs = self._place.search_runs([head["experiment_id"]]) if head else iter(())
-            self._promotions = [self._read(each) for each in runs if each["info"].get("lifecycle_stage") != "deleted"]
-        return [each for each in self._promotions if _destination(each) == (name, number)]
+            self._runs = [head for head in runs if head["info"].get("lifecycle_stage") != "deleted"]
+        wanted = {MODEL: name, VERSION: number}
+        return [self._read(head) for head in self._runs if wanted.items() <= tags_of(head["data"].get("tags")).items()]
 
     def _read(self, head: Json) -> Promotion:
+        """A run with its record, which only those that are asked for are read of."""
         try:
             with self._place.open_file(run.root_of(head), RECORD) as reader:
                 record = json.loads(reader.read(LARGEST))
@@ -58,21 +62,13 @@ class Journal:
         return Promotion(head, record) if isinstance(record, dict) else Promotion(head, {}, "its record is no object")
 
 
-def _destination(promotion: Promotion) -> tuple[str, str]:
-    """The model and the number of the version that a promotion made; empty where its record doesn't tell."""
-    there = promotion.record.get("to")
-    if not isinstance(there, dict):
-        return "", ""
-    return str(there.get("model", "")), str(there.get("version", ""))
-
-
 def node(promotion: Promotion, environment: str, address: str) -> Node:
     """A promotion as a thing of a lineage: who, when, what the gates found, who approved."""
     info = promotion.run["info"]
     record = promotion.record
     parts = {
         "record": facts.plain(
-            {key: _text(value) for key, value in record.items() if key not in ("gates", "approvals")}
+            {key: _text(value) for key, value in record.items() if key not in ("gates", "approvals", "format")}
         ),
         "gates": _listed(record.get("gates"), "name"),
         "approvals": _listed(record.get("approvals"), "by"),

@@ -17,7 +17,7 @@ from mlflow_migration.governance.environments import JOURNAL
 LARGEST = 1024 * 1024
 Severity = Literal["low", "medium", "high"]
 Level = Literal["off", "low", "medium", "high"]
-SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high")
+SEVERITIES: tuple[str, ...] = ("low", "medium", "high")
 RULES: Mapping[str, Severity] = {
     "experiment-of-one": "low",
     "naming": "low",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -86,6 +87,8 @@ def version(at: At, ref: Ref) -> Step:
     model = at.model(name) or {}
     aliases = [alias for alias, held in registry.aliases(model).items() if held == number]
     described = dict(facts.of_version(head, aliases))
+    if approvals := facts.approvals(tags_of(head.get("tags"))):
+        described["approvals"] = approvals
     if about := facts.plain({"description": model.get("description"), **_people(tags_of(model.get("tags")))}):
         described["model"] = about
     link = links.version(at.place.address, name, number)
@@ -218,8 +221,14 @@ def _code_of(at: At, tags: dict[str, str]) -> Iterator[Way]:
 
 
 def _prompts_of(at: At, tags: dict[str, str]) -> Iterator[Way]:
+    """The prompts that a tag names. A copy may have come without them: its original leads to them."""
     for name, number in facts.prompts_in(tags.get(facts.LINKED_PROMPTS, "")):
-        yield "prompt", at.ref(graph.PROMPT, version_id(name, number))
+        id_ = version_id(name, number)
+        came = tags.get(SOURCE)
+        if came is None or at.once("prompt", id_, partial(at.place.registry.get_version, name, number)):
+            yield "prompt", at.ref(graph.PROMPT, id_)
+        elif at.environments.name_of(came) is None:
+            yield "prompt", at.elsewhere(graph.PROMPT, came, id_)
 
 
 def _traces(at: At, experiment_ids: list[str], filter_: str, ref: Ref) -> Iterator[Way]:
@@ -227,7 +236,7 @@ def _traces(at: At, experiment_ids: list[str], filter_: str, ref: Ref) -> Iterat
     found = list(islice(at.place.traces.search(experiment_ids, filter_, TRACES_SHOWN), TRACES_SHOWN))
     if not found:
         return
-    number = f"{TRACES_SHOWN} or more traces" if len(found) == TRACES_SHOWN else f"{len(found)} traces"
+    number = f"{TRACES_SHOWN} or more" if len(found) == TRACES_SHOWN else str(len(found))
     about = {"traces": number, "some of them": ", ".join(info["trace_id"] for info in found[:EXAMPLES])}
     parts = {"about": about, "assessments": facts.plain(_assessments(found))}
     link = links.traces(at.place.address, experiment_ids[0])
