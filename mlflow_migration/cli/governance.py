@@ -9,7 +9,7 @@ import click
 
 from mlflow_migration.cli import lineage, options, output
 from mlflow_migration.cli.command import Command, Group
-from mlflow_migration.cli.later import auditing, findings, jobs, opening, settings
+from mlflow_migration.cli.later import audit_forms, auditing, findings, jobs, opening, settings
 from mlflow_migration.cli.later import inventory as stock
 from mlflow_migration.cli.later import trend as trends
 from mlflow_migration.cli.options import Common
@@ -69,7 +69,7 @@ def run(**given: Any) -> int:
     jobs.configure(common)
     for path in (given["output"], given["write_baseline"]):
         output.check(path)
-    rules = settings.load(Path(given["policy"])).audit if given["policy"] else settings.Audit()
+    rules = settings.load(Path(given["policy"])).audit if given["policy"] else audit_forms.Audit()
     known = auditing.accepted(Path(given["baseline"])) if given["baseline"] else ()
     start, places = lineage.opened(given, common)
     report = findings.without(auditing.run(places, start, rules, common.workers), known)

@@ -17,16 +17,33 @@ if TYPE_CHECKING:
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.governance import auditing, environments, findings, inventory, lineage, settings, trend
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
+    from mlflow_migration.promotion import (
+        approvals,
+        audit_forms,
+        facts,
+        flow,
+        history,
+        policy,
+        rollback,
+        step,
+        watch,
+        webhooks,
+    )
     from mlflow_migration.server import live, pages
 
 __all__ = [
+    "approvals",
+    "audit_forms",
     "auditing",
     "compare",
     "config",
     "copies",
     "environments",
+    "facts",
     "filtered",
     "findings",
+    "flow",
+    "history",
     "id_map",
     "inventory",
     "jobs",
@@ -41,16 +58,21 @@ __all__ = [
     "pages",
     "parallel",
     "pipeline",
+    "policy",
     "progress",
     "registry",
     "rewritten",
+    "rollback",
     "run",
     "samples",
     "settings",
     "signature",
     "spreading",
+    "step",
     "trend",
     "versions",
+    "watch",
+    "webhooks",
 ]
 _FOLDERS = {
     "": ("compare", "objects", "pipeline"),
@@ -59,6 +81,18 @@ _FOLDERS = {
     "governance.": ("auditing", "environments", "findings", "inventory", "lineage", "settings", "trend"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
+    "promotion.": (
+        "approvals",
+        "audit_forms",
+        "facts",
+        "flow",
+        "history",
+        "policy",
+        "rollback",
+        "step",
+        "watch",
+        "webhooks",
+    ),
     "server.": ("live", "pages"),
 }
 

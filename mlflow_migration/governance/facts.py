@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from mlflow_migration.governance.graph import Facts
+from mlflow_migration.promotion.approvals import PREFIX as APPROVAL
 from mlflow_migration.records import ORIGIN, Json, tags_of
 
 COMMITS = ("mlflow.source.git.commit", "mlflow.databricks.gitRepoCommit")
@@ -19,7 +20,6 @@ NOTE = "mlflow.note.content"
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """On runs, logged models and traces: `[{"name": …, "version": …}]`."""
 PROMPT_TEXT = "mlflow.prompt.text"
-APPROVAL = ORIGIN + "approval."
 LONGEST = 2_000
 """Characters of a value that are shown; the rest is told by its number."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from mlflow_migration.errors import DONE, INCOMPLETE
-from mlflow_migration.governance.settings import SEVERITIES
+from mlflow_migration.promotion.audit_forms import SEVERITIES
 from mlflow_migration.records import Json, digest_of
 
 FORMAT = 1

@@ -6,7 +6,6 @@ an artifact.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,11 @@ from mlflow_migration.calls import Readable
 from mlflow_migration.errors import ServerError
 from mlflow_migration.governance import facts, links
 from mlflow_migration.governance.graph import PROMOTION, Node
-from mlflow_migration.objects import run
-from mlflow_migration.records import ORIGIN, Json, tags_of
+from mlflow_migration.promotion import record as records
+from mlflow_migration.promotion.journal import MODEL, PREFIX, Entry
+from mlflow_migration.records import Json, tags_of
 
-RECORD = "promotion.json"
-MODEL, VERSION = ORIGIN + "promotion.model", ORIGIN + "promotion.version"
-"""Tags of a run of the journal: the model at the destination, and the number its version got there."""
-LARGEST = 4 * 1024 * 1024
+VERSION = PREFIX + "version"
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,12 @@ class Journal:
     def _read(self, head: Json) -> Promotion:
         """A run with its record, which only those that are asked for are read of."""
         try:
-            with self._place.open_file(run.root_of(head), RECORD) as reader:
-                record = json.loads(reader.read(LARGEST))
+            record = records.get(self._place, Entry(head, 0))
         except ServerError as error:
             return Promotion(head, {}, f"its record can't be read: {error}")
         except (ValueError, RecursionError) as error:
             return Promotion(head, {}, f"its record is no JSON: {error}")
-        return Promotion(head, record) if isinstance(record, dict) else Promotion(head, {}, "its record is no object")
+        return Promotion(head, record) if record else Promotion(head, {}, "it has no record: it was cut off")
 
 
 def node(promotion: Promotion, environment: str, address: str) -> Node:

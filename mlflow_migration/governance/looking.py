@@ -13,7 +13,7 @@ from mlflow_migration.engine.guard import guarded
 from mlflow_migration.errors import MigrationError
 from mlflow_migration.governance.environments import Environments
 from mlflow_migration.governance.findings import Finding
-from mlflow_migration.governance.settings import Audit
+from mlflow_migration.promotion.audit_forms import Audit
 from mlflow_migration.records import Json
 
 HOUR, DAY = 3_600_000, 86_400_000

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 
 from mlflow_migration.governance import facts, links
 from mlflow_migration.governance.looking import HOUR, Looking, Thing, counted, is_active
-from mlflow_migration.governance.settings import Names, Runs
 from mlflow_migration.objects import run
-from mlflow_migration.records import ORIGIN, Json, tags_of
+from mlflow_migration.promotion.audit_forms import Names, Runs
+from mlflow_migration.promotion.journal import PREFIX
+from mlflow_migration.records import Json, tags_of
 
 OF_RUNS = ("experiment-of-one", "run-metadata", "run-stuck", "naming")
-JOURNAL_TAGS = ORIGIN + "promotion."
-"""On runs of a journal of promotions, which nobody trained."""
 NOTEBOOK = "NOTEBOOK"
 EXPERIMENT_TYPES = ("mlflow.experimentType", "mlflow.experiment.sourceType")
 UNENDED = frozenset({"RUNNING", "SCHEDULED"})
@@ -43,7 +42,7 @@ def look(looking: Looking) -> None:
             continue
         looking.looked["run"] += 1
         tags = tags_of((head.get("data") or {}).get("tags"))
-        if any(key.startswith(JOURNAL_TAGS) for key in tags):
+        if any(key.startswith(PREFIX) for key in tags):
             continue
         of = seen[head["info"]["experiment_id"]]
         of.runs += 1

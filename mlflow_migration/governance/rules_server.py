@@ -7,8 +7,8 @@ from datetime import datetime
 
 from mlflow_migration.governance import links
 from mlflow_migration.governance.looking import DAY, Looking, Thing, counted, is_active
-from mlflow_migration.governance.settings import PERMISSIONS
 from mlflow_migration.objects import access
+from mlflow_migration.promotion.audit_forms import PERMISSIONS
 from mlflow_migration.records import Json
 
 OF_TRACES = ("traces-unreviewed",)

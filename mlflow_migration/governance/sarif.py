@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from mlflow_migration.governance.findings import RULE_TEXTS, Finding, Report
 from mlflow_migration.governance.made_by import NAME, tool_version
-from mlflow_migration.governance.settings import RULES
+from mlflow_migration.promotion.audit_forms import RULES
 from mlflow_migration.records import Json
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
