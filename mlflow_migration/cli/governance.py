@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.cli import lineage, options, output
+from mlflow_migration.cli import options, output, walking
 from mlflow_migration.cli.command import Command, Group
 from mlflow_migration.cli.later import audit_forms, auditing, findings, jobs, opening, settings
 from mlflow_migration.cli.later import inventory as stock
@@ -35,9 +35,9 @@ def audit() -> None:
 
 @audit.command("run", cls=Command)
 @options.TRACKING
-@lineage.POLICY
-@lineage.SERVERS
-@lineage.SAME
+@walking.POLICY
+@walking.SERVERS
+@walking.SAME
 @click.option(
     "--format",
     "form",
@@ -46,7 +46,7 @@ def audit() -> None:
     show_default=True,
     help="How to give the report.",
 )
-@lineage.OUTPUT
+@walking.OUTPUT
 @FAIL_ON
 @click.option("--baseline", metavar="FILE", help="Leave out findings that this file accepts.")
 @click.option("--write-baseline", metavar="FILE", help="Write a file that accepts all of today's findings.")
@@ -71,7 +71,7 @@ def run(**given: Any) -> int:
         output.check(path)
     rules = settings.load(Path(given["policy"])).audit if given["policy"] else audit_forms.Audit()
     known = auditing.accepted(Path(given["baseline"])) if given["baseline"] else ()
-    start, places = lineage.opened(given, common)
+    start, places = walking.opened(given, common)
     report = findings.without(auditing.run(places, start, rules, common.workers), known)
     for place in places.open.values():
         place.close()
@@ -120,7 +120,7 @@ def trend(old: str, new: str, fail_on: str | None, as_json: bool) -> int:
     show_default=True,
     help="How to give it.",
 )
-@lineage.OUTPUT
+@walking.OUTPUT
 @options.common
 def inventory(**given: Any) -> int:
     """Count what is on a server: objects, bytes, owners, growth by month, the biggest artifacts.

@@ -18,7 +18,7 @@ from mlflow_migration.governance import layout
 from mlflow_migration.governance.graph import Graph, Node
 
 FOLDER = Path(__file__).with_name("pages")
-NAME_LENGTH, KIND_LENGTH = 30, 34
+NAME_LENGTH, KIND_LENGTH = 25, 32
 """Characters that fit into a node."""
 
 

@@ -21,6 +21,7 @@ class _Place(BaseModel):
     """What a walk needs of an environment of the policy."""
 
     server: str = Field(min_length=1)
+    registry: str = ""
     journal: str = JOURNAL
 
 
@@ -34,10 +35,11 @@ class _Policy(BaseModel):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Addresses and journals of the environments, those of the path last and in its order; and what to look for."""
+    """The environments' addresses, those of the path last, their journals and registries; and what to look for."""
 
     addresses: Mapping[str, str]
     journals: Mapping[str, str]
+    registries: Mapping[str, str]
     audit: Audit
 
 
@@ -62,5 +64,6 @@ def load(path: Path) -> Loaded:
     return Loaded(
         {name: policy.environments[name].server for name in names},
         {name: policy.environments[name].journal for name in names},
+        {name: policy.environments[name].registry for name in names if policy.environments[name].registry},
         policy.audit,
     )

@@ -19,6 +19,7 @@ from mlflow_migration.records import ORIGIN, Json, tags_of
 
 SOURCE = registry.SOURCE
 GONE = "it isn't there any more"
+FILES_AT = "files at"
 TRACES_SHOWN = 500
 """Traces of one run or model that are counted: one page of a search."""
 EXAMPLES = 5
@@ -93,7 +94,7 @@ def version(at: At, ref: Ref) -> Step:
         described["model"] = about
     link = links.version(at.place.address, name, number)
     ways = [*_origin_of_version(at, head, model), *_made_of(at, head)]
-    if not any(label != "copy of" for label, _ in ways):
+    if all(label == FILES_AT for label, _ in ways):
         why = "no run and no logged model is recorded"
         ways.append(("made by", Node(f"{ref.key}|run", graph.RUN, "unknown", at.name, missing=why)))
     for promotion in at.once("journal", "", lambda: journal.Journal(at.place, at.environments.journal_of(at.name))).of(
@@ -135,7 +136,7 @@ def _made_of(at: At, head: Json) -> Iterator[Way]:
     elif address.kind == sources.VERSION:
         yield "copy of", at.ref(graph.VERSION, version_id(address.id, address.root.rpartition("/")[2]))
     elif not address.kind and source:
-        yield "files at", Node(f"{graph.FILES}||{source}", graph.FILES, source)
+        yield FILES_AT, Node(f"{graph.FILES}||{source}", graph.FILES, source)
 
 
 def prompt(at: At, ref: Ref) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from mlflow_migration.governance import page
@@ -10,6 +11,7 @@ from mlflow_migration.records import Json
 THOUSAND = 1000
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 760, 220, 70, 26, 12
 """Of a chart with columns, in pixels; LEFT and BOTTOM are for its labels."""
+WIDEST = 48
 COLUMNS = 36
 """Months that are drawn; the table has all of them."""
 ROW, NAMES = 26, 220
@@ -70,15 +72,16 @@ def draw(document: Json, when: str) -> str:
 def _columns(title: str, values: dict[str, int], unit: str) -> dict[str, Any]:
     """A chart with one column for each month."""
     tell = shown_size if unit == "bytes" else _number
-    drawn = list((month, number) for month, number in values.items() if month != UNKNOWN)[-COLUMNS:]
+    drawn = [(month, values.get(month, 0)) for month in _months(values)]
     most = max((number for _, number in drawn), default=0) or 1
     step = (WIDTH - LEFT) / max(len(drawn), 1)
+    wide = min(step * 0.8, WIDEST)
     high = HEIGHT - BOTTOM - TOP
     every = max(1, round(len(drawn) / 12))
     marks = [
         {
-            "x": round(LEFT + place * step + step * 0.1, 1),
-            "width": round(step * 0.8, 1),
+            "x": round(LEFT + place * step + (step - wide) / 2, 1),
+            "width": round(wide, 1),
             "height": round(high * number / most, 1),
             "y": round(TOP + high - high * number / most, 1),
             "middle": round(LEFT + place * step + step / 2, 1),
@@ -99,6 +102,15 @@ def _columns(title: str, values: dict[str, int], unit: str) -> dict[str, Any]:
         "base": TOP + high,
         "top": TOP,
     }
+
+
+def _months(values: Iterable[str]) -> list[str]:
+    """The last COLUMNS months from the first to the last of those given, those without anything too."""
+    known = sorted(month for month in values if month != UNKNOWN)
+    if not known:
+        return []
+    first, last = (int(month[:4]) * 12 + int(month[5:7]) - 1 for month in (known[0], known[-1]))
+    return [f"{month // 12:04d}-{month % 12 + 1:02d}" for month in range(max(first, last - COLUMNS + 1), last + 1)]
 
 
 def _bars(title: str, values: dict[str, int], unit: str) -> dict[str, Any]:
