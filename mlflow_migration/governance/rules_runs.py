@@ -84,7 +84,8 @@ def _of_one(head: Json, seen: _Seen) -> str:
         return ""
     (user,) = users
     mine = {user.lower(), user.partition("@")[0].lower()}
-    words = {word.lower() for part in head["name"].split("/") for word in (part, *_WORDS.split(part))}
+    parts = [word for part in head["name"].lower().split("/") for word in (part, *_WORDS.split(part))]
+    words = {*parts, *(part.partition("@")[0] for part in parts)}
     return f"all {counted(seen.runs, 'run')} are of {user}, whose name it bears" if mine & words else ""
 
 

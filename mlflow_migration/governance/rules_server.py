@@ -32,7 +32,7 @@ def look_at_traces(looking: Looking) -> None:
             link = links.traces(looking.place.address, id_)
             thing = Thing("experiment", id_, experiments[id_]["name"], link)
             days = f"older than {looking.settings.review_days:g} days"
-            message = f"{number:,} of {counted(old[id_], 'trace')} {days} have no assessment"
+            message = f"{number:,} of {counted(old[id_], 'trace')} {days} without an assessment"
             looking.note("traces-unreviewed", thing, message)
 
 

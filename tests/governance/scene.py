@@ -89,8 +89,9 @@ def _end(api: Api, run: str) -> None:
 
 
 def logged_model(api: Api, experiment: str, run: str, mlmodel: str = SIGNATURE) -> str:
-    """A logged model of a run with an MLmodel file; its id."""
-    made: Json = api.post("logged-models", experiment_id=experiment, name="model", source_run_id=run)["model"]["info"]
+    """A logged model of a run, or of none, with an MLmodel file; its id."""
+    of = {"source_run_id": run} if run else {}
+    made: Json = api.post("logged-models", experiment_id=experiment, name="model", **of)["model"]["info"]
     upload(api, made["artifact_uri"], "MLmodel", f"flavors: {{}}\n{mlmodel}".encode())
     body = {"model_id": made["model_id"], "status": 2}
     api.call("PATCH", f"/api/2.0/mlflow/logged-models/{made['model_id']}", json=body)
