@@ -12,7 +12,7 @@ import yaml
 
 from mlflow_migration.calls import Readable
 from mlflow_migration.errors import ConflictError, NotFoundError
-from mlflow_migration.objects import logged_model, registry, run, sources
+from mlflow_migration.objects import logged_model, model_metrics, registry, run, sources
 from mlflow_migration.objects.texts import LARGEST_MODEL_FILE, localized
 from mlflow_migration.places import Root
 from mlflow_migration.records import ORIGIN, File, Json, tags_of
@@ -77,7 +77,8 @@ class Version:
         found = self.live.models.get(address.id) if address.kind == sources.LOGGED_MODEL else None
         if found is None and address.kind == sources.RUN:
             found = self._beside_the_run(address)
-        return found
+        # Of a logged model's metrics MLflow shows NaN as 0.
+        return model_metrics.with_nan(self.live, found) if found is not None else None
 
     def _beside_the_run(self, address: sources.Address) -> Json | None:
         """The model that MLflow 3 logged for a version whose source is written `runs:/ID/NAME`."""
@@ -273,11 +274,11 @@ def artifact_paths(version: Version) -> set[str]:
 
 def _of_run(head: Json | None, key: str) -> float | None:
     entries = head["data"].get("metrics", []) if head is not None else []
-    return next((float(entry["value"]) for entry in entries if entry["key"] == key), None)
+    return next((float(entry.get("value", 0)) for entry in entries if entry["key"] == key), None)
 
 
 def _of_model(head: Json | None, key: str, dataset: str) -> float | None:
     entries = (head.get("data") or {}).get("metrics", []) if head is not None else []
     fitting = [each for each in entries if each["key"] == key and dataset in {"", each.get("dataset_name", "")}]
     latest = max(fitting, key=lambda each: (int(each.get("timestamp", 0)), int(each.get("step", 0))), default=None)
-    return None if latest is None else float(latest["value"])
+    return None if latest is None else float(latest.get("value", 0))

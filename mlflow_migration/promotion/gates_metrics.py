@@ -31,7 +31,7 @@ def metric(gate: Metric, case: Case, name: str) -> Verdict:
         faults.append(f"{shown(value)} is below {shown(gate.at_least)}")
     if gate.at_most is not None and not value <= gate.at_most:
         faults.append(f"{shown(value)} is above {shown(gate.at_most)}")
-    if gate.than and not faults:
+    if gate.than:
         faults += _against(gate, case, value, against)
     return Verdict(gate.gate, name, not faults, text, shown(value), "; ".join(faults))
 
