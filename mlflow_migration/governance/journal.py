@@ -15,7 +15,7 @@ from mlflow_migration.errors import ServerError
 from mlflow_migration.governance import facts, links
 from mlflow_migration.governance.graph import PROMOTION, Node
 from mlflow_migration.promotion import record as records
-from mlflow_migration.promotion.journal import MODEL, PREFIX, Entry
+from mlflow_migration.promotion.journal import KIND, MODEL, PREFIX, Entry
 from mlflow_migration.records import Json, tags_of
 
 VERSION = PREFIX + "version"
@@ -28,6 +28,11 @@ class Promotion:
     run: Json
     record: Json
     problem: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What was done: promote or rollback."""
+        return tags_of(self.run["data"].get("tags")).get(KIND, "")
 
 
 class Journal:

@@ -186,5 +186,5 @@ def _stale(looking: Looking, version: _Version, thing: Thing) -> None:
 
 
 def _bytes(looking: Looking, version: _Version, thing: Thing) -> None:
-    for message in digests.differences(looking.environments, looking.name, version.head):
-        looking.note("bytes-differ", thing, message)
+    if found := list(digests.differences(looking.environments, looking.name, version.head)):
+        looking.note("bytes-differ", thing, "; ".join(found))

@@ -20,6 +20,7 @@ from mlflow_migration.records import ORIGIN, Json, tags_of
 SOURCE = registry.SOURCE
 GONE = "it isn't there any more"
 FILES_AT = "files at"
+PUT_THERE = {"promote": "promoted by", "rollback": "brought back by"}
 TRACES_SHOWN = 500
 """Traces of one run or model that are counted: one page of a search."""
 EXAMPLES = 5
@@ -53,6 +54,16 @@ class At:
         """A registered model's head."""
         found: Json | None = self.once("model", name, lambda: self.place.registry.get_model(name))
         return found
+
+    def promotions(self, name: str, number: str) -> list[journal.Promotion]:
+        """What the journal here tells of a version."""
+        load = partial(journal.Journal, self.place, self.environments.journal_of(self.name))
+        found: journal.Journal = self.once("journal", "", load)
+        return found.of(name, number)
+
+    def promotion(self, found: journal.Promotion) -> Node:
+        """An entry of the journal here as a node."""
+        return journal.node(found, self.name, self.place.address)
 
     def experiment_name(self, experiment_id: str) -> str:
         """An experiment's name, or its id where it is gone."""
@@ -97,11 +108,7 @@ def version(at: At, ref: Ref) -> Step:
     if all(label == FILES_AT for label, _ in ways):
         why = "no run and no logged model is recorded"
         ways.append(("made by", Node(f"{ref.key}|run", graph.RUN, "unknown", at.name, missing=why)))
-    for promotion in at.once("journal", "", lambda: journal.Journal(at.place, at.environments.journal_of(at.name))).of(
-        name, number
-    ):
-        node = journal.node(promotion, at.name, at.place.address)
-        ways.append(("promoted by", node))
+    ways += [(PUT_THERE.get(each.kind, "put there by"), at.promotion(each)) for each in at.promotions(name, number)]
     node = Node(ref.key, graph.VERSION, f"{name} version {number}", at.name, described, link)
     return Step(node, tuple(ways))
 
