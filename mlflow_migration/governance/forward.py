@@ -12,7 +12,7 @@ from typing import TypeVar
 from mlflow_migration.calls import Readable
 from mlflow_migration.engine.guard import guarded
 from mlflow_migration.errors import AccessError, MigrationError, NotFoundError, UsageError
-from mlflow_migration.governance import facts, graph, journal
+from mlflow_migration.governance import facts, graph
 from mlflow_migration.governance.environments import Environments
 from mlflow_migration.governance.graph import Graph, Growing, Node, Ref
 from mlflow_migration.governance.steps import SOURCE, STEPS, At
@@ -221,14 +221,15 @@ def _ref_of(at: At, head: Json) -> Ref:
     return at.ref(kind, version_id(head["name"], str(head["version"])))
 
 
-def _came_from(at: At, tags: dict[str, str], address: str, ref: Ref) -> bool:
-    """Whether an origin tag's place is that of `ref`. One that no environment has is taken for it: ids are unique."""
-    return at.environments.name_of(tags.get(SOURCE) or address) in (ref.place, None)
+def _came_from(at: At, tags: dict[str, str], ref: Ref) -> bool:
+    """Whether an origin tag's place is that of `ref`. One that no environment has is taken for it: the ids of runs and
+    logged models are unique."""
+    return at.environments.name_of(tags.get(SOURCE, "")) in (ref.place, None)
 
 
 def _of_run(at: At, ref: Ref) -> Iterator[Come]:
     for head in _runs(at, f"tags.`{run.SOURCE_ID}` = {_quoted(ref.id)}"):
-        if _came_from(at, tags_of(head["data"].get("tags")), "", ref):
+        if _came_from(at, tags_of(head["data"].get("tags")), ref):
             yield "copied to", at.ref(graph.RUN, head["info"]["run_id"])
     if at.name != ref.place:
         return
@@ -243,7 +244,7 @@ def _of_run(at: At, ref: Ref) -> Iterator[Come]:
 
 def _of_logged_model(at: At, ref: Ref) -> Iterator[Come]:
     for head in at.place.models.search(_experiments(at), f"tags.`{logged_model.SOURCE_ID}` = {_quoted(ref.id)}"):
-        if _came_from(at, tags_of(head["info"].get("tags")), "", ref):
+        if _came_from(at, tags_of(head["info"].get("tags")), ref):
             yield "copied to", at.ref(graph.LOGGED_MODEL, head["info"]["model_id"])
     if at.name == ref.place:
         for head in _versions(at):
@@ -258,17 +259,15 @@ def _of_version(at: At, ref: Ref) -> Iterator[Come]:
             address, id_ = at.environments.split(added)
             if id_ == ref.id and at.environments.name_of(address) == ref.place:
                 yield "copied to", _ref_of(at, head)
-        elif tags.get(registry.SOURCE_VERSION) == ref.id and _came_from(at, tags, head["from"], ref):
-            if _ref_of(at, head) != ref:
+        elif tags.get(registry.SOURCE_VERSION) == ref.id:
+            # Names and numbers may be the same anywhere: only the place tells.
+            if at.environments.name_of(tags.get(SOURCE) or head["from"]) == ref.place and _ref_of(at, head) != ref:
                 yield "copied to", _ref_of(at, head)
         elif at.name == ref.place and _made_from(head) == ref.id:
             yield "copied to", _ref_of(at, head)
     if at.name == ref.place and ref.kind == graph.VERSION:
         name, _, number = ref.id.rpartition("/")
-        for promotion in at.once(
-            "journal", "", lambda: journal.Journal(at.place, at.environments.journal_of(at.name))
-        ).of(name, number):
-            yield "put there by", journal.node(promotion, at.name, at.place.address)
+        yield from (("put there by", at.promotion(each)) for each in at.promotions(name, number))
 
 
 def _made_from(head: Json) -> str:
