@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from mlflow_migration.cli.later import audit_forms, auditing, findings, jobs, op
 from mlflow_migration.cli.later import inventory as stock
 from mlflow_migration.cli.later import trend as trends
 from mlflow_migration.cli.options import Common
+from mlflow_migration.report import check_report_path
 
 SEVERITIES = ("low", "medium", "high")
 FAIL_ON = click.option(
@@ -69,6 +72,7 @@ def run(**given: Any) -> int:
     jobs.configure(common)
     for path in (given["output"], given["write_baseline"]):
         output.check(path)
+    check_report_path(common.report)
     rules = settings.load(Path(given["policy"])).audit if given["policy"] else audit_forms.Audit()
     known = auditing.accepted(Path(given["baseline"])) if given["baseline"] else ()
     start, places = walking.opened(given, common)
@@ -77,6 +81,7 @@ def run(**given: Any) -> int:
         place.close()
     if given["write_baseline"]:
         output.write(given["write_baseline"], auditing.baseline(report))
+    _report(common, report, auditing.FORMATS)
     code = report.exit_code(given["fail_on"])
     output.show("audit run", report.as_json(), _drawn(auditing.FORMATS[given["form"]](report), given), common, code)
     return int(code)
@@ -137,12 +142,20 @@ def inventory(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     output.check(given["output"])
+    check_report_path(common.report)
     place = opening.readable(given["tracking_uri"], "SRC", common)
     found = stock.take(place, stock.Asked(given["sizes"], given["biggest"], common.workers))
     place.close()
+    _report(common, found, stock.FORMATS)
     code = found.exit_code
     output.show("inventory", found.as_json(), _drawn(stock.FORMATS[given["form"]](found), given), common, code)
     return int(code)
+
+
+def _report(common: Common, found: Any, formats: Mapping[str, Callable[[Any], str]]) -> None:
+    """Write the file of --report: the document, the page, or as Markdown what a terminal shows."""
+    page, table = partial(formats["html"], found), partial(formats["table"], found)
+    output.report(common.report, found.as_json(), page, lambda: f"```text\n{table()}\n```")
 
 
 def _drawn(text: str, given: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from mlflow_migration.cli.later import jobs
 from mlflow_migration.cli.later import lineage as lineages
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import UsageError
+from mlflow_migration.report import check_report_path
 
 FORMATS = ("text", "json", "mermaid", "openlineage", "html")
 
@@ -72,6 +74,7 @@ def show(**given: Any) -> int:
     common = Common.take(given)
     jobs.configure(common)
     output.check(given["output"])
+    check_report_path(common.report)
     if (given["model"] is None) == (given["downstream"] is None):
         raise UsageError("give a model, or --downstream with what to follow", hint="lineage show churn@champion")
     start, places = walking.opened(given, common)
@@ -81,6 +84,9 @@ def show(**given: Any) -> int:
         found = lineages.ahead(places, given["downstream"], given["limit"])
     for place in places.open.values():
         place.close()
+    chart = partial(lineages.FORMATS["mermaid"], found)
+    page = partial(lineages.FORMATS["html"], found)
+    output.report(common.report, found.as_json(), page, lambda: f"```mermaid\n{chart()}\n```")
     text = lineages.FORMATS[given["form"]](found)
     if given["output"]:
         output.write(given["output"], text + "\n")

@@ -1,6 +1,5 @@
 """The scene of a model on two servers, made once for each module."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from tests.servers import Snapshot
 @pytest.fixture(scope="session")
 def copied(
     template: Path, server_pool: ServerPool, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Snapshot, Snapshot, Trained]]:
+) -> tuple[Snapshot, Snapshot, Trained]:
     """The scene, made once for all tests."""
     dev, prod = server_pool("source"), server_pool("destination")
     for server in (dev, prod):
@@ -23,7 +22,7 @@ def copied(
     made = scene.train(dev)
     folder = tmp_path_factory.mktemp("scene-")
     Tool(folder / "home")(*scene.copy_words(dev, prod)).expect(0)
-    yield servers.photograph(dev, folder / "dev"), servers.photograph(prod, folder / "prod"), made
+    return servers.photograph(dev, folder / "dev"), servers.photograph(prod, folder / "prod"), made
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """`audit run` finds what is wrong on a server, all of it and nothing else; its reports have the forms they claim."""
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import yaml
 
 from tests import servers
 from tests.conftest import Run, ServerPool
+from tests.faults.proxy import Proxy, cut_before, on, status
 from tests.governance import messy
 from tests.rest import Api, Json
 from tests.servers import Server, Snapshot
@@ -63,6 +66,13 @@ def test_a_messy_server_shows_exactly_what_is_wrong_there(run_here: Run, mess: S
     assert messages["champion-stale", "old/1"] == "champion: made 200 days ago"
 
 
+def test_an_audit_of_the_database_itself_finds_the_same(run_here: Run, mess: Server, wrong: Wrong) -> None:
+    place = ("--tracking-uri", f"sqlite:///{mess.database}", "--artifact-root", mess.artifacts)
+    document = run_here("audit", "run", *place, "--json").json
+    assert found_in(document) == wrong
+    assert set(document["unlooked"]) <= {"permissions-wide"}
+
+
 def test_every_finding_links_to_its_object_and_tells_what_to_do(run_here: Run, mess: Server) -> None:
     document = audit(run_here, mess, "--json").expect(0).json
     for each in document["findings"]:
@@ -74,9 +84,9 @@ def test_every_finding_links_to_its_object_and_tells_what_to_do(run_here: Run, m
 
 
 def test_an_audit_changes_nothing(run_here: Run, mess: Server) -> None:
-    def content() -> list[Any]:
-        tables = [name for (name,) in servers.select(mess, "SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return [servers.select(mess, f'SELECT * FROM "{table}"') for table in sorted(tables)]  # noqa: S608
+    def content() -> list[str]:
+        with contextlib.closing(sqlite3.connect(mess.database)) as base:
+            return list(base.iterdump())
 
     before = content()
     audit(run_here, mess).expect(0)
@@ -225,3 +235,34 @@ def test_the_table_shows_names_without_control_characters(run_here: Run, mess: S
     shown = audit(run_here, mess, "--format", "table").expect(0).stdout
     assert "\x1b" not in shown
     assert "findings: " in shown
+
+
+def test_a_rule_whose_requests_fail_is_told_as_not_checked_and_the_others_are_checked(
+    run_here: Run, mess: Server, wrong: Wrong
+) -> None:
+    with Proxy(mess.url) as proxy:
+        proxy.add(status(500, "INTERNAL_ERROR"), on("POST", "traces/search"), times=None)
+        outcome = run_here("audit", "run", "--tracking-uri", proxy.url, "--patience", "1", "--json").expect(1)
+        assert list(outcome.json["unlooked"]) == ["traces-unreviewed"]
+        rest = {each for each in wrong if each[0] != "traces-unreviewed"}
+        # Walks ask for traces too: an origin that can't be read whole counts as not traced.
+        assert {each for each in found_in(outcome.json) if each[0] != "origin-untraceable"} == {
+            each for each in rest if each[0] != "origin-untraceable"
+        }
+
+
+def test_a_server_that_goes_away_ends_the_audit(run_here: Run, mess: Server) -> None:
+    with Proxy(mess.url) as proxy:
+        proxy.add(cut_before(), on("GET", "model-versions/search"), times=None)
+        run_here("audit", "run", "--tracking-uri", proxy.url, "--patience", "1").expect(3)
+
+
+@pytest.mark.parametrize("ending", [".json", ".md", ".html"])
+def test_the_file_of_report_is_written_in_the_format_its_name_ends_in(
+    run_here: Run, mess: Server, tmp_path: Path, ending: str
+) -> None:
+    file = tmp_path / f"report{ending}"
+    audit(run_here, mess, "--report", file).expect(0)
+    text = file.read_text("utf-8")
+    assert "bytes-differ" in text
+    assert text.startswith({".json": "{", ".md": "```text", ".html": "<!doctype html>"}[ending])
