@@ -141,7 +141,7 @@ class _Forward:
     def _node(self, ref: Ref) -> Node:
         found = guarded(lambda: STEPS[ref.kind](self._at[ref.place], ref).node, ref.kind, ref.id, fatal=())
         if isinstance(found, MigrationError):
-            return Node(ref.key, ref.kind, ref.id, ref.place, missing=f"it can't be read: {found}")
+            return Node(ref.key, ref.kind, ref.id, ref.place, missing=f"{graph.UNREAD}: {found}")
         return found
 
     def _results(self, ref: Ref) -> Iterator[Come]:
@@ -157,7 +157,7 @@ class _Forward:
         if isinstance(found, AccessError):
             self._environments.shut[at.name] = str(found)
         id_ = f"environment|{at.name}|{found}"
-        self._growing.add(Node(id_, "environment", at.place.address, at.name, missing=f"it can't be asked: {found}"))
+        self._growing.add(Node(id_, "environment", at.place.address, at.name, missing=f"{graph.SHUT}: {found}"))
         return []
 
 

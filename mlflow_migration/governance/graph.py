@@ -18,6 +18,11 @@ TRACES = "traces"
 PROMOTION = "promotion"
 FILES = "files"
 
+UNGIVEN = "its place wasn't given"
+SHUT = "its place can't be asked"
+UNREAD = "it can't be read"
+"""How `missing` begins where a thing may well be there."""
+
 Facts = Mapping[str, Mapping[str, str]]
 """Headings, each with names and values, as a person reads them."""
 

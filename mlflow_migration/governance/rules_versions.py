@@ -32,7 +32,7 @@ OF_VERSIONS = (
     "naming",
 )
 STEPS_BACK = 200
-UNGIVEN = "its place wasn't given"
+MAKERS = (graph.RUN, graph.LOGGED_MODEL, graph.VERSION)
 NO_STAGE = frozenset({"", "None", "Archived"})
 
 
@@ -148,6 +148,13 @@ def _evidence(looking: Looking, version: _Version, thing: Thing) -> None:
 def _origin(looking: Looking, version: _Version, thing: Thing) -> None:
     ref = Ref(graph.VERSION, looking.name, version.id)
     found = walk.back(looking.environments, (ref,), STEPS_BACK)
+    unread = [
+        node for node in found.missing if node.kind in MAKERS and node.missing.startswith((graph.UNREAD, graph.SHUT))
+    ]
+    if unread or found.cut:
+        why = found.cut or f"{unread[0].kind} {unread[0].name}: {unread[0].missing}"
+        looking.miss(("origin-untraceable",), f"{thing.kind} {thing.name}: {why}")
+        return
     reasons = list(dict.fromkeys(_breaks(found)))
     if reasons:
         looking.note("origin-untraceable", thing, "; ".join(reasons))
@@ -156,18 +163,16 @@ def _origin(looking: Looking, version: _Version, thing: Thing) -> None:
 def _breaks(found: Graph) -> Iterator[str]:
     """Why a walk didn't come to an end at runs that are there. A place that wasn't given isn't held against it, as
     long as a run of this server was found."""
-    makers = (graph.RUN, graph.LOGGED_MODEL, graph.VERSION)
-    for node in found.missing:
-        if node.kind in makers and not node.missing.startswith(UNGIVEN):
-            yield f"{node.kind} {node.name}: {node.missing}"
+    missing = [node for node in found.missing if node.kind in MAKERS]
     runs = [node for node in found.nodes.values() if node.kind == graph.RUN and not node.missing]
+    for node in missing:
+        if not runs or not node.missing.startswith(graph.UNGIVEN):
+            yield f"{node.kind} {node.name}: {node.missing}"
     for node in runs:
         if node.facts.get("about", {}).get("deleted"):
             yield f"run {node.name} is deleted"
-    if not runs and not found.missing:
+    if not runs and not missing:
         yield "no run is recorded"
-    elif not runs:
-        yield from (f"{node.kind} {node.name}: {node.missing}" for node in found.missing if node.kind in makers)
 
 
 def _stale(looking: Looking, version: _Version, thing: Thing) -> None:

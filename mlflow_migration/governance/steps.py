@@ -9,6 +9,8 @@ from itertools import islice
 from typing import Any
 
 from mlflow_migration.calls import Readable
+from mlflow_migration.engine.guard import guarded
+from mlflow_migration.errors import MigrationError
 from mlflow_migration.governance import facts, graph, journal, links
 from mlflow_migration.governance.environments import Environments
 from mlflow_migration.governance.graph import Node, Ref
@@ -82,10 +84,10 @@ class At:
         """Something at the place with an address; a node that tells why it isn't looked at where it can't be."""
         name = self.environments.name_of(address)
         if name is None:
-            why = "its place wasn't given: add it with --server NAME=ADDRESS"
+            why = f"{graph.UNGIVEN}: add it with --server NAME=ADDRESS"
             return Node(Ref(kind, address, id_).key, kind, id_, address, missing=why)
         if name in self.environments.shut:
-            why = f"its place can't be asked: {self.environments.shut[name]}"
+            why = f"{graph.SHUT}: {self.environments.shut[name]}"
             return Node(Ref(kind, name, id_).key, kind, id_, name, missing=why)
         return Ref(kind, name, id_)
 
@@ -108,9 +110,18 @@ def version(at: At, ref: Ref) -> Step:
     if all(label == FILES_AT for label, _ in ways):
         why = "no run and no logged model is recorded"
         ways.append(("made by", Node(f"{ref.key}|run", graph.RUN, "unknown", at.name, missing=why)))
-    ways += [(PUT_THERE.get(each.kind, "put there by"), at.promotion(each)) for each in at.promotions(name, number)]
+    ways += _promotions(at, ref, name, number)
     node = Node(ref.key, graph.VERSION, f"{name} version {number}", at.name, described, link)
     return Step(node, tuple(ways))
+
+
+def _promotions(at: At, ref: Ref, name: str, number: str) -> Iterator[Way]:
+    found = guarded(partial(at.promotions, name, number), graph.PROMOTION, ref.id)
+    if isinstance(found, MigrationError):
+        why = f"{graph.UNREAD}: {found}"
+        yield PUT_THERE["promote"], Node(f"{ref.key}|journal", graph.PROMOTION, "unknown", at.name, missing=why)
+    else:
+        yield from ((PUT_THERE.get(each.kind, "put there by"), at.promotion(each)) for each in found)
 
 
 def _people(tags: dict[str, str]) -> dict[str, str]:
@@ -241,14 +252,23 @@ def _prompts_of(at: At, tags: dict[str, str]) -> Iterator[Way]:
 
 def _traces(at: At, experiment_ids: list[str], filter_: str, ref: Ref) -> Iterator[Way]:
     """The traces that a search finds, as one node; what people and judges said of them, and their prompts."""
-    found = list(islice(at.place.traces.search(experiment_ids, filter_, TRACES_SHOWN), TRACES_SHOWN))
+    id_ = f"{graph.TRACES}|{at.name}|{ref.id}"
+
+    def search() -> list[Json]:
+        return list(islice(at.place.traces.search(experiment_ids, filter_, TRACES_SHOWN), TRACES_SHOWN))
+
+    # A search that fails costs the evidence, not the thing it is about.
+    found = guarded(search, graph.TRACES, ref.id)
+    if isinstance(found, MigrationError):
+        yield "traces", Node(id_, graph.TRACES, "unknown", at.name, missing=f"{graph.UNREAD}: {found}")
+        return
     if not found:
         return
     number = f"{TRACES_SHOWN} or more" if len(found) == TRACES_SHOWN else str(len(found))
     about = {"traces": number, "some of them": ", ".join(info["trace_id"] for info in found[:EXAMPLES])}
     parts = {"about": about, "assessments": facts.plain(_assessments(found))}
     link = links.traces(at.place.address, experiment_ids[0])
-    node = Node(f"{graph.TRACES}|{at.name}|{ref.id}", graph.TRACES, number, at.name, parts, link)
+    node = Node(id_, graph.TRACES, number, at.name, parts, link)
     yield "traces", node
     prompts = {
         each for info in found for each in facts.prompts_in((info.get("tags") or {}).get(facts.LINKED_PROMPTS, ""))

@@ -7,7 +7,7 @@ from collections import deque
 from mlflow_migration.engine.guard import guarded
 from mlflow_migration.errors import AccessError, MigrationError, NotFoundError, UsageError
 from mlflow_migration.governance.environments import Environments
-from mlflow_migration.governance.graph import PROMPT, VERSION, Graph, Growing, Node, Ref
+from mlflow_migration.governance.graph import PROMPT, SHUT, UNREAD, VERSION, Graph, Growing, Node, Ref
 from mlflow_migration.governance.steps import STEPS, At, Step
 from mlflow_migration.objects import registry
 from mlflow_migration.objects.registry import version_id
@@ -87,7 +87,7 @@ class _Walk:
 
     def _look(self, ref: Ref) -> Step:
         if ref.place in self._environments.shut:
-            why = f"its place can't be asked: {self._environments.shut[ref.place]}"
+            why = f"{SHUT}: {self._environments.shut[ref.place]}"
             return Step(Node(ref.key, ref.kind, ref.id, ref.place, missing=why))
         found = guarded(lambda: STEPS[ref.kind](self._at[ref.place], ref), ref.kind, ref.id, fatal=())
         if not isinstance(found, MigrationError):
@@ -95,7 +95,7 @@ class _Walk:
         if isinstance(found, AccessError):
             # A place that is down is asked no second time: every request would wait as long.
             self._environments.shut[ref.place] = str(found)
-        return Step(Node(ref.key, ref.kind, ref.id, ref.place, missing=f"it can't be read: {found}"))
+        return Step(Node(ref.key, ref.kind, ref.id, ref.place, missing=f"{UNREAD}: {found}"))
 
     def _take(self, ref: Ref, step: Step) -> None:
         self._growing.add(step.node)

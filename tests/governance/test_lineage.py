@@ -7,6 +7,7 @@ import pytest
 
 from tests import seeding, servers
 from tests.conftest import Outcome, Run
+from tests.faults.proxy import Proxy, on, status
 from tests.governance import scene
 from tests.governance.scene import COMMIT, Scene
 from tests.rest import Api, Json
@@ -201,3 +202,15 @@ def test_the_text_shows_no_control_characters(run_here: Run, both: Scene) -> Non
     assert "\x1b" not in shown
     assert "\\x1b[31mred" in shown
     assert "└─" in shown
+
+
+def test_what_one_request_cannot_tell_is_missing_and_all_else_is_shown(run_here: Run, both: Scene) -> None:
+    with Proxy(both.prod.url) as proxy:
+        proxy.add(status(500, "INTERNAL_ERROR"), on("POST", "traces/search"), times=None)
+        proxy.add(status(403, "PERMISSION_DENIED"), on("GET", "^logged-models/m-"), times=None)
+        words = ("--server", f"dev={both.dev.url}", "--patience", "1", "--json")
+        document = run_here("lineage", "show", "churn/1", "--uri", proxy.url, *words).expect(1).json
+    missing = {node["kind"]: node["missing"] for node in document["nodes"] if node["missing"]}
+    assert missing.keys() == {"traces", "logged model"}
+    assert all(why.startswith("it can't be read: ") for why in missing.values())
+    assert {"week 3@dev", "week 3@here"} <= set(kinds(document)["run"])
