@@ -20,7 +20,7 @@ import click
 
 from benchmarks.page import BLOCKS as BENCH_BLOCKS
 from benchmarks.page import CHARTS
-from docs import values
+from docs import policies, values
 from mlflow_migration.cli.main import all_commands
 from mlflow_migration.errors import EXIT_CODES, MigrationError
 
@@ -171,6 +171,11 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "comparing-document": values.comparing_document,
     "bundle-constants": lambda: table(("what", "value"), values.bundle_constants()),
     "quoted-names": lambda: table(("name at the server", "file name in the bundle"), values.quoted_names()),
+    "policy-keys": lambda: table(("key", "meaning", "default"), policies.rows("")),
+    "policy-environment": lambda: table(("key", "meaning", "default"), policies.rows("Environment")),
+    "policy-rule": lambda: table(("key", "meaning", "default"), policies.rows("Rule")),
+    "policy-gates": policies.gates,
+    "policy-schema": policies.fenced,
     "coverage": lambda: table(("kind", "since", "carried", "kept beside", "lost"), values.coverage()),
     "kinds": lambda: table(("kind", "in a bundle", "rows", "needs"), values.kinds()),
 }

@@ -24,6 +24,7 @@ from tests import servers
 from tests.conftest import Run, ServerFactory, ServerPool, Tool
 from tests.faults import Running
 from tests.faults.proxy import Exchange, Proxy, on
+from tests.postgres import Postgres
 from tests.promotion.conftest import Stage, aliases, entries
 from tests.promotion.test_flow import EVERYWHERE
 from tests.servers import Options, Server, Snapshot
@@ -74,6 +75,13 @@ def test_of_many_at_once_exactly_one_owns_each_number(empty: Server) -> None:
 
 def test_so_it_is_with_several_workers_of_a_server(make_server: ServerFactory, template: Path) -> None:
     chains, winners = race(make_server(Options(template=template, workers=3)))
+    assert len(chains) == 1
+    assert winners == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_so_it_is_on_postgresql(make_server: ServerFactory, postgres: Postgres) -> None:
+    chains, winners = race(make_server(Options(database=postgres.database(), workers=3)))
     assert len(chains) == 1
     assert winners == [1, 1, 1]
 
@@ -156,7 +164,7 @@ def test_a_lock_within_its_lease_can_be_broken_by_hand_only(locked: Callable[...
 
 
 def test_a_process_is_known_to_be_gone_only_when_it_is(tmp_path: Path) -> None:
-    code = "import sys; from mlflow_migration.promotion import holder; print(holder.identity(), flush=True); sys.stdin.read()"
+    code = "from mlflow_migration.promotion import holder; print(holder.identity(), flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None and child.stdin is not None
     identity = child.stdout.readline()
