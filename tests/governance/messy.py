@@ -29,20 +29,22 @@ class Messy:
             self.experiments[name] = self.api.post("experiments/create", name=name)["experiment_id"]
         return self.experiments[name]
 
-    def run(self, experiment: str, name: str, user: str = "dora", days: float = 1.0, **tags: str) -> str:
+    def run(self, experiment: str, name: str, user: str = "dora", days: float = 1.0) -> str:
         """A finished run with everything that is asked for; its id."""
-        run = self.bare(experiment, name, user, days, **{"mlflow.source.git.commit": scene.COMMIT, **tags})
+        run = self.bare(experiment, name, user, days, {"mlflow.source.git.commit": scene.COMMIT})
         seeding.log_params(self.api, run, {"depth": "6"})
         seeding.log_metric(self.api, run, "auc", [(0, NOW, 0.9)])
         seeding.log_dataset(self.api, run, "customers", {})
         self.end(run)
         return run
 
-    def bare(self, experiment: str, name: str, user: str = "", days: float = 1.0, **tags: str) -> str:
+    def bare(
+        self, experiment: str, name: str, user: str = "", days: float = 1.0, tags: dict[str, str] | None = None
+    ) -> str:
         """A run with nothing but its name, RUNNING; its id."""
         body = {"experiment_id": self.experiment(experiment), "run_name": name, "user_id": user}
         start = NOW - int(days * DAY)
-        made = self.api.post("runs/create", **body, start_time=start, tags=pairs(tags))
+        made = self.api.post("runs/create", **body, start_time=start, tags=pairs(tags or {}))
         return str(made["run"]["info"]["run_id"])
 
     def end(self, run: str) -> None:
@@ -121,7 +123,7 @@ def _of_runs(mess: Messy) -> None:
     parent = mess.run("churn", "as it should be")
     mess.run("churn", "another person's", "eli")
     mess.end(mess.bare("churn", "bare"))
-    mess.end(mess.bare("churn", "a trial", **{"mlflow.parentRunId": parent}))
+    mess.end(mess.bare("churn", "a trial", tags={"mlflow.parentRunId": parent}))
     mess.bare("churn", "stuck", "dora", days=3)
     mess.bare("churn", "just begun", "dora", days=0.1)
     gone = mess.bare("churn", "thrown away")
@@ -133,7 +135,7 @@ def _of_runs(mess: Messy) -> None:
     deleted = mess.experiment("untitled")
     mess.api.post("experiments/delete", experiment_id=deleted)
     journal = {"mlflow_migration.promotion.kind": "promotion"}
-    mess.end(mess.bare("promotions", "of a journal", **journal))
+    mess.end(mess.bare("promotions", "of a journal", tags=journal))
     mess.model("tmp")
 
 
@@ -142,7 +144,7 @@ def _of_versions(mess: Messy) -> None:
     mess.version("poor", mess.run("churn", "poor 1"), description="")
     mess.version("poor", mess.run("churn", "poor 2"), UNSIGNED)
     # As a trial it needs no metadata.
-    unmeasured = mess.bare("churn", "poor 3", "dora", **{"mlflow.parentRunId": "0" * 32})
+    unmeasured = mess.bare("churn", "poor 3", "dora", tags={"mlflow.parentRunId": "0" * 32})
     mess.end(unmeasured)
     mess.version("poor", unmeasured)
     mess.version("poor", mess.run("churn", "poor 4"), tags=[])
