@@ -22,6 +22,8 @@ class _Place(BaseModel):
 
     server: str = Field(min_length=1)
     registry: str = ""
+    alias: str = ""
+    stage: str = ""
     journal: str = JOURNAL
 
 
@@ -30,7 +32,14 @@ class _Policy(BaseModel):
 
     environments: dict[str, _Place] = {}
     path: tuple[str, ...] = ()
+    alias: str = ""
     audit: Audit = Audit()
+
+    def looked_for(self) -> Audit:
+        """What an audit looks for: versions in use are also those that promotions put there."""
+        words = {self.alias, *(word for place in self.environments.values() for word in (place.alias, place.stage))}
+        known = (*self.audit.production, *sorted(words - {""}))
+        return self.audit.model_copy(update={"production": known})
 
 
 @dataclass(frozen=True)
@@ -65,5 +74,5 @@ def load(path: Path) -> Loaded:
         {name: policy.environments[name].server for name in names},
         {name: policy.environments[name].journal for name in names},
         {name: policy.environments[name].registry for name in names if policy.environments[name].registry},
-        policy.audit,
+        policy.looked_for(),
     )

@@ -72,21 +72,24 @@ class Runs(Form):
 class Audit(Form):
     """The part `audit` of a policy."""
 
-    rules: dict[str, Level] = Field(default={}, description=f"Severity by rule, or off. Rules: {', '.join(RULES)}.")
-    names: Names = Field(default=Names(), description="Patterns of names.")
-    runs: Runs = Field(default=Runs(), description="What a finished run has to have.")
+    rules: dict[str, Level] = Field(default={}, description="Severity by rule: low, medium, high, or off.")
+    names: Names = Field(default_factory=Names, description="Patterns of names.")
+    runs: Runs = Field(default_factory=Runs, description="What a finished run has to have.")
     owner_tags: tuple[str, ...] = Field(default=("owner", "team"), description="Tags that name an owner.")
     evidence_tags: tuple[str, ...] = Field(
         default=("evaluation*", "validation*", "mlflow_migration.promotion*"),
         description="Globs of a version's tags that are evidence of an evaluation, as metrics of its run or model are.",
     )
     production: tuple[str, ...] = Field(
-        default=("champion", "prod*"), description="Globs of aliases and stages of versions in use."
+        default=("champion", "prod*"),
+        description="Globs of aliases and stages of versions in use, beside those of the policy.",
     )
     unused_days: float = Field(default=90.0, ge=0, description="A version without alias or stage, not the newest.")
     stale_days: float = Field(default=180.0, gt=0, description="A version in use that was made longer ago is stale.")
     review_days: float = Field(default=14.0, ge=0, description="Traces older than this are to have an assessment.")
-    digests: Literal["production", "all"] = Field(default="production", description="Whose files are read whole.")
+    digests: Literal["production", "all"] = Field(
+        default="production", description="Of which versions the files are read."
+    )
     widest: Literal["NO_PERMISSIONS", "READ", "USE", "EDIT", "MANAGE"] = Field(
         default="READ", description="The most that anybody but an administrator may do with all objects of a type."
     )

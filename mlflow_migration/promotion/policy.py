@@ -82,7 +82,9 @@ class Policy(Form):
     )
     rules: tuple[Rule, ...] = Field((), description="All that match a model and an environment apply.")
 
-    audit: Audit = Field(Audit(), description="What `audit run` looks for; it changes nothing about promotions.")
+    audit: Audit = Field(
+        default_factory=Audit, description="What `audit run` looks for; it changes nothing about promotions."
+    )
 
     @field_validator("path")
     @classmethod

@@ -140,6 +140,16 @@ def test_limits_and_patterns_of_the_policy_are_those_that_count(
     assert {name for rule, _, name in found if rule == "version-owner"} >= {"good/1", "poor/1"}
 
 
+def test_the_alias_that_promotions_move_means_a_version_in_use(
+    run_here: Run, mess: Server, wrong: Wrong, tmp_path: Path
+) -> None:
+    path = write(tmp_path, {"production": []})
+    idle = found_in(audit(run_here, mess, "--policy", path, "--json").expect(0).json)
+    assert {"origin-untraceable", "champion-stale", "bytes-differ"} & {rule for rule, _, _ in idle} == set()
+    path.write_text(yaml.safe_dump({"alias": "champion", "audit": {"production": []}}))
+    assert found_in(audit(run_here, mess, "--policy", path, "--json").expect(0).json) == wrong
+
+
 @pytest.mark.parametrize(
     "settings",
     [
