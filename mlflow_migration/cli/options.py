@@ -188,7 +188,7 @@ def common(function: F) -> F:
         click.option(
             "--report",
             metavar="FILE",
-            help="Also write the report to FILE: .json, .md or .html (this needs mlflow-migration[report]).",
+            help="Also write the report to FILE: .json, .md or .html.",
         ),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no summary unless something is wrong."),
         click.option("-v", "--verbose", count=True, help="Show what is done; -vv with every repeat and traceback."),

@@ -7,7 +7,7 @@ import pytest
 
 from tests import seeding, servers
 from tests.conftest import Outcome, Run
-from tests.faults.proxy import Proxy, on, status
+from tests.faults.proxy import Proxy, Request, on, status
 from tests.governance import scene
 from tests.governance.scene import COMMIT, Scene
 from tests.rest import Api, Json
@@ -214,3 +214,23 @@ def test_what_one_request_cannot_tell_is_missing_and_all_else_is_shown(run_here:
     assert missing.keys() == {"traces", "logged model"}
     assert all(why.startswith("it can't be read: ") for why in missing.values())
     assert {"week 3@dev", "week 3@here"} <= set(kinds(document)["run"])
+
+
+def test_credentials_of_one_server_never_go_to_another(
+    run_here: Run, both: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_MIGRATION_SRC_TOKEN", "of-prod")
+    with Proxy(both.prod.url) as prod, Proxy(both.dev.url) as dev:
+        words = ("--server", f"my-dev={dev.url}", "--same-place", f"{both.dev.url}={dev.url}", "--json")
+        run_here("lineage", "show", "churn/1", "--uri", prod.url, *words).expect(0)
+        assert {sent(request) for request in prod.seen} == {"Bearer of-prod"}
+        assert {sent(request) for request in dev.seen} == {""}
+        dev.clear()
+        monkeypatch.setenv("MLFLOW_MIGRATION_MY_DEV_TOKEN", "of-dev")
+        run_here("lineage", "show", "churn/1", "--uri", prod.url, *words).expect(0)
+        assert {sent(request) for request in dev.seen} == {"Bearer of-dev"}
+
+
+def sent(request: Request) -> str:
+    """The credentials in a request, "" for none."""
+    return {name.lower(): value for name, value in request.headers}.get("authorization", "")
