@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timezone
 
 from mlflow_migration.governance import links
 from mlflow_migration.governance.looking import DAY, Looking, Thing, counted, is_active
@@ -13,6 +13,7 @@ from mlflow_migration.records import Json
 
 OF_TRACES = ("traces-unreviewed",)
 OF_USERS = ("permissions-wide",)
+SECONDS = len("2026-01-31T12:59:59")
 
 
 def look_at_traces(looking: Looking) -> None:
@@ -37,12 +38,13 @@ def look_at_traces(looking: Looking) -> None:
 
 
 def _began(info: Json) -> float:
-    """When a trace was made, in ms since 1970: V3 tells it as a text of RFC 3339, V2 as a number."""
+    """When a trace was made, in ms since 1970: V3 tells it as a text of RFC 3339 in UTC, V2 as a number. Fractions of a
+    second, which may have more digits than Python 3.10 reads, are left out; one without a time is old."""
     if "timestamp_ms" in info:
         return float(info["timestamp_ms"])
     text = str(info.get("request_time") or "")
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000
+        return datetime.fromisoformat(text[:SECONDS]).replace(tzinfo=timezone.utc).timestamp() * 1000
     except ValueError:
         return 0.0
 

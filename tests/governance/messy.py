@@ -75,7 +75,7 @@ class Messy:
     def trace(self, experiment: str, number: int, days: float) -> str:
         """A trace of some days ago; its id."""
         trace = f"tr-{number:032x}"
-        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((NOW - days * DAY) / 1000))
+        when = time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z", time.gmtime((NOW - days * DAY) / 1000))
         traces.start(self.api, self.experiment(experiment), trace, request_time=when)
         return trace
 
