@@ -14,6 +14,7 @@ import click
 from mlflow_migration.cli.later import config, opening, step
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, UsageError
+from mlflow_migration.records import ORIGIN
 from mlflow_migration.report import write_report
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def tags_of(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
     for key, separator, value in pairs:
         if not key.strip() or not separator:
             raise UsageError(f"not a tag: {key}{separator}{value}", hint="write KEY=VALUE")
+        if key.startswith(ORIGIN):
+            raise UsageError(f"the tag {key} is not yours to set", f"{ORIGIN}* are this tool's own")
     return tuple((key, value) for key, _, value in pairs)
 
 

@@ -60,14 +60,16 @@ def case_of(found: Facts) -> Case:
     """What gates look at; each holder is read once. Of the alias that is moved it is the one before, even where an
     attempt that was cut off has moved it already: a version isn't compared with itself."""
     step = found.step
+    in_use = alias_in(step.policy, step.destination)
 
-    def load(alias: str) -> Version | None:
+    def load(named: str) -> Version | None:
+        # The policy's alias means the version in use, whatever the environment calls it.
+        alias = in_use if named == step.policy.alias else named
         if alias != found.manner.alias:
             return facts.holder(step.dst, step.dst_name, alias)
         return facts.version(step.dst, step.dst_name, found.previous) if found.previous else None
 
     holder: Callable[[str], Version | None] = cache(load)
-    in_use = alias_in(step.policy, step.destination)
     return Case(found.version, holder, step.model, step.source, step.destination, in_use, step.loaded.folder)
 
 
@@ -85,28 +87,27 @@ def looked_at(step: Step, version: Version, manner: Manner) -> tuple[Facts, bool
 
 
 def _is_whole(found: Facts, there: Json) -> bool:
-    tags = tags_of(there.get("tags"))
-    entry = found.step.dst.get_run(tags[record.RUN]) if record.RUN in tags else None
-    ended = entry is not None and entry["info"].get("status") == journal.FINISHED
-    return ended and tags.get(record.DIGEST) == found.version.digest and entry_alias(entry) == found.manner.alias
+    """Whether what the journal last did with the alias was to point it at this version, with these bytes."""
+    done = [entry for entry in _entries(found) if entry.said("outcome") == DONE]
+    return (
+        bool(done)
+        and done[-1].said("version") == found.number
+        and tags_of(there.get("tags")).get(record.DIGEST) == found.version.digest
+    )
 
 
-def entry_alias(head: Json | None) -> str:
-    """The alias that an entry was about."""
-    return tags_of(head["data"].get("tags")).get(journal.PREFIX + "alias", "") if head else ""
+def _entries(found: Facts) -> list[Entry]:
+    """What the journal has of this alias."""
+    chain = journal.find(found.step.dst, found.step.settings.journal, found.step.dst_name)
+    return [each for each in chain.entries() if each.said("alias") == found.manner.alias] if chain else []
 
 
 def _before_it_was_cut_off(found: Facts) -> str:
     """Who held the alias before an attempt moved it that didn't come to its end: it wrote that down first."""
-    chain = journal.find(found.step.dst, found.step.settings.journal, found.step.dst_name)
-    for entry in reversed(chain.entries() if chain else []):
+    for entry in reversed(_entries(found)):
         if entry.said("outcome") == DONE:
             break
-        if (
-            entry.said("version") == found.number
-            and entry.said("alias") == found.manner.alias
-            and "previous" in entry.words
-        ):
+        if entry.said("version") == found.number and "previous" in entry.words:
             return entry.said("previous")
     return ""
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Better = Literal["higher", "lower"]
 Evidence = Literal["any", "evaluation", "model", "run"]
+THAN = "The alias at the destination to compare with; that of the version in use where none is given."
 ENTRY_POINT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -32,7 +33,7 @@ class Metric(Gate):
     at_least: float | None = Field(None, description="The lowest value that passes.")
     at_most: float | None = Field(None, description="The highest value that passes.")
     than: str = Field(
-        "", description="An alias at the destination whose version is to be beaten; without a holder it passes."
+        "", description="An alias at the destination whose version is to be beaten; it passes while there is none."
     )
     better: Better = Field("higher", description="Which values are better.")
     margin: float = Field(
@@ -57,7 +58,7 @@ class Slices(Gate):
 
     gate: Literal["slices"]
     metrics: str = Field(min_length=1, description="A glob of metrics' keys, one for each slice, such as recall_*.")
-    than: str = Field("champion", description="The alias at the destination to compare with.")
+    than: str = Field("", description=THAN)
     better: Better = Field("higher", description="Which values are better.")
     by_at_most: float = Field(0.0, ge=0, description="By how much a slice may get worse.")
     evidence: Evidence = Field("any", description="Where the values are looked for, as of the gate metric.")
@@ -120,7 +121,7 @@ class SchemaCompatible(Gate):
     """Who calls the holder of an alias can call this version: nothing more is required, no output changes."""
 
     gate: Literal["schema_compatible"]
-    than: str = Field("champion", description="The alias at the destination to compare with.")
+    than: str = Field("", description=THAN)
 
 
 class RunFinished(Gate):

@@ -60,10 +60,11 @@ def _against(gate: Metric, case: Case, value: float, against: float | None) -> l
 
 def slices(gate: Slices, case: Case, name: str) -> Verdict:
     """Each slice of a holder against the same one of the version."""
-    wanted = f"no {gate.metrics} worse than {gate.than}'s by more than {shown(gate.by_at_most)}"
-    held = case.holder(gate.than)
+    than = gate.than or case.alias
+    wanted = f"no {gate.metrics} worse than {than}'s by more than {shown(gate.by_at_most)}"
+    held = case.holder(than)
     if held is None:
-        return Verdict(gate.gate, name, True, wanted, f"{gate.than} has no version yet")
+        return Verdict(gate.gate, name, True, wanted, f"{than} has no version yet")
     keys = sorted(fnmatch.filter(facts.metric_keys(held), gate.metrics))
     faults, found = [], []
     for key in keys:
@@ -73,7 +74,7 @@ def slices(gate: Slices, case: Case, name: str) -> Verdict:
             continue
         value = facts.metric(case.version, key, gate.evidence)
         if value is None:
-            faults.append(f"{key} was not measured, {gate.than} has {shown(before)}")
+            faults.append(f"{key} was not measured, {than} has {shown(before)}")
             continue
         found.append(f"{key} {shown(value)} (was {shown(before)})")
         if not _reaches(gate.better, value, _target(gate.better, before, -gate.by_at_most)):
@@ -83,7 +84,7 @@ def slices(gate: Slices, case: Case, name: str) -> Verdict:
                 else f"{key} rises from {shown(before)} to {shown(value)}"
             )
     if not found and not faults:
-        faults.append(f"{gate.than} ({held.id}) has no metric like {gate.metrics!r}")
+        faults.append(f"{than} ({held.id}) has no metric like {gate.metrics!r}")
     return Verdict(gate.gate, name, not faults, wanted, ", ".join(found) or "none", "; ".join(faults))
 
 

@@ -97,13 +97,14 @@ def flavour(gate: Flavour, case: Case, name: str) -> Verdict:
 
 def schema_compatible(gate: SchemaCompatible, case: Case, name: str) -> Verdict:
     """Whoever calls the holder can call this version."""
-    wanted = f"what {gate.than} takes and gives"
-    held = case.holder(gate.than)
+    than = gate.than or case.alias
+    wanted = f"what {than} takes and gives"
+    held = case.holder(than)
     if held is None:
-        return Verdict(gate.gate, name, True, wanted, f"{gate.than} has no version yet")
+        return Verdict(gate.gate, name, True, wanted, f"{than} has no version yet")
     before, now = parts_of(held), parts_of(case.version)
     if not any(before.values()):
-        return Verdict(gate.gate, name, True, wanted, f"{gate.than} ({held.id}) has no signature")
+        return Verdict(gate.gate, name, True, wanted, f"{than} ({held.id}) has no signature")
     faults = [*_inputs(before["inputs"], now["inputs"]), *_outputs(before["outputs"], now["outputs"])]
     faults += _params(before["params"], now["params"])
     found = f"{len(now['inputs'])} inputs, {len(now['outputs'])} outputs"

@@ -15,12 +15,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mlflow_migration.errors import StorageError, UsageError
 from mlflow_migration.promotion.audit_forms import Audit
-from mlflow_migration.promotion.gate_forms import AnyGate, Approvals, Form
+from mlflow_migration.promotion.gate_forms import AnyGate, Approvals, Form, Metric, SchemaCompatible, Slices
 from mlflow_migration.records import digest_of
 
 FILE = "promotion.yml"
 STARTER = Path(__file__).with_name("starter.yml")
 LARGEST = 1024 * 1024
+COMPARING = (Metric, Slices, SchemaCompatible)
 ALIAS = r"^[A-Za-z_][\w-]*$"
 """As MLflow takes an alias; `latest` and v1, v2 … are refused by it too."""
 
@@ -100,6 +101,12 @@ class Policy(Form):
                 raise ValueError(f"no such environment: {name!r}")
         if len({self.alias, self.challenger, self.previous}) != len(("alias", "challenger", "previous")):
             raise ValueError("alias, challenger and previous are to be three names")
+        known = {"", self.alias, self.challenger, self.previous}
+        known |= {environment.alias for environment in self.environments.values()}
+        named = {gate.than for rule in self.rules for gate in rule.gates if isinstance(gate, COMPARING)}
+        if named - known:
+            # Compared with an alias that nobody sets, every version would pass.
+            raise ValueError(f"than: no such alias: {', '.join(sorted(named - known))}")
         return self
 
     def digest(self) -> str:

@@ -130,6 +130,7 @@ def test_a_registry_of_its_own_is_asked_for_versions_and_the_other_server_for_ru
         (("plan", "churn", "--to", "live"), "no such environment: 'live'"),
         (("rollback", "churn", "--environment", "test", "--reason", "x"), "nothing was ever promoted as churn"),
         (("run", "churn", "--to", "test", "--tag", "traffic"), "not a tag: traffic"),
+        (("run", "churn", "--to", "test", "--tag", "mlflow_migration.promotion.by=me"), "is not yours to set"),
     ],
 )
 def test_what_is_not_there_is_said_before_anything_is_written(

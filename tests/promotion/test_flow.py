@@ -218,6 +218,13 @@ def test_environments_of_one_registered_model_are_told_apart_by_aliases(stage: S
     run_here("promote", "run", f"churn/{number}", "--to", "test", *policy).expect(0)
     run_here("promote", "run", "churn", "--to", "prod", *policy).expect(0)
     assert aliases(stage.dev) == {"staging": number, "production": number}
+    before = len(entries(stage.dev))
+    for environment in ("test", "prod"):
+        run_here("promote", "run", f"churn/{number}", "--to", environment, *policy).expect(0)
+    assert len(entries(stage.dev)) == before
+    # What is compared with champion is compared with the version in use, whatever its alias is there.
+    ended = run_here("promote", "run", f"churn/{stage.trained['worse']}", "--to", "test", *policy).expect(5)
+    assert "not 0.005 better than 0.8 of champion" in ended.stdout
 
 
 def test_a_protected_environment_asks_for_approvals_whatever_its_rules(stage: Stage, run_here: Run) -> None:

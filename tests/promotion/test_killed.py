@@ -22,7 +22,6 @@ from tests.servers import Snapshot
 
 READS = ("runs/search", "experiments/search", "logged-models/search", "search-traces", "traces/search")
 STEPS = {
-    "the lock": ("runs/log-batch", 1),
     "the version": ("model-versions/create", 1),
     "the alias": ("registered-models/alias", 1),
 }
@@ -125,8 +124,11 @@ def serving(stage: Stage, run_here: Run, tmp_path_factory: pytest.TempPathFactor
     return stage
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before it arrives", "after it is done"])
-@pytest.mark.parametrize("step", ["the lock", "the version", "the alias"])
+@pytest.mark.parametrize(
+    ("step", "after"),
+    [("the version", True), ("the alias", False), ("the alias", True)],
+    ids=["the version is made", "the alias is about to move", "the alias has moved"],
+)
 def test_killed_at_a_step_that_decides(serving: Stage, run_tool: Tool, run_here: Run, step: str, after: bool) -> None:
     route, number = STEPS[step]
     assert kill_and_go_on(serving, run_tool, run_here, Killer(number, route, after))

@@ -73,6 +73,7 @@ def test_of_many_at_once_exactly_one_owns_each_number(empty: Server) -> None:
     assert winners == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_so_it_is_with_several_workers_of_a_server(make_server: ServerFactory, template: Path) -> None:
     chains, winners = race(make_server(Options(template=template, workers=3)))
     assert len(chains) == 1

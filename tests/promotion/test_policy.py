@@ -45,6 +45,8 @@ def rule(**gate: object) -> dict[str, object]:
             "rules.0.gates.0.metric.at_least: Input should be a valid",
         ),
         (rule(gate="metric", metric="auc", atleast=1), "rules.0.gates.0.metric.atleast: Extra inputs"),
+        (rule(gate="metric", metric="auc", than="live"), "than: no such alias: live"),
+        (rule(gate="slices", metrics="auc_*", than="live"), "than: no such alias: live"),
         (rule(gate="required"), "give params, metrics, tags or artifacts"),
         (rule(gate="check"), "give command or python"),
         (rule(gate="check", command=["a"], python="a:b"), "give command or python"),
