@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from mlflow_migration.governance.findings import RULE_TEXTS
+from mlflow_migration.promotion.audit_forms import RULES
 from mlflow_migration.promotion.policy import schema
 
 Schema = dict[str, Any]
@@ -32,6 +34,11 @@ def gates() -> str:
             lines += [f"| `{key}` | {value['description']} | {_default(key, value, form)} |" for key, value in own]
             parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def audit_rules() -> list[tuple[str, str, str, str]]:
+    """Rule, its severity, what a finding of it means, and what to do."""
+    return [(f"`{rule}`", severity, *RULE_TEXTS[rule]) for rule, severity in RULES.items()]
 
 
 def fenced() -> str:

@@ -87,6 +87,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "stays.",
     ),
     "bundle": ("bundles", "Work on bundles."),
+    "lineage": ("lineage", "Show where models come from, and what was made of what."),
+    "audit": ("governance", "Check a server by rules: names, metadata, descriptions, origins, permissions."),
+    "inventory": (
+        "governance",
+        "Count what is on a server: objects, bytes, owners, growth by month, the biggest artifacts.",
+    ),
     "list-registered-models": (
         "tools",
         "List the registered models of a server or bundle with their versions, stages and aliases; prompts are "

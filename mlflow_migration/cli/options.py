@@ -125,13 +125,14 @@ def _artifact_root(name: str, where: str) -> Callable[[F], F]:
 
 
 SRC_ARTIFACT_ROOT = _artifact_root("--src-artifact-root", "Where the source is")
+ARTIFACT_ROOT = _artifact_root("--artifact-root", "Of")
 TRACKING = _stack(
     click.option(
         "--tracking-uri",
         metavar="URI",
         help="The server, or the address of a database or file store [default: MLFLOW_TRACKING_URI].",
     ),
-    _artifact_root("--artifact-root", "Of"),
+    ARTIFACT_ROOT,
 )
 SRC = _stack(
     click.option(
@@ -190,7 +191,7 @@ def common(function: F) -> F:
         click.option(
             "--report",
             metavar="FILE",
-            help="Also write the report to FILE: .json, .md or .html (this needs mlflow-migration[report]).",
+            help="Also write the report to FILE: .json, .md or .html.",
         ),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no summary unless something is wrong."),
         click.option("-v", "--verbose", count=True, help="Show what is done; -vv with every repeat and traceback."),

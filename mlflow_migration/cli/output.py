@@ -28,6 +28,17 @@ def check(path: str | None) -> None:
         raise UsageError(f"can't write {path!r}", "it is a folder, or in none", "give a file in a folder that is there")
 
 
+def report(path: str | None, document: Json, html: Callable[[], str], markdown: Callable[[], str]) -> None:
+    """Write the file of --report, if one is asked for, in the format its name ends in; `check_report_path` has looked
+    at it before. Raises UsageError where it can't be written."""
+    if path is None:
+        return
+    if path.endswith(".json"):
+        write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    else:
+        write(path, (html if path.endswith(".html") else markdown)() + "\n")
+
+
 def write(path: str, text: str) -> None:
     """Write a file. Raises UsageError where it can't be written."""
     write_with(path, lambda out: out.write(text))

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mlflow_migration.errors import StorageError, UsageError
+from mlflow_migration.promotion.audit_forms import Audit
 from mlflow_migration.promotion.gate_forms import AnyGate, Approvals, Form, Metric, SchemaCompatible, Slices
 from mlflow_migration.records import digest_of
 
@@ -82,6 +83,10 @@ class Policy(Form):
     )
     rules: tuple[Rule, ...] = Field((), description="All that match a model and an environment apply.")
 
+    audit: Audit = Field(
+        default_factory=Audit, description="What `audit run` looks for; it changes nothing about promotions."
+    )
+
     @field_validator("path")
     @classmethod
     def _each_once(cls, path: tuple[str, ...]) -> tuple[str, ...]:
@@ -105,8 +110,8 @@ class Policy(Form):
         return self
 
     def digest(self) -> str:
-        """SHA-256 of what the policy says, whatever its comments and order of keys."""
-        return digest_of(self.model_dump(mode="json"))
+        """SHA-256 of what the policy says about promotions, whatever its comments and order of keys."""
+        return digest_of(self.model_dump(mode="json", exclude={"audit"}))
 
     def gates(self, model: str, to: str) -> tuple[AnyGate, ...]:
         """What is asked of a model on its way into an environment."""

@@ -1,0 +1,1 @@
+"""Lineage, audit and inventory: what they tell is compared with what was made."""
