@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from mlflow_migration.cli.command import Command, Group
-from mlflow_migration.cli.later import cicd_check, cicd_files, cicd_plan, policies
 from mlflow_migration.cli.later import config as settings
+from mlflow_migration.cli.later import policy as policies
+from mlflow_migration.cli.later import proof, steps, workflows
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 
 PROVIDERS = ("github", "gitlab", "azure-devops")
@@ -70,18 +71,18 @@ def init(**given: Any) -> int:
     folder = Path(given["repository"])
     policy = policies.load(folder / given["policy"]).policy
     places = settings.load(_config(given, folder), os.environ).settings.places
-    wanted = cicd_plan.Wanted(
+    wanted = steps.Wanted(
         models=tuple(name.strip() for name in given["models"].split(",") if name.strip()),
         branches=_branches(given, policy.path),
         login=given["auth"],
     )
     name = given["name"] or folder.resolve().name
-    pipeline = cicd_plan.pipeline(policy, places, wanted, name, metadata.version("mlflow-migration"))
-    files = cicd_files.render(given["provider"], pipeline)
+    pipeline = steps.pipeline(policy, places, wanted, name, metadata.version("mlflow-migration"))
+    files = workflows.render(given["provider"], pipeline)
     rows = (
-        cicd_files.planned(files, folder)
+        workflows.planned(files, folder)
         if given["dry_run"]
-        else cicd_files.write(files, folder, overwrite=given["overwrite"])
+        else workflows.write(files, folder, overwrite=given["overwrite"])
     )
     if given["as_json"]:
         listed = [{"path": path, "state": state} for path, state in rows]
@@ -126,7 +127,7 @@ def check(**given: Any) -> int:
     """
     folder = Path(given["repository"])
     file = folder / given["policy"]
-    checked = cicd_check.check(folder, policies.load(file).policy if file.exists() else None)
+    checked = proof.check(folder, policies.load(file).policy if file.exists() else None)
     code = INCOMPLETE if checked.findings else DONE
     if given["as_json"]:
         click.echo(

@@ -102,6 +102,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "signatures",
         "List the versions of registered models that have no signature; exit code 1 where one couldn't be looked at.",
     ),
+    "cicd": ("cicd", "Let a repository's CI promote models."),
     "config": ("setup", "Look at the configuration."),
     "kinds": ("setup", "List the kinds of objects that are moved and verified, what of each arrives, and what can't."),
     "completion": ("setup", "Print the completion script of a shell."),

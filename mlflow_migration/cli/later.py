@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow_migration import compare, objects, pipeline
     from mlflow_migration.bundle import layout
+    from mlflow_migration.cicd import proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
+    from mlflow_migration.promotion import policy
     from mlflow_migration.server import live, pages
 
 __all__ = [
@@ -35,21 +37,27 @@ __all__ = [
     "pages",
     "parallel",
     "pipeline",
+    "policy",
     "progress",
+    "proof",
     "registry",
     "rewritten",
     "run",
     "samples",
     "signature",
     "spreading",
+    "steps",
     "versions",
+    "workflows",
 ]
 _FOLDERS = {
     "": ("compare", "objects", "pipeline"),
     "bundle.": ("layout",),
+    "cicd.": ("proof", "steps", "workflows"),
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
+    "promotion.": ("policy",),
     "server.": ("live", "pages"),
 }
 

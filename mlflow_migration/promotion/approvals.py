@@ -74,7 +74,9 @@ def approvals(gate: Approvals, case: Case, name: str) -> Verdict:
         if each.by not in gate.people:
             notes.append(f"{each.by} is not named by the policy")
         elif each.digest != digest:
-            notes.append(f"the {_noun(each)} of {each.by} is void: it was for {each.digest[:DIGITS]}, the bytes have changed")
+            notes.append(
+                f"the {_noun(each)} of {each.by} is void: it was for {each.digest[:DIGITS]}, the bytes have changed"
+            )
         elif each.verdict == REJECTED:
             against.append(f"{each.by} rejected it{f': {each.comment}' if each.comment else ''}")
         elif each.by in authors:

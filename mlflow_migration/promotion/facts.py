@@ -178,7 +178,9 @@ class Version:
         try:
             value = yaml.safe_load(data.decode("utf-8"))
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConflictError(f"the MLmodel file of {self.id} is broken", " ".join(str(error).split())[:300]) from error
+            raise ConflictError(
+                f"the MLmodel file of {self.id} is broken", " ".join(str(error).split())[:300]
+            ) from error
         if value is None:
             return {}
         if not isinstance(value, dict):

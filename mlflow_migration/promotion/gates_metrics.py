@@ -18,7 +18,9 @@ def metric(gate: Metric, case: Case, name: str) -> Verdict:
     wanted, against = _bounds(gate), _holder_value(gate, case)
     value = facts.metric(case.version, gate.metric, gate.evidence, gate.dataset)
     if against is not None:
-        wanted.append(f"{_sign(gate.better)} {shown(_target(gate.better, against, gate.margin))} ({gate.than} has {shown(against)})")
+        wanted.append(
+            f"{_sign(gate.better)} {shown(_target(gate.better, against, gate.margin))} ({gate.than} has {shown(against)})"
+        )
     elif gate.than:
         wanted.append(f"better than {gate.than}'s")
     text = " and ".join(wanted)
@@ -76,7 +78,11 @@ def slices(gate: Slices, case: Case, name: str) -> Verdict:
             continue
         found.append(f"{key} {shown(value)} (was {shown(before)})")
         if not _reaches(gate.better, value, _target(gate.better, before, -gate.by_at_most)):
-            faults.append(f"{key} falls from {shown(before)} to {shown(value)}" if gate.better == "higher" else f"{key} rises from {shown(before)} to {shown(value)}")
+            faults.append(
+                f"{key} falls from {shown(before)} to {shown(value)}"
+                if gate.better == "higher"
+                else f"{key} rises from {shown(before)} to {shown(value)}"
+            )
     if not found and not faults:
         faults.append(f"{gate.than} ({held.id}) has no metric like {gate.metrics!r}")
     return Verdict(gate.gate, name, not faults, wanted, ", ".join(found) or "none", "; ".join(faults))

@@ -53,7 +53,23 @@ def _requirements(text: str) -> Iterator[str]:
     """The lines that ask for something: pip's own options choose where from, not what."""
     for line in text.replace("\\\n", " ").splitlines():
         asked = line.partition(" #")[0].strip()
-        if asked and not asked.startswith("#") and not asked.startswith(("-i", "--index-url", "--extra-index-url", "--find-links", "--trusted-host", "--no-binary", "--only-binary", "--prefer-binary", "--require-hashes")):
+        if (
+            asked
+            and not asked.startswith("#")
+            and not asked.startswith(
+                (
+                    "-i",
+                    "--index-url",
+                    "--extra-index-url",
+                    "--find-links",
+                    "--trusted-host",
+                    "--no-binary",
+                    "--only-binary",
+                    "--prefer-binary",
+                    "--require-hashes",
+                )
+            )
+        ):
             yield asked
 
 

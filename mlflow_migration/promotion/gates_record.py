@@ -6,7 +6,14 @@ import fnmatch
 from datetime import datetime, timezone
 
 from mlflow_migration.promotion import facts
-from mlflow_migration.promotion.gate_forms import DataDocumented, MaximumAge, Reproducible, Required, RunFinished, TagValue
+from mlflow_migration.promotion.gate_forms import (
+    DataDocumented,
+    MaximumAge,
+    Reproducible,
+    Required,
+    RunFinished,
+    TagValue,
+)
 from mlflow_migration.promotion.verdicts import Case, Verdict
 from mlflow_migration.records import tags_of
 
@@ -33,7 +40,9 @@ def required(gate: Required, case: Case, name: str) -> Verdict:
         missing += [f"artifact {glob}" for glob in gate.artifacts if not fnmatch.filter(paths, glob)]
     asked = [*gate.params, *gate.metrics, *gate.tags, *gate.artifacts]
     found = f"{len(asked) - len(missing)} of {len(asked)}"
-    return Verdict(gate.gate, name, not missing, ", ".join(asked), found, f"missing: {', '.join(missing)}" if missing else "")
+    return Verdict(
+        gate.gate, name, not missing, ", ".join(asked), found, f"missing: {', '.join(missing)}" if missing else ""
+    )
 
 
 def tag_value(gate: TagValue, case: Case, name: str) -> Verdict:

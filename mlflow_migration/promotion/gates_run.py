@@ -24,7 +24,21 @@ from mlflow_migration.records import BLOCK, Json
 
 LOAD_TEST = Path(__file__).with_name("load_test.py")
 ENTRY_POINT = Path(__file__).with_name("entry_point.py")
-KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "SYSTEMROOT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CERT", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+KEPT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "SYSTEMROOT",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_INDEX_URL",
+    "PIP_CONFIG_FILE",
+    "PIP_CERT",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+)
 """What a model's code may see of the environment: no credentials of any server."""
 REQUIREMENTS = "requirements.txt"
 
@@ -45,7 +59,9 @@ def loads(gate: Loads, case: Case, name: str) -> Verdict:
         if found is not None:
             shown = f"loaded in {found['load_seconds']:.2f} s, {found['rows']} rows in {found['predict_seconds']:.3f} s"
             return Verdict(gate.gate, name, True, wanted, shown)
-    reason = f"it took more than {gate.seconds:g} s" if ended.code is None else ended.last_words or f"exit code {ended.code}"
+    reason = (
+        f"it took more than {gate.seconds:g} s" if ended.code is None else ended.last_words or f"exit code {ended.code}"
+    )
     return Verdict(gate.gate, name, False, wanted, "it failed", reason)
 
 
@@ -60,7 +76,17 @@ def _tried(gate: Loads, model: Path, environment: Mapping[str, str]) -> Ended:
         python = str(made / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
         steps = (
             [sys.executable, "-I", "-m", "venv", str(made)],
-            [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(model / REQUIREMENTS)],
+            [
+                python,
+                "-I",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+                str(model / REQUIREMENTS),
+            ],
         )
         for step in steps:
             ended = run(Program(step, model, environment), "", max(0.1, until - time.monotonic()))
@@ -103,7 +129,14 @@ def check(gate: Check, case: Case, name: str) -> Verdict:
         return Verdict(gate.gate, name, False, wanted, "no verdict", reason)
     passed, reason = answer["passed"], str(answer.get("reason", ""))
     found = str(answer.get("found", "passed" if passed else "refused"))
-    return Verdict(gate.gate, name, passed, str(answer.get("wanted", wanted)), found, reason or ("" if passed else "no reason given"))
+    return Verdict(
+        gate.gate,
+        name,
+        passed,
+        str(answer.get("wanted", wanted)),
+        found,
+        reason or ("" if passed else "no reason given"),
+    )
 
 
 def _parsed(text: str) -> Json | None:

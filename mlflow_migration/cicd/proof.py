@@ -143,19 +143,31 @@ def _bundle_findings(content: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _actionlint(folder: Path, path: str) -> Iterator[Finding]:
     found = _run([ACTIONLINT, "-no-color", "-format", "{{json .}}", path], folder)
-    for fault in json.loads(found.out or "[]"):
+    for fault in _answer(ACTIONLINT, found) or ():
         yield Finding(path, f"line {fault['line']}: {fault['message']}")
 
 
 def _schema(folder: Path, path: str) -> Iterator[Finding]:
     schema, transform = SCHEMAS.get(path, GITHUB_SCHEMA)
     words = [sys.executable, "-m", CHECKER, "--builtin-schema", schema, "--output-format", "json"]
+    # A pattern in the schema of Azure's pipelines is none in ECMAScript's unicode mode.
+    words += ["--regex-variant", "nonunicode"]
     found = _run([*words, *(["--data-transform", transform] if transform else []), path], folder)
-    report = json.loads(found.out)
+    report = _answer(CHECKER, found) or {}
+    if found.code and not report:
+        raise UsageError(f"{CHECKER} failed", found.last_words, INSTALL)
     for fault in report.get("errors", []):
         yield Finding(path, f"{fault['path']}: {fault['message']}"[:500])
     for fault in report.get("parse_errors", []):
         yield Finding(path, f"not YAML: {fault['message']}"[:500])
+
+
+def _answer(tool: str, ended: process.Ended) -> Any:
+    """What a tool found. Raises UsageError where it broke itself."""
+    try:
+        return json.loads(ended.out or "null")
+    except ValueError as error:
+        raise UsageError(f"{tool} failed", ended.last_words or ended.out[:300], "update it") from error
 
 
 def _run(words: list[str], folder: Path) -> process.Ended:

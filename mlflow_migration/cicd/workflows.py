@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jinja2
 
-from mlflow_migration.cicd.plan import Pipeline
+from mlflow_migration.cicd.steps import Pipeline
 from mlflow_migration.errors import StorageError, UsageError
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -60,6 +60,11 @@ class Pipeline:
     workspaces: Mapping[str, str]
     version: str
 
+    @property
+    def secrets(self) -> list[str]:
+        """The variables that hold secrets, of all steps."""
+        return sorted({name for step in self.steps for name in step.secrets})
+
     def task_key(self, model: str) -> str:
         """A model's task in a job: letters, digits, "-" and "_"."""
         return "promote_" + re.sub(r"[^A-Za-z0-9_-]", "_", model)
