@@ -103,6 +103,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "List the versions of registered models that have no signature; exit code 1 where one couldn't be looked at.",
     ),
     "cicd": ("cicd", "Let a repository's CI promote models."),
+    "promote": (
+        "promote",
+        "Promote versions of models from environment to environment, by the gates of a policy.",
+    ),
     "config": ("setup", "Look at the configuration."),
     "kinds": ("setup", "List the kinds of objects that are moved and verified, what of each arrives, and what can't."),
     "completion": ("setup", "Print the completion script of a shell."),

@@ -309,7 +309,7 @@ def _run(job: Job, common: Common, report: Report, work: Callable[[Tools], None]
     check_report_path(common.report)
     stop = threading.Event()
     gc.freeze()  # What the imports made stays: collecting garbage need not look through it again and again.
-    with _ledger(job, common, report) as ledger, _signals(stop), Progress(common.quiet or common.as_json) as progress:
+    with _ledger(job, common, report) as ledger, signals(stop), Progress(common.quiet or common.as_json) as progress:
         report.ledger = str(ledger.path)
         tools = Tools(ledger, report, progress, stop, common.workers)
         try:
@@ -341,7 +341,7 @@ def _ledger(job: Job, common: Common, report: Report) -> Iterator[Ledger]:
 
 
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
+def signals(stop: threading.Event) -> Iterator[None]:
     """The first Ctrl-C lets running objects end, the second leaves at once."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -17,14 +17,28 @@ if TYPE_CHECKING:
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, progress, samples
     from mlflow_migration.objects import filtered, needed, registry, rewritten, run, signature, versions
-    from mlflow_migration.promotion import policy
+    from mlflow_migration.promotion import (
+        approvals,
+        facts,
+        flow,
+        history,
+        policy,
+        rollback,
+        step,
+        watch,
+        webhooks,
+    )
     from mlflow_migration.server import live, pages
 
 __all__ = [
+    "approvals",
     "compare",
     "config",
     "copies",
+    "facts",
     "filtered",
+    "flow",
+    "history",
     "id_map",
     "jobs",
     "layout",
@@ -42,12 +56,16 @@ __all__ = [
     "proof",
     "registry",
     "rewritten",
+    "rollback",
     "run",
     "samples",
     "signature",
     "spreading",
     "steps",
+    "step",
     "versions",
+    "watch",
+    "webhooks",
     "workflows",
 ]
 _FOLDERS = {
@@ -57,7 +75,17 @@ _FOLDERS = {
     "cli.": ("copies", "jobs", "opening", "spreading"),
     "engine.": ("config", "id_map", "ledger", "naming", "parallel", "progress", "samples"),
     "objects.": ("filtered", "needed", "registry", "rewritten", "run", "signature", "versions"),
-    "promotion.": ("policy",),
+    "promotion.": (
+        "approvals",
+        "facts",
+        "flow",
+        "history",
+        "policy",
+        "rollback",
+        "step",
+        "watch",
+        "webhooks",
+    ),
     "server.": ("live", "pages"),
 }
 

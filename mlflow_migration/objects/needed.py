@@ -19,14 +19,15 @@ NONE = ("",)
 """A choice of no version, where an empty one would mean all: no version has this id."""
 
 
-def with_needed(source: Readable, selection: Selection) -> Selection:
-    """The selection with exact versions, and with what they were made of at the source where that is asked for.
+def with_needed(source: Readable, selection: Selection, runs: tuple[str, ...] = ()) -> Selection:
+    """The selection with exact versions, and with what they were made of at the source where that is asked for; then
+    with these further runs too, and what those need.
 
     Raises NotFoundError when a model or a version that was named isn't there.
     """
     if selection.takes(model_version.NAME) and selection.needed:
         # What a model of this shard needs may lie in another one: the whole is looked at, and then shared out.
-        return replace(_Closure(source).of(replace(selection, shard=None)), shard=selection.shard)
+        return replace(_Closure(source).of(replace(selection, shard=None), runs), shard=selection.shard)
     if selection.versions == Versions():
         return selection
     kinds = [kind for kind in (model_version, prompt_version) if selection.takes(kind.NAME)]
@@ -45,10 +46,12 @@ class _Closure:
         self._experiments: dict[str, None] = {}
         self._seen: set[tuple[str, str]] = set()
 
-    def of(self, selection: Selection) -> Selection:
+    def of(self, selection: Selection, runs: tuple[str, ...] = ()) -> Selection:
         names = {record.id: None for record in registered_model.read(self._source, selection)}
         for record in model_version.read(self._source, selection):
             self._add_version(record.head)
+        for run_id in runs:
+            self._add_run(run_id)
         names.update(dict.fromkeys(self._versions.values()))
         kinds = [registered_model.NAME, model_version.NAME]
         whole = bool(selection.all_runs and self._experiments)

@@ -167,7 +167,7 @@ class Version:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all files: of the sorted lines `SHA-256, two spaces, path`, as coreutils' sha256sum writes them."""
+        """SHA-256 of the sorted lines `SHA-256, two spaces, path` of all files, as coreutils' sha256sum writes them."""
         lines = sorted(f"{digest}  {path}\n" for path, digest in self.sums)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 

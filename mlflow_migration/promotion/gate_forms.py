@@ -1,4 +1,4 @@
-"""What a policy can ask of a version: one form for each gate, checked by pydantic, and the source of the JSON schema."""
+"""What a policy can ask of a version: one form for each gate, checked by pydantic, the source of the JSON schema."""
 
 from __future__ import annotations
 

@@ -18,9 +18,8 @@ def metric(gate: Metric, case: Case, name: str) -> Verdict:
     wanted, against = _bounds(gate), _holder_value(gate, case)
     value = facts.metric(case.version, gate.metric, gate.evidence, gate.dataset)
     if against is not None:
-        wanted.append(
-            f"{_sign(gate.better)} {shown(_target(gate.better, against, gate.margin))} ({gate.than} has {shown(against)})"
-        )
+        target = shown(_target(gate.better, against, gate.margin))
+        wanted.append(f"{_sign(gate.better)} {target} ({gate.than} has {shown(against)})")
     elif gate.than:
         wanted.append(f"better than {gate.than}'s")
     text = " and ".join(wanted)

@@ -149,9 +149,9 @@ def _parsed(text: str) -> Json | None:
 
 def context(case: Case) -> Json:
     """What a check is told: plain JSON without credentials. A number that JSON can't hold is a text, such as "NaN"."""
-    held = case.holder("champion")
+    held = case.holder(case.alias)
     names = {"model": case.model, "from": case.source, "to": case.destination}
-    return {**names, "version": _described(case.version), "champion": _described(held) if held else None}
+    return {**names, "version": _described(case.version), "holder": _described(held) if held else None}
 
 
 def _described(version: Version) -> Json:

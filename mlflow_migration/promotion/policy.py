@@ -38,6 +38,7 @@ class Environment(Form):
         False, description="A promotion into it needs approvals, a rollback a reason, and nothing may be waived."
     )
     candidate: str = Field("", description="The alias that names what to promote from here, where no version is given.")
+    alias: str = Field("", description="The alias of the version in use here, where it is not the policy's.")
     stage: str = Field("", description="For servers that use stages: the stage that a promoted version gets.")
     archive_previous: bool = Field(False, description="With stage: the holder before it gets the stage Archived.")
     journal: str = Field("promotions", min_length=1, description="The experiment of the journal of promotions there.")

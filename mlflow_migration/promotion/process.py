@@ -48,7 +48,7 @@ def run(program: Program, text: str, seconds: float) -> Ended:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(text.encode())
         given.seek(0)
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             list(program.command),
             cwd=program.folder,
             env=dict(program.environment),

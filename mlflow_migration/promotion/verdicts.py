@@ -28,11 +28,12 @@ class Verdict:
 @dataclass(frozen=True)
 class Case:
     """What gates look at: the version, who holds an alias at the destination, the names of the step, and the folder
-    that checks are run in."""
+    that checks are run in. `alias` is that of the version in use at the destination."""
 
     version: Version
     holder: Callable[[str], Version | None]
     model: str
     source: str
     destination: str
+    alias: str
     folder: Path

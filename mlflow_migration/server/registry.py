@@ -62,6 +62,9 @@ class Registry:
         """Point an alias at a version; one that is there moves."""
         self._send("POST", "registered-models/alias", {"name": name, "alias": alias, "version": version})
 
+    def delete_alias(self, name: str, alias: str) -> None:
+        pages.unless_gone(self._rest, pages.V2 + "registered-models/alias", {"name": name, "alias": alias}, "DELETE")
+
     def search_versions(self, prompts: bool, name: str = "") -> Iterator[Json]:
         """Every version of all models or prompts, or of one of them, without its aliases."""
         words = [PROMPTS] if prompts else []
