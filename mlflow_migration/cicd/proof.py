@@ -1,6 +1,6 @@
 """Whether the files of a repository's CI are right: their form, what they promote, and what they may do.
 
-Their form is proven by actionlint where it is installed, and by check-jsonschema's own copies of the providers' schemas.
+Their form is proven by actionlint where it is installed, and by check-jsonschema's copies of the providers' schemas.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class Wanted:
 class Pipeline:
     """All that the templates need.
 
-    `federated`: jobs trade the provider's own token for one of Databricks, for an `audience`. `workspaces` maps a target
-    of the bundle to its workspace's address, "" where the policy doesn't tell.
+    `federated`: jobs trade the provider's own token for one of Databricks, for an `audience`. `workspaces` maps a
+    target of the bundle to its workspace's address, "" where the policy doesn't tell.
     """
 
     name: str

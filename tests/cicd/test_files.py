@@ -12,6 +12,7 @@ import yaml
 
 from tests.conftest import Tool
 
+PATH = ["dev", "staging", "prod"]
 POLICY = {
     "version": 1,
     "environments": {
@@ -19,7 +20,7 @@ POLICY = {
         "staging": {"server": "@staging"},
         "prod": {"server": "@prod", "protected": True},
     },
-    "path": ["dev", "staging", "prod"],
+    "path": PATH,
 }
 WORKFLOWS = Path(".github/workflows")
 SCHEMAS = {
@@ -91,7 +92,7 @@ def test_no_token_is_kept_unless_it_is_asked_for(tmp_path: Path, run_tool: Tool)
 
 def test_servers_that_are_not_databricks_get_no_federation(tmp_path: Path, run_tool: Tool) -> None:
     folder = _repository(tmp_path)
-    places = {name: {"uri": f"http://{name}:5000", "token_env": f"{name.upper()}_TOKEN"} for name in POLICY["path"]}  # type: ignore[attr-defined]
+    places = {name: {"uri": f"http://{name}:5000", "token_env": f"{name.upper()}_TOKEN"} for name in PATH}
     (folder / "mlflow-migration.yml").write_text(yaml.safe_dump({"places": places}))
     run_tool("cicd", "init", "--models", "churn", "--repository", folder).expect(0)
     workflow = yaml.safe_load((folder / WORKFLOWS / "mlflow-promote-prod.yml").read_text())
@@ -144,28 +145,29 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_a_secret_in_the_configuration_is_refused_and_not_shown(tmp_path: Path, run_tool: Tool) -> None:
-    folder = _repository(tmp_path, token="dapi-very-secret")
+    folder = _repository(tmp_path, **{"token": "dapi-very-secret"})
     refused = run_tool("cicd", "init", "--models", "churn", "--repository", folder).expect(2)
     assert "token_env" in refused.stderr
     assert "very-secret" not in refused.stdout + refused.stderr
 
 
 @pytest.mark.parametrize(
-    ("path", "old", "new", "told"),
+    ("change", "told"),
     [
-        (".github/workflows/mlflow-promote-prod.yml", "runs-on: ubuntu-latest", "runs_on: ubuntu-latest", "runs_on"),
-        (".github/workflows/mlflow-promote-prod.yml", "promote.sh prod", "promote.sh production", "'production'"),
-        (".github/workflows/mlflow-promote-prod.yml", "MODELS:", f"TOKEN: dapi{'0' * 32}\n      MODELS:", "a token"),
-        ("databricks.yml", "mode: production", "mode: live", "targets.prod.mode"),
-        ("databricks.yml", "bundle:", "bundle: [", "not YAML"),
-        ("promotion.yml", "prod", "prod", ""),
+        ((".github/workflows/mlflow-promote-prod.yml", "runs-on: ubuntu-latest", "runs_on: ubuntu-latest"), "runs_on"),
+        ((".github/workflows/mlflow-promote-prod.yml", "promote.sh prod", "promote.sh production"), "'production'"),
+        ((".github/workflows/mlflow-promote-prod.yml", "MODELS:", f"TOKEN: dapi{'0' * 32}\n      MODELS:"), "a token"),
+        (("databricks.yml", "mode: production", "mode: live"), "targets.prod.mode"),
+        (("databricks.yml", "bundle:", "bundle: ["), "not YAML"),
+        (("promotion.yml", "prod", "prod"), ""),
     ],
 )
 def test_check_names_the_file_and_what_is_wrong_in_it(
-    path: str, old: str, new: str, told: str, tmp_path: Path, run_tool: Tool
+    change: tuple[str, str, str], told: str, tmp_path: Path, run_tool: Tool
 ) -> None:
     folder = _repository(tmp_path)
     run_tool("cicd", "init", "--models", "churn", "--repository", folder).expect(0)
+    path, old, new = change
     text = (folder / path).read_text()
     assert old in text
     (folder / path).write_text(text.replace(old, new))
