@@ -117,6 +117,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "submitting",
         "Run a notebook or a command of this tool as a Databricks job, follow it, and end as it ended.",
     ),
+    "cicd": ("cicd", "Let a repository's CI promote models."),
     "promote": (
         "promote",
         "Promote versions of models from environment to environment, by the gates of a policy.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
     from mlflow_migration.bundle import layout
+    from mlflow_migration.cicd import proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, principals, progress, samples
     from mlflow_migration.governance import auditing, environments, findings, inventory, lineage, settings, trend
@@ -63,6 +64,7 @@ __all__ = [
     "policy",
     "principals",
     "progress",
+    "proof",
     "registry",
     "rewritten",
     "rollback",
@@ -73,11 +75,13 @@ __all__ = [
     "signature",
     "spreading",
     "step",
+    "steps",
     "submitting",
     "trend",
     "versions",
     "watch",
     "webhooks",
+    "workflows",
 ]
 _FOLDERS = {
     "": (
@@ -89,6 +93,11 @@ _FOLDERS = {
         "submitting",
     ),
     "bundle.": ("layout",),
+    "cicd.": (
+        "proof",
+        "steps",
+        "workflows",
+    ),
     "cli.": (
         "copies",
         "jobs",

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Promotes the models into an environment. Written by `mlflow-migration cicd init`.
+# Each is tried, so that one that is refused holds up no other; the first exit code that isn't 0 is this script's.
+set -eu
+target=$1
+result=0
+mkdir -p promotions
+for model in $MODELS; do
+  code=0
+  mlflow-migration promote run "$model" --to "$target" --policy promotion.yml --json > "promotions/$model.json" || code=$?
+  cat "promotions/$model.json"
+  if [ "$result" -eq 0 ]; then
+    result=$code
+  fi
+done
+exit "$result"
