@@ -13,7 +13,7 @@
 # MAGIC   3.10 and `mlflow server --enable-workspaces`.
 # MAGIC * **config**: Configuration with named places [default: ./mlflow-migration.yml].
 # MAGIC * **patience**: How long a request is repeated while a server is down or busy.
-# MAGIC * **report**: Also write the report to FILE: .json, .md or .html (this needs mlflow-migration[report]).
+# MAGIC * **report**: Also write the report to FILE: .json, .md or .html.
 # MAGIC * **verbose**: Show what is done; -vv with every repeat and traceback.
 
 # COMMAND ----------
