@@ -16,7 +16,7 @@ from mlflow_migration.governance import facts, graph
 from mlflow_migration.governance.environments import Environments
 from mlflow_migration.governance.graph import Graph, Growing, Node, Ref
 from mlflow_migration.governance.steps import SOURCE, STEPS, At
-from mlflow_migration.objects import logged_model, registry, run, sources, versions
+from mlflow_migration.objects import logged_model, registry, run, sources, version_writer
 from mlflow_migration.objects.registry import version_id
 from mlflow_migration.records import Json, tags_of
 
@@ -255,7 +255,7 @@ def _of_logged_model(at: At, ref: Ref) -> Iterator[Come]:
 def _of_version(at: At, ref: Ref) -> Iterator[Come]:
     for head in _versions(at):
         tags = tags_of(head.get("tags"))
-        if added := tags.get(versions.ADDED_FROM):
+        if added := tags.get(version_writer.ADDED_FROM):
             address, id_ = at.environments.split(added)
             if id_ == ref.id and at.environments.name_of(address) == ref.place:
                 yield "copied to", _ref_of(at, head)

@@ -122,7 +122,7 @@ def _look_at(looking: Looking, version: _Version) -> None:
 def _signature(looking: Looking, version: _Version, thing: Thing) -> None:
     try:
         files = signature.of_version(looking.place, version.head)
-        found = signature.signature_of(files, signature.read(looking.place, files))
+        found = signature.signature_of(files.address, signature.read(looking.place, files))
     except NotFoundError as error:
         looking.note("version-signature", thing, f"its MLmodel file can't be found: {error}")
         return

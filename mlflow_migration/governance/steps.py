@@ -14,7 +14,7 @@ from mlflow_migration.errors import MigrationError
 from mlflow_migration.governance import facts, graph, journal, links
 from mlflow_migration.governance.environments import Environments
 from mlflow_migration.governance.graph import Node, Ref
-from mlflow_migration.objects import logged_model, model_metrics, registry, run, sources, versions
+from mlflow_migration.objects import logged_model, model_metrics, registry, run, sources, version_writer
 from mlflow_migration.objects.model_links import links_of
 from mlflow_migration.objects.registry import version_id
 from mlflow_migration.records import ORIGIN, Json, tags_of
@@ -132,7 +132,7 @@ def _origin_of_version(at: At, head: Json, model: Json) -> Iterator[Way]:
     """The version at another place, or of another model, that this one is a copy of."""
     tags = tags_of(head.get("tags"))
     kind = graph.PROMPT if registry.is_prompt(head) else graph.VERSION
-    if added := tags.get(versions.ADDED_FROM):
+    if added := tags.get(version_writer.ADDED_FROM):
         address, id_ = at.environments.split(added)
     elif id_ := tags.get(registry.SOURCE_VERSION, ""):
         address = tags.get(SOURCE) or tags_of(model.get("tags")).get(SOURCE, "")

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from mlflow_migration.calls import Live
 from mlflow_migration.errors import NotFoundError, UsageError
-from mlflow_migration.objects.versions import ADDED_FROM
+from mlflow_migration.objects.version_writer import ADDED_FROM
 from mlflow_migration.places import Root
 from mlflow_migration.promotion import facts
 from mlflow_migration.promotion.facts import Version

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.basic_auth import Guarded, guarded
 from tests.conftest import Run
 from tests.governance.test_audit import found_in, write
-from tests.live.test_users import OLD_WORD, V2, V3, Guarded, guarded
+from tests.live.test_users import OLD_WORD, V2, V3
 
 
 @pytest.fixture(scope="module")
