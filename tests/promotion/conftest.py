@@ -54,8 +54,8 @@ def trained(shared_folder: Path, template: Path, server_pool: ServerPool) -> Tra
         servers.photograph(server, folder)
         return made
 
-    made = once(shared_folder, "churn", make)
-    folder = shared_folder / "churn"
+    made = once(shared_folder, "ten weeks", make)
+    folder = shared_folder / "ten weeks"
     return Trained(Snapshot(folder / "mlflow.db", folder / "artifacts"), made)
 
 
