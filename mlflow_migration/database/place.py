@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import BinaryIO
 
-from mlflow_migration.access_lists import AccessListReads
+from mlflow_migration.calls.access_lists import AccessListReads
+from mlflow_migration.calls.notebooks import NoNotebooks
 from mlflow_migration.database import filters
 from mlflow_migration.database.artifacts import Artifacts
 from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected
@@ -25,7 +26,6 @@ from mlflow_migration.database.traces import Traces
 from mlflow_migration.database.webhooks import Webhooks
 from mlflow_migration.database.workspaces import Rights, Users, Workspaces
 from mlflow_migration.errors import UsageError
-from mlflow_migration.notebook_calls import NoNotebooks
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json, Rows
 

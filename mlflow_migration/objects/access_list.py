@@ -12,9 +12,8 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import quote, unquote
 
-from mlflow_migration import access_lists
-from mlflow_migration.access_lists import BASIC_AUTH, AccessList, AccessListReads, Entry
-from mlflow_migration.calls import Live, Readable
+from mlflow_migration.calls import Live, Readable, access_lists
+from mlflow_migration.calls.access_lists import BASIC_AUTH, AccessList, AccessListReads, Entry
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import access, access_forms, experiment, giving, grant, kind, registered_model, registry
 from mlflow_migration.objects.texts import shared_name

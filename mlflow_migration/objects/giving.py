@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mlflow_migration import access_lists
-from mlflow_migration.access_lists import AccessList, AccessListCalls, Entry
-from mlflow_migration.calls import Live
+from mlflow_migration.calls import Live, access_lists
+from mlflow_migration.calls.access_lists import AccessList, AccessListCalls, Entry
 from mlflow_migration.errors import LeftOutError, MigrationError, NotFoundError, ServerError
 from mlflow_migration.objects import experiment, kind, registered_model, registry
 from mlflow_migration.places import UNITY_CATALOG, WORKSPACE, Ids, Writing

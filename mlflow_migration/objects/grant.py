@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from mlflow_migration.access_lists import BASIC_AUTH, AccessList, Entry
 from mlflow_migration.calls import Live, Readable
+from mlflow_migration.calls.access_lists import BASIC_AUTH, AccessList, Entry
 from mlflow_migration.errors import NotFoundError
 from mlflow_migration.objects import access, access_forms, experiment, giving, kind
 from mlflow_migration.places import Ids, Selection, Writing

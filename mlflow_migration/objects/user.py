@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_migration.access_lists import AccessListCalls
 from mlflow_migration.calls import Live, Readable
+from mlflow_migration.calls.access_lists import AccessListCalls
 from mlflow_migration.objects import access, access_forms, giving, kind
 from mlflow_migration.places import Ids, Selection, Writing
 from mlflow_migration.records import Identity, Json, Loss, Record, Written

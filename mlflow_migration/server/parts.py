@@ -8,14 +8,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from mlflow_migration import calls
-from mlflow_migration.access_lists import AccessListCalls
+from mlflow_migration.calls.access_lists import AccessListCalls
+from mlflow_migration.calls.evaluation import EvaluationCalls
+from mlflow_migration.calls.gateway import GatewayCalls
+from mlflow_migration.calls.logged_models import LoggedModelCalls
+from mlflow_migration.calls.mcp_servers import McpCalls
+from mlflow_migration.calls.notebooks import NoNotebooks, NotebookCalls
+from mlflow_migration.calls.registry import RegistryCalls
+from mlflow_migration.calls.reviews import ReviewCalls
+from mlflow_migration.calls.rights import RightsReads
+from mlflow_migration.calls.traces import TraceCalls
+from mlflow_migration.calls.users import UserCalls
+from mlflow_migration.calls.webhooks import WebhookCalls
+from mlflow_migration.calls.workspaces import WorkspaceCalls
 from mlflow_migration.errors import ServerError
-from mlflow_migration.mcp_calls import McpCalls
-from mlflow_migration.notebook_calls import NoNotebooks, NotebookCalls
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json
-from mlflow_migration.registry_calls import RegistryCalls
 from mlflow_migration.server import artifacts, pages
 from mlflow_migration.server.evaluation import Evaluation
 from mlflow_migration.server.features import Features
@@ -85,17 +93,17 @@ class Parts:
     forms: TrackingForms
     histories: Histories
     files: FileCalls
-    traces: calls.TraceCalls
-    models: calls.LoggedModelCalls
+    traces: TraceCalls
+    models: LoggedModelCalls
     registry: RegistryCalls
-    rights: calls.RightsReads
-    evaluation: calls.EvaluationCalls
-    reviews: calls.ReviewCalls
-    webhooks: calls.WebhookCalls
-    gateway: calls.GatewayCalls
+    rights: RightsReads
+    evaluation: EvaluationCalls
+    reviews: ReviewCalls
+    webhooks: WebhookCalls
+    gateway: GatewayCalls
     mcp: McpCalls
-    workspaces: calls.WorkspaceCalls
-    users: calls.UserCalls
+    workspaces: WorkspaceCalls
+    users: UserCalls
     access_lists: AccessListCalls | None
     notebooks: NotebookCalls = field(default_factory=NoNotebooks)
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
-from mlflow_migration.access_lists import AccessList, Entry
+from mlflow_migration.calls.access_lists import AccessList, Entry
 from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.places import UNITY_CATALOG
 from mlflow_migration.records import Json

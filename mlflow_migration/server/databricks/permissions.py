@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from mlflow_migration.access_lists import AccessList, Entry
+from mlflow_migration.calls.access_lists import AccessList, Entry
 from mlflow_migration.errors import ForbiddenError, NotFoundError, ServerError
 from mlflow_migration.places import UNITY_CATALOG, WORKSPACE
 from mlflow_migration.records import Json
