@@ -201,7 +201,7 @@ def test_one_signed_address_is_asked_for_at_first_and_another_where_it_has_ended
     server.put_file(root, "first.txt", some("first.txt", b"1"))
     # Azure's has three requests, each with an address of its own; none is asked for without being used.
     assert len(paths(workspace, "credentials-for-write")) == (3 if "AZURE" in kind else 1)
-    workspace.faults.add(Fault(SIGNED, status=403, times=1))
+    workspace.faults.add(Fault("PUT /signed/", status=403, times=1))
     server.put_file(root, "second.txt", some("second.txt", b"22"))
     assert on_disk(workspace)["second.txt"] == b"22"
 

@@ -9,8 +9,10 @@ import requests
 
 from tests import everything, rest, seeding, servers
 from tests.conftest import Run, Tool
+from tests.databricks.clients import mlflow_script
 from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
+from tests.databricks.registry_samples import own
 from tests.databricks.state import ADMIN, Account, Workspace
 from tests.databricks.test_place import places
 from tests.rest import Api
@@ -217,9 +219,7 @@ def test_two_names_that_are_no_paths_never_become_one_experiment(
 def test_a_trace_whose_spans_fail_to_arrive_is_not_whole_until_a_second_run(
     empty_source: Server, account: Account, run_here: Run
 ) -> None:
-    with contextlib.closing(Api(empty_source.url)) as api:
-        experiment = api.post("experiments/create", name="traced")["experiment_id"]
-    mlflow_script(TRACED.replace("EXPERIMENT", str(experiment)), own(empty_source.url))
+    mlflow_script(TRACED, own(empty_source.url))
     workspace = account.workspace("a")
     workspace.faults.add(Fault("credentials-for-data-upload", 403, times=0))
     command = ("copy-experiments", *places(empty_source.url, "databricks://a"), "--json")
