@@ -95,7 +95,7 @@ def test_a_way_to_log_in_of_the_environment_counts_where_a_place_names_only_who(
 ) -> None:
     west = databricks_account().workspace("a")
     name, environment = KINDS["github-oidc"](west, tmp_path)
-    variables = {**environment, "DATABRICKS_AUTH_TYPE": "github-oidc", "DATABRICKS_TOKEN": "not-the-one"}
+    variables = {**environment, "DATABRICKS_AUTH_TYPE": "github-oidc", "DATABRICKS_OIDC_TOKEN": "not-the-one"}
     client = variables.pop("DATABRICKS_CLIENT_ID")
     for key, value in variables.items():
         monkeypatch.setenv(key, value)
