@@ -149,6 +149,11 @@ def write_report(
     Path(path).write_text(text, encoding="utf-8")
 
 
+def visible(text: str) -> str:
+    """A text in which control characters, which a terminal or a CI's log would obey, are escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def _cell(text: str) -> str:
     """Markdown with nothing of the text taken as markup."""
     escaped = "".join("\\" + char if char in "\\`*_{}[]<>#|!" else char for char in text)

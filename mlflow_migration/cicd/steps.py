@@ -105,7 +105,11 @@ def place_of(policy: Policy, places: Mapping[str, PlaceSettings], environment: s
 
     Raises UsageError for an `@name` that the configuration hasn't.
     """
-    server = policy.known(environment).server
+    return place_at(places, policy.known(environment).server, environment)
+
+
+def place_at(places: Mapping[str, PlaceSettings], server: str, environment: str) -> PlaceSettings:
+    """The place of an address that an environment names. Raises UsageError as `place_of` does."""
     if not server.startswith("@"):
         return PlaceSettings(uri=server)
     if server[1:] not in places:

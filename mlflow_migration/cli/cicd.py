@@ -6,15 +6,21 @@ import json
 import os
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlflow_migration.cli.command import Command, Group
+from mlflow_migration.cli.later import access as cicd_access
 from mlflow_migration.cli.later import config as settings
+from mlflow_migration.cli.later import opening, proof, steps, workflows
 from mlflow_migration.cli.later import policy as policies
-from mlflow_migration.cli.later import proof, steps, workflows
+from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
+
+if TYPE_CHECKING:
+    from mlflow_migration.cicd.access import Rights
+    from mlflow_migration.promotion.policy import Policy
 
 PROVIDERS = ("github", "gitlab", "azure-devops")
 POLICY = click.option("--policy", metavar="FILE", default="promotion.yml", show_default=True, help="The policy.")
@@ -111,39 +117,77 @@ def _branches(given: dict[str, Any], path: tuple[str, ...]) -> dict[str, str]:
 
 
 @cicd.command("check", cls=Command)
+@click.option("--access", "ask", is_flag=True, help="Ask Databricks too, with the credentials of the configuration.")
+@click.option(
+    "--principal",
+    "principals",
+    metavar="[ENVIRONMENT=]NAME",
+    multiple=True,
+    help="With --access: whom to ask about, as check-access names them. Repeatable [default: the place's client_id, "
+    "else who asks].",
+)
+@click.option("--models", metavar="NAMES", default="", help="With --access: these models, with commas [default: any].")
 @POLICY
 @FOLDER
+@CONFIG
 @JSON
 def check(**given: Any) -> int:
     """Check the workflows, pipelines and the bundle of a repository, and its policy; exit code 1 where one is wrong.
 
     actionlint looks at GitHub's workflows where it is installed, and check-jsonschema at all others
-    (pip install 'mlflow-migration[cicd]').
+    (pip install 'mlflow-migration[cicd]'). With --access also whether each environment's service principal has the
+    Unity Catalog privileges that a promotion needs there, with the GRANT statement for each one missing.
 
     \b
     Examples:
       cicd check
       cicd check --repository ../churn --json
+      cicd check --access --models churn --principal prod=4f3c0a8e-7d1b-4a57-9f3e-0d8a6b1c2e4f
     """
     folder = Path(given["repository"])
     file = folder / given["policy"]
-    checked = proof.check(folder, policies.load(file).policy if file.exists() else None)
-    code = INCOMPLETE if checked.findings else DONE
+    if not given["ask"] and (given["principals"] or given["models"]):
+        raise UsageError("--principal and --models say whom and what to ask about", hint="give --access too")
+    policy = policies.load(file).policy if file.exists() or given["ask"] else None
+    checked = proof.check(folder, policy)
+    rights = _asked(given, folder, policy) if given["ask"] and policy else []
+    code = INCOMPLETE if checked.findings or any(each.is_wanting for each in rights) else DONE
     if given["as_json"]:
-        click.echo(
-            json.dumps(
-                {
-                    "ok": not code,
-                    "exit_code": code,
-                    "command": "cicd check",
-                    "files": checked.files,
-                    "tools": checked.tools,
-                    "findings": [finding.as_json() for finding in checked.findings],
-                }
-            )
-        )
+        document = {
+            "ok": not code,
+            "exit_code": code,
+            "command": "cicd check",
+            "files": checked.files,
+            "tools": checked.tools,
+            "findings": [finding.as_json() for finding in checked.findings],
+            "access": [each.as_json() for each in rights],
+        }
+        click.echo(json.dumps(document))
         return code
     for finding in checked.findings:
         click.echo(f"{finding.path}: {finding.what}" + (f" ({finding.remedy})" if finding.remedy else ""))
+    for each in rights:
+        _show(each)
     click.echo(f"{len(checked.files)} files, {len(checked.findings)} findings, by {', '.join(checked.tools)}", err=True)
     return code
+
+
+def _asked(given: dict[str, Any], folder: Path, policy: Policy) -> list[Rights]:
+    path = _config(given, folder)
+    models = tuple(name.strip() for name in given["models"].split(",") if name.strip())
+    whom = cicd_access.Asked(cicd_access.principals(given["principals"], policy), models)
+    places = settings.load(path, os.environ).settings.places
+    common = Common(config=path)
+    return cicd_access.check(policy, places, whom, lambda address: opening.session(address, "DST", common))
+
+
+def _show(rights: Rights) -> None:
+    """What is missing in an environment: the statements on stdout, all else for a person only."""
+    for access in rights.found:
+        lacking = f"lacks {len(access.missing)}" if access.missing else "has all"
+        who = f"{access.principal.type.replace('_', ' ')} {access.principal.name}"
+        click.echo(f"{rights.environment}: {who} {lacking} of {len(access.findings)} privileges", err=True)
+    if rights.problem:
+        click.echo(f"{rights.environment}: {rights.problem}", err=not rights.is_wanting)
+    for statement in rights.statements:
+        click.echo(statement)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
     from mlflow_migration.bundle import layout
-    from mlflow_migration.cicd import proof, steps, workflows
+    from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
     from mlflow_migration.engine import config, id_map, ledger, naming, parallel, principals, progress, samples
     from mlflow_migration.governance import auditing, environments, findings, inventory, lineage, settings, trend
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlflow_migration.server import live, pages
 
 __all__ = [
+    "access",
     "approvals",
     "audit_forms",
     "auditing",
@@ -94,6 +95,7 @@ _FOLDERS = {
     ),
     "bundle.": ("layout",),
     "cicd.": (
+        "access",
         "proof",
         "steps",
         "workflows",

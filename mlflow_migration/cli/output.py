@@ -13,6 +13,7 @@ from mlflow_migration.cli import answer
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, UsageError
 from mlflow_migration.records import Json
+from mlflow_migration.report import visible
 
 
 def show(command: str, document: Json, text: str, common: Common, code: int = DONE) -> None:
@@ -56,12 +57,8 @@ def write_with(path: str, fill: Callable[[IO[str]], Any]) -> None:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns for a person; control characters in names are shown as escapes."""
-    cells = [[_plain(cell) for cell in row] for row in (head, *rows)]
+    cells = [[visible(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[number]) for row in cells) for number in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

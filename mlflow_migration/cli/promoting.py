@@ -15,7 +15,7 @@ from mlflow_migration.cli.later import config, opening, step
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, UsageError
 from mlflow_migration.records import ORIGIN
-from mlflow_migration.report import write_report
+from mlflow_migration.report import visible, write_report
 
 if TYPE_CHECKING:
     from mlflow_migration.calls import Live
@@ -116,4 +116,4 @@ def finish(common: Common, command: str, code: int, document: dict[str, Any], sh
         click.echo(json.dumps(whole, ensure_ascii=False))
     elif not common.quiet or code:
         for line in lines:
-            click.echo(line)
+            click.echo(visible(line))

@@ -17,7 +17,7 @@ from mlflow_migration.cli.options import Common
 from mlflow_migration.cli.promoting import BY, POLICY, Places, finish, person, verdict_lines
 from mlflow_migration.engine import selection as choose
 from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, UsageError
-from mlflow_migration.report import check_report_path
+from mlflow_migration.report import check_report_path, visible
 
 VARIABLE = "MLFLOW_MIGRATION_WEBHOOK_SECRET"
 DIGITS = 12
@@ -185,7 +185,7 @@ def watch_(**given: Any) -> int:
             del told[:-1]
         if not common.as_json and not common.quiet:
             for line in _words(model, outcome):
-                click.echo(line)
+                click.echo(visible(line))
 
     with Places(common) as places, jobs.signals(stop):
         first = step.step(loaded, next(iter(wanted)), given["environment"], places.open)

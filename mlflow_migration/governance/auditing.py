@@ -15,9 +15,9 @@ from mlflow_migration.governance import made_by, page, rules_runs, rules_server,
 from mlflow_migration.governance.environments import Environments
 from mlflow_migration.governance.findings import FORMAT, RULE_TEXTS, Report, ordered
 from mlflow_migration.governance.looking import Looking, counted
-from mlflow_migration.governance.text import visible
 from mlflow_migration.promotion.audit_forms import Audit
 from mlflow_migration.records import Json
+from mlflow_migration.report import visible
 
 STAGES = (
     (rules_runs.OF_RUNS, rules_runs.look),

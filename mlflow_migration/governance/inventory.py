@@ -18,10 +18,10 @@ from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError
 from mlflow_migration.governance import facts, links, made_by, stock_page
 from mlflow_migration.governance.looking import counted, is_active
 from mlflow_migration.governance.stock_page import shown_size
-from mlflow_migration.governance.text import visible
 from mlflow_migration.objects import logged_model, registry, run
 from mlflow_migration.places import Root
 from mlflow_migration.records import File, Json, tags_of
+from mlflow_migration.report import visible
 
 OWNER_TAGS = ("owner", "team")
 NOBODY = "(nobody)"

@@ -58,6 +58,9 @@ def look_at_permissions(looking: Looking) -> None:
     """Roles and people who may do more with everything than the policy allows, and administrators it doesn't name."""
     users = looking.place.users
     if not users.exist():
+        if looking.place.abilities.home:
+            # A Databricks workspace has people too, whose rights are no roles of MLflow's.
+            looking.miss(OF_USERS, "a Databricks workspace has permissions of its own: check-access tells them")
         return
     allowed = PERMISSIONS.index(looking.settings.widest)
     people = users.list_users()

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlflow_migration.governance.graph import Graph, Node
+from mlflow_migration.report import visible
 
 SHOWN = ("about", "model", "params", "metrics", "record", "gates", "approvals", "assessments")
 """The headings of facts that a terminal shows; tags are in the other formats."""
 LONGEST = 100
-
-
-def visible(text: str) -> str:
-    """A text in which control characters, which a terminal would obey, are escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def tree(graph: Graph, forward: bool = False) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 from mlflow_migration.governance import auditing
-from mlflow_migration.governance.text import visible
 from mlflow_migration.promotion.audit_forms import RULES, SEVERITIES
 from mlflow_migration.records import Json
+from mlflow_migration.report import visible
 
 FIELDS = ("rule", "severity", "kind", "id", "name", "message", "fingerprint")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ REQUIREMENTS = "requirements.txt"
 LARGEST_REQUIREMENTS = 1024 * 1024
 PYFUNC = "python_function"
 PARTS = ("inputs", "outputs", "params")
+HASHED = re.compile(r"[#&]sha(?:256|384|512)=[0-9a-f]+")
+COMMITTED = re.compile(r"^git\+[^#]*/[^/#]*@[0-9a-f]{7,64}(?:#|$)")
+"""A git address at a commit: a branch or a tag may be moved."""
 
 
 def signature(gate: Signature, case: Case, name: str) -> Verdict:
@@ -50,7 +54,8 @@ def pinned_requirements(gate: PinnedRequirements, case: Case, name: str) -> Verd
 
 
 def _requirements(text: str) -> Iterator[str]:
-    """The lines that ask for something: pip's own options choose where from, not what."""
+    """The lines that ask for something: pip's own options, and its files of constraints, which MLflow writes too, ask
+    for nothing more."""
     for line in text.replace("\\\n", " ").splitlines():
         asked = line.partition(" #")[0].strip()
         if (
@@ -59,6 +64,9 @@ def _requirements(text: str) -> Iterator[str]:
             and not asked.startswith(
                 (
                     "-i",
+                    "-f",
+                    "-c",
+                    "--constraint",
                     "--index-url",
                     "--extra-index-url",
                     "--find-links",
@@ -80,7 +88,7 @@ def _is_pinned(line: str) -> bool:
         # -r, -e, a bare path: what it asks for stands elsewhere.
         return False
     if asked.url:
-        return "#sha256=" in asked.url or "@" in asked.url.partition("://")[2].rpartition("/")[2]
+        return HASHED.search(asked.url) is not None or COMMITTED.search(asked.url) is not None
     exact = [each for each in asked.specifier if each.operator in {"==", "==="} and not each.version.endswith(".*")]
     return len(exact) == 1
 

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import queue
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -33,6 +34,7 @@ REMEMBERED = 10_000
 WAITING = 1_000
 """Names that may wait: each is looked at once, however often it was told."""
 READ_SECONDS = 10
+NUMBER = re.compile(r"[0-9]{1,15}")
 ENTITIES = frozenset({"model_version", "model_version_tag", "model_version_alias"})
 
 
@@ -70,7 +72,8 @@ class Inbox:
         expected = signature(self._secret, delivery, timestamp, body)
         if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
             return HTTPStatus.UNAUTHORIZED
-        if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > MOST_SECONDS:
+        sent = _number(timestamp)
+        if sent is None or abs(time.time() - sent) > MOST_SECONDS:
             return HTTPStatus.UNAUTHORIZED
         if not self._is_new(delivery):
             return HTTPStatus.OK
@@ -107,6 +110,11 @@ def parsed(body: bytes) -> Event | None:
     return Event(f"{entity}.{action}", model)
 
 
+def _number(text: str) -> int | None:
+    """A header's number; None for what is none, or has more digits than any that is meant."""
+    return int(text) if NUMBER.fullmatch(text) else None
+
+
 class Endpoint:
     """A small HTTP server that takes deliveries at every path, from `start` to `stop`."""
 
@@ -118,15 +126,13 @@ class Endpoint:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                length = self.headers.get("Content-Length", "")
-                if not length.isdigit() or int(length) > MOST_BYTES:
+                length = _number(self.headers.get("Content-Length", ""))
+                if length is None or length > MOST_BYTES:
                     self.close_connection = True
-                    self._answer(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE if length.isdigit() else HTTPStatus.LENGTH_REQUIRED
-                    )
+                    self._answer(HTTPStatus.LENGTH_REQUIRED if length is None else HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
                     return
                 told = {name: self.headers.get(name, "") for name in (DELIVERY, TIMESTAMP, SIGNATURE)}
-                self._answer(inbox.take(told, self.rfile.read(int(length))))
+                self._answer(inbox.take(told, self.rfile.read(length)))
 
             def _answer(self, status: HTTPStatus) -> None:
                 self.send_response(status)

@@ -34,6 +34,8 @@ GH = """#!/bin/sh
 echo "$@" >> "$COMMENTS/words"
 cat plan.md > "$COMMENTS/comment.md"
 """
+HOSTILE = "high\n```\n::add-mask::a\r##vso[task.setvariable variable=PATH]/tmp##[error]\x1b[2J"
+"""A tag that means something to GitHub's and Azure's runners, to Markdown, and to a terminal."""
 EXPRESSION = re.compile(r"\$\{\{\s*([\w.]+)\s*\}\}|\$\(([\w.]+)\)")
 EXPRESSIONS = {
     "github.token": "a-token-of-the-job",
@@ -137,17 +139,34 @@ def test_githubs_steps_test_plan_comment_and_promote(
 def test_a_plan_that_a_gate_refuses_is_a_comment_and_a_promotion_then_fails(
     repository: Repository, urls: dict[str, str], run_tool: Tool
 ) -> None:
-    text = (repository.folder / "promotion.yml").read_text()
-    (repository.folder / "promotion.yml").write_text(text.replace("tags: [owner]", "tags: [owner, approved_by]"))
+    gates = (
+        "      - {gate: required, tags: [owner, approved_by]}\n      - {gate: tag_value, tag: risk, one_of: [low]}\n"
+    )
+    text = POLICY.replace("      - {gate: required, tags: [owner]}\n", gates)
+    (repository.folder / "promotion.yml").write_text(text)
+    tag = {"name": "churn", "version": "1", "key": "risk", "value": HOSTILE}
+    requests.post(f"{urls['dev']}/api/2.0/mlflow/model-versions/set-tag", json=tag, timeout=30).raise_for_status()
     run_tool("cicd", "init", "--models", "churn", "--repository", repository.folder).expect(0)
     variables = {"MODELS": "churn", "STAGING_TOKEN": "of staging"}
     plan = repository.run(["sh ci/mlflow-plan.sh staging"], variables)
     assert plan.returncode == 0, plan.stdout + plan.stderr
     assert "A gate refuses." in plan.stdout
     assert "approved_by" in plan.stdout
+    _is_harmless(plan, HOSTILE)
+    # What ends a block of code in Markdown does so at the beginning of a line only.
+    assert (repository.folder / "plan.md").read_text().count("\n```") == 2
     promoted = repository.run(["sh ci/mlflow-promote.sh staging"], variables)
     assert promoted.returncode == 5, promoted.stdout + promoted.stderr
+    _is_harmless(promoted, HOSTILE)
     assert _champion(urls["staging"]) is None
+
+
+def _is_harmless(ended: "subprocess.CompletedProcess[str]", hostile: str) -> None:
+    """Nothing that a runner reads as a command is in what was printed, though the tag's words are."""
+    printed = ended.stdout + ended.stderr
+    assert "setvariable" in printed
+    assert hostile not in printed
+    assert not re.search(r"##(vso)?\[|^\s*::|\x1b", printed, re.MULTILINE)
 
 
 def test_a_plan_that_cannot_be_made_fails_and_says_so_in_its_comment(repository: Repository, run_tool: Tool) -> None:

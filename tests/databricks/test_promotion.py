@@ -56,3 +56,15 @@ def test_versions_go_into_unity_catalog_by_the_policy_and_back_out_of_use(
         ("promote", "done", "2"),
     ]
     assert told[-1]["kind"] == "rollback"
+
+
+def test_an_audit_of_unity_catalog_traces_what_was_promoted_and_names_what_it_cannot_check(
+    policy: Path, in_catalog: Tool
+) -> None:
+    in_catalog("promote", "run", "churn/1", "--to", "prod", "--policy", policy).expect(0)
+    words = ("audit", "run", "--tracking-uri", "databricks-uc://a", "--policy", policy, "--format", "json")
+    report = in_catalog(*words).expect(1).json
+    assert report["looked"]["model version"] == 1
+    assert list(report["unlooked"]) == ["permissions-wide"]
+    assert "check-access" in report["unlooked"]["permissions-wide"]
+    assert not {"origin-untraceable", "bytes-differ"} & {each["rule"] for each in report["findings"]}

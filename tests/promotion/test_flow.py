@@ -1,17 +1,22 @@
 """Ten weeks of a churn model from dev over test to prod: what goes through, what is refused and why, what is told."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 
 import requests
 
 from tests.conftest import Run
 from tests.promotion.conftest import Stage, aliases, entries, version
-from tests.rest import Api, download
+from tests.rest import Api, download, upload
+from tests.servers import Server
 
 METRIC = {"gate": "metric", "metric": "roc_auc", "at_least": 0.75, "than": "champion", "margin": 0.005}
 SLICES = {"gate": "slices", "metrics": "recall_*", "by_at_most": 0.05}
 PEOPLE = {"gate": "approvals", "people": ["alice", "bob"], "needed": 1}
+SCHEMA = {"gate": "schema_compatible", "name": "schema"}
 EVERYWHERE = {"models": "churn*", "gates": [METRIC, SLICES, {"gate": "run_finished"}]}
+TEN_WEEKS = {"models": "churn*", "gates": [*EVERYWHERE["gates"], SCHEMA]}
 INTO_PROD = {"models": "*", "to": ["prod"], "gates": [PEOPLE]}
 
 
@@ -21,8 +26,22 @@ def gates_of(document: dict[str, object]) -> dict[str, dict[str, object]]:
     return {gate["name"]: gate for gate in found}
 
 
+@contextlib.contextmanager
+def changed_bytes(server: Server, number: str) -> Iterator[None]:
+    """A file of a version is another one meanwhile."""
+    api = Api(server.url)
+    uri = api.get("model-versions/get-download-uri", name="churn", version=number)["artifact_uri"]
+    if uri.startswith("models:/"):
+        uri = api.get(f"logged-models/{uri.removeprefix('models:/')}")["model"]["info"]["artifact_uri"]
+    before = download(api, uri, "requirements.txt")
+    upload(api, uri, "requirements.txt", b"evil==6.6.6\n")
+    yield
+    upload(api, uri, "requirements.txt", before)
+    api.close()
+
+
 def test_ten_weeks_go_from_dev_to_prod_by_the_policy_alone(stage: Stage, run_here: Run) -> None:
-    policy = ("--policy", stage.policy(EVERYWHERE, INTO_PROD))
+    policy = ("--policy", stage.policy(TEN_WEEKS, INTO_PROD))
     weeks = stage.trained
 
     run_here("promote", "run", f"churn/{weeks['first']}", "--to", "test", *policy).expect(0)
@@ -48,10 +67,19 @@ def test_ten_weeks_go_from_dev_to_prod_by_the_policy_alone(stage: Stage, run_her
     assert "1 more to approve" in str(gates_of(waiting.json)["approvals"]["reason"])
     run_here("promote", "approve", "churn", "--to", "prod", "--by", "alice", *policy).expect(0)
     assert version(stage.test, "2")["tags"]["approve_prod"] == "approved"
+    with changed_bytes(stage.test, "2"):
+        void = run_here("promote", "run", "churn", "--to", "prod", *policy, "--json").expect(5)
+        assert "the approval of alice is void" in str(gates_of(void.json)["approvals"]["reason"])
+    assert aliases(stage.prod) == {}
     run_here("promote", "run", "churn", "--to", "prod", *policy).expect(0)
     assert aliases(stage.prod) == {"champion": "1"}
 
     run_here("promote", "run", f"churn/{weeks['best']}", "--to", "test", *policy).expect(0)
+    for word, refusing in (("bare", "metric roc_auc"), ("failed", "run_finished"), ("wide", "schema")):
+        ended = run_here("promote", "run", f"churn/{weeks[word]}", "--to", "test", *policy, "--json").expect(5)
+        assert not gates_of(ended.json)[refusing]["passed"]
+    for word in ("late", "last"):
+        run_here("promote", "run", f"churn/{weeks[word]}", "--to", "test", *policy).expect(0)
     run_here("promote", "approve", "churn", "--to", "prod", "--by", "bob", *policy).expect(0)
     run_here("promote", "run", "churn", "--to", "prod", *policy).expect(0)
     assert aliases(stage.prod) == {"champion": "2", "previous": "1"}
@@ -70,11 +98,18 @@ def test_ten_weeks_go_from_dev_to_prod_by_the_policy_alone(stage: Stage, run_her
         ("test", 3, "promote", "refused", ""),
         ("test", 4, "promote", "done", "2"),
         ("test", 5, "promote", "done", "3"),
+        ("test", 6, "promote", "refused", ""),
+        ("test", 7, "promote", "refused", ""),
+        ("test", 8, "promote", "refused", ""),
+        ("test", 9, "promote", "done", "4"),
+        ("test", 10, "promote", "done", "5"),
         ("prod", 1, "promote", "refused", ""),
-        ("prod", 2, "promote", "done", "1"),
-        ("prod", 3, "promote", "done", "2"),
-        ("prod", 4, "rollback", "done", "1"),
+        ("prod", 2, "promote", "refused", ""),
+        ("prod", 3, "promote", "done", "1"),
+        ("prod", 4, "promote", "done", "2"),
+        ("prod", 5, "rollback", "done", "1"),
     ]
+    assert "is void" in told[-4]["reason"]
     assert told[-1]["reason"] == "alerts"
     between = told[-2]["ended"].replace("+00:00", "")
     held = run_here("promote", "history", "churn", "--environment", "prod", "--at", between, *policy, "--json").expect(
@@ -84,7 +119,7 @@ def test_ten_weeks_go_from_dev_to_prod_by_the_policy_alone(stage: Stage, run_her
     rows = run_here("promote", "status", "churn", *policy, "--verify", "--json").expect(0).json["rows"]
     assert [(row["environment"], row["version"], row["equal"]) for row in rows] == [
         ("dev", "", ""),
-        ("test", "3", ""),
+        ("test", "5", ""),
         ("prod", "1", "no"),
     ]
 

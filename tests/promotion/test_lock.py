@@ -225,3 +225,6 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(stage: Stage, 
     assert found == [("done", f"churn/{stage.trained['first']}"), ("failed", f"churn/{stage.trained['better']}")]
     run_here(*words[:2], f"churn/{stage.trained['better']}", "--to", "test", *plain).expect(0)
     assert aliases(stage.test)["champion"] == "2"
+    told = run_here("promote", "history", "churn", "--environment", "test", *plain, "--json").expect(0).json["events"]
+    replayed = [(each["number"], each["outcome"], each["version"]) for each in told]
+    assert sorted(replayed) == [(0, "failed", ""), (1, "done", "1"), (2, "done", "2")]

@@ -4,10 +4,15 @@
 set -eu
 target=$1
 result=0
+# Names, tags and reasons are others' words: in a log none of them is a command to the CI (`::…`, `##[…]`, `##vso[…]`).
+shown() {
+  sed -e 's/##\(vso\)*\[/# #\1[/g' -e 's/^\([[:blank:]]*\)::/\1: :/' "$1"
+}
 echo "### Promotion into $target" > plan.md
 for model in $MODELS; do
   code=0
-  mlflow-migration promote plan "$model" --to "$target" --policy promotion.yml > plan.txt || code=$?
+  mlflow-migration promote plan "$model" --to "$target" --policy promotion.yml > plan.txt 2> plan.err || code=$?
+  shown plan.err >&2
   printf '\n#### %s\n\n```text\n' "$model" >> plan.md
   cat plan.txt >> plan.md
   printf '```\n' >> plan.md
@@ -17,5 +22,6 @@ for model in $MODELS; do
     *) echo "The plan could not be made: exit code $code." >> plan.md; result=$code ;;
   esac
 done
-cat plan.md
+rm -f plan.txt plan.err
+shown plan.md
 exit "$result"
