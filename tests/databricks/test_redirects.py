@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mlflow_migration.server.address import Credentials
 from mlflow_migration.server.rest import Rest
 
+BEARER = "dapi0123"
+
 
 @contextmanager
 def answering(seen: list[dict[str, str]], location: str = "") -> Iterator[str]:
@@ -41,10 +43,10 @@ def test_another_host_gets_nothing_that_was_meant_for_the_first() -> None:
     here: list[dict[str, str]] = []
     there: list[dict[str, str]] = []
     with answering(there) as other, answering(here, other + "/elsewhere") as first:
-        rest = Rest(first, Credentials(token="dapi-secret", workspace="finance"), workers=1, patience=5)
+        rest = Rest(first, Credentials(token=BEARER, workspace="finance"), workers=1, patience=5)
         assert rest.call("GET", "/api/2.0/mlflow/runs/get") == {}
         rest.close()
-    assert here[0]["authorization"] == "Bearer dapi-secret"
+    assert here[0]["authorization"] == f"Bearer {BEARER}"
     assert here[0]["x-mlflow-workspace"] == "finance"
     assert there[0].keys() <= {"accept", "accept-encoding", "connection", "host", "user-agent"}, there
 
@@ -52,7 +54,7 @@ def test_another_host_gets_nothing_that_was_meant_for_the_first() -> None:
 def test_the_same_host_gets_everything_again() -> None:
     seen: list[dict[str, str]] = []
     with answering(seen, "/new") as first:
-        rest = Rest(first, Credentials(token="dapi-secret"), workers=1, patience=5)
+        rest = Rest(first, Credentials(token=BEARER), workers=1, patience=5)
         assert rest.call("GET", "/old") == {}
         rest.close()
-    assert [each["authorization"] for each in seen] == ["Bearer dapi-secret"] * 2
+    assert [each["authorization"] for each in seen] == [f"Bearer {BEARER}"] * 2
