@@ -82,7 +82,8 @@ def import_all(**given: Any) -> int:
     jobs.configure(common)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     job = _job("import-all", given)
-    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
+    place = opening.destination(given["tracking_uri"], common, job.notebook_dir)
+    return jobs.import_(job, common, given["input_dir"], place)
 
 
 @click.command("copy-all", cls=Command)

@@ -149,7 +149,8 @@ def _import(given: dict[str, Any], common: Common, command: str, names: Names) -
     chosen = choose.names(given.get("experiments", "all"))
     job = jobs.job_of(command, options.selection_of(given, chosen), names, given)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
-    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
+    place = opening.destination(given["tracking_uri"], common, job.notebook_dir)
+    return jobs.import_(job, common, given["input_dir"], place)
 
 
 @click.command("copy-experiment", cls=Command)

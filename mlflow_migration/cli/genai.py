@@ -377,7 +377,8 @@ def _import(command: str, selection: Selection, given: dict[str, Any], names: Na
     jobs.configure(common)
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     job = jobs.job_of(command, selection, names or options.names_of(given), given)
-    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
+    place = opening.destination(given["tracking_uri"], common, job.notebook_dir)
+    return jobs.import_(job, common, given["input_dir"], place)
 
 
 def _into(given: dict[str, Any]) -> Names:

@@ -35,6 +35,7 @@ from mlflow_migration.engine.lineage import Lineage
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INTERRUPTED, InterruptedJobError, MigrationError, UsageError
 from mlflow_migration.exporting import Export, options_of, tell_hidden
+from mlflow_migration.objects import access_list
 from mlflow_migration.objects.needed import with_needed
 from mlflow_migration.pipeline import (
     BundleSink,
@@ -98,7 +99,7 @@ def export(job: Job, common: Common, live: Readable, output_dir: str) -> int:
 
 def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) -> int:
     """Bundle → server or database; the exit code."""
-    _check_notebook_dir(job.notebook_dir, live)
+    _check_notebook_dir(job.notebook_dir)
     bundle = bundle_folder(Path(input_dir))
     report = _report(job, common, input_dir, live.address)
     if job.adding is None:
@@ -108,6 +109,7 @@ def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) 
 
     def work(tools: Tools) -> None:
         source = BundleSource(bundle)
+        check_principals(job, _keeps_lists(live) or bool(source.counts.get(access_list.NAME)))
         leftovers.of_bundle(source, job.command, job.selection, report)
         if job.selection.filter:
             raise UsageError("a bundle can't be searched", hint="leave --filter out, or give it at the export")
@@ -118,22 +120,32 @@ def import_(job: Job, common: Common, input_dir: str, live: Server | Connected) 
     return _run(job, common, report, work, {"destination": live})
 
 
-def _check_notebook_dir(folder: str, place: Server | Connected) -> None:
-    """Raise UsageError where notebooks of runs can't go into such a folder, or this place has none."""
-    if not folder:
-        return
-    if not isinstance(place, Server) or not place.notebooks.exist():
-        raise UsageError(
-            f"only a Databricks workspace takes notebooks: {place.address}", hint="leave --dst-notebook-dir out"
-        )
-    if not folder.startswith("/"):
+def _check_notebook_dir(folder: str) -> None:
+    """Raise UsageError where notebooks of runs can't go into such a folder."""
+    if folder and not folder.startswith("/"):
         raise UsageError(f"not a folder of a workspace: {folder!r}", hint="write it like /Users/me@example.com/runs")
+
+
+def check_principals(job: Job, keep_lists: bool) -> None:
+    """Raise UsageError where principals are mapped that neither end names: `keep_lists` tells whether one of them keeps
+    permissions with each experiment and model, as Databricks does."""
+    if job.principals and not keep_lists:
+        raise UsageError(
+            "--principals is for Databricks, and neither end is a workspace or holds what one keeps of permissions",
+            "servers with users know each by its one name",
+            "leave --principals out",
+        )
+
+
+def _keeps_lists(place: Readable | Connected) -> bool:
+    return not isinstance(place, Connected) and place.access_lists is not None
 
 
 def copy(job: Job, common: Common, source: Readable, destination: Server | Connected) -> int:
     """Server or database → server or database, nothing staged on disk; the exit code."""
     if job.selection.filter:
         source.check_filter(job.selection.filter)
+    check_principals(job, _keeps_lists(source) or _keeps_lists(destination))
     report = _report(job, common, source.address, destination.address)
     places = f"{shlex.quote(_typed(source))} {shlex.quote(_typed(destination))}"
     if job.adding is None and job.selection.shard is None:

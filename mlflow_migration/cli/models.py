@@ -332,4 +332,5 @@ def _import(command: str, given: dict[str, Any], common: Common, names: Names, a
     pipeline.bundle_folder(jobs.existing(given["input_dir"]))
     selection = options.selection_of(given, kinds=needed.OF_MODELS)
     job = replace(jobs.job_of(command, selection, names, given), adding=adding)
-    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
+    place = opening.destination(given["tracking_uri"], common, job.notebook_dir)
+    return jobs.import_(job, common, given["input_dir"], place)

@@ -143,11 +143,21 @@ def databases(source: str | None, destination: str | None, common: Common) -> tu
     return _opened(uris[0], ends[0][1]), writable(uris[1], ends[1][1], common)
 
 
-def destination(text: str | None, common: Common) -> Server | Connected:
+def is_workspace(text: str | None, role: str, common: Common) -> bool:
+    """Whether what a person typed is a Databricks workspace's address; nothing is opened."""
+    given = text if text is not None else default()
+    return bool(given) and is_databricks(_uri(given, role, common))
+
+
+def destination(text: str | None, common: Common, notebook_dir: str = "") -> Server | Connected:
     """A server or a database to write to. Without an address MLFLOW_TRACKING_URI is taken.
 
-    Raises UsageError where `--keep-ids` asks for what a server can't do.
+    Raises UsageError where `--keep-ids` asks for what a server can't do, or `notebook_dir` for what only a Databricks
+    workspace can: before a database gets tables.
     """
+    if notebook_dir and not is_workspace(text, "DST", common):
+        place = connect.printable(text if text is not None else default())
+        raise UsageError(f"only a Databricks workspace takes notebooks: {place}", hint="leave --dst-notebook-dir out")
     given = text if text is not None else os.environ.get("MLFLOW_TRACKING_URI", "")
     address, workspace = _workspace(given, "DST", common.workspace)
     uri = config.load(common.config, os.environ).place(address, "DST", os.environ)[0] if given else ""

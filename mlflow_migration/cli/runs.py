@@ -88,7 +88,8 @@ def import_run(**given: Any) -> int:
         )
     names = options.names_of(given, {records[0].name: name})
     job = jobs.job_of("import-run", options.selection_of(given), names, given)
-    return jobs.import_(job, common, given["input_dir"], opening.destination(given["tracking_uri"], common))
+    place = opening.destination(given["tracking_uri"], common, job.notebook_dir)
+    return jobs.import_(job, common, given["input_dir"], place)
 
 
 @click.command("copy-run", cls=Command)

@@ -31,7 +31,7 @@ class Refused:
 
 
 def _refuse(what: str, error: ForbiddenError) -> Record:
-    raise ForbiddenError(what, error.what, error.hint)
+    raise ForbiddenError(what, str(error), error.hint)
 
 
 def nothing(name: str) -> bool:

@@ -7,6 +7,7 @@ name it had where it was made, which stay the same however often it is copied on
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +43,8 @@ TAKEN = "RESOURCE_ALREADY_EXISTS"
 ITSELF = "it is the source itself, or what the source's was made from"
 HOLDS = ORIGIN + "holds."
 """Followed by a digest of a source model's place and name, which are the value: its versions were added to this one."""
+PLACE = ".*"
+"""How the name of all that a refused catalog or schema may hold ends."""
 LEFT_OUT = "left out"
 REFUSED = "refused"
 
@@ -88,7 +91,7 @@ def read(family: Family, source: Readable, selection: Selection) -> Iterator[Rec
     records = (_record(family, head) for head in filter(family.takes, source.registry.search_models(family.prompts)))
     yield from choose(family, records, selection, source.address, refused.note)
     for name in source.rights.denied(family.model):
-        if named(family.chosen(selection), name) and name not in family.chosen(selection):
+        if may_name(family.chosen(selection), name) and name not in family.chosen(selection):
             refused.note(name)
     yield from refused.records
 
@@ -129,6 +132,15 @@ def choose(
 def named(patterns: tuple[str, ...], name: str) -> bool:
     """Whether a name is asked for."""
     return not patterns or any(_matches(pattern, name) for pattern in patterns)
+
+
+def may_name(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether what is refused may be asked for; of a place, `main.*`, whether anything in it may be."""
+    if named(patterns, name) or not name.endswith(PLACE):
+        return named(patterns, name)
+    folder = name.removesuffix(PLACE[1:])
+    beginnings = (re.split(r"[*?[]", pattern)[0] for pattern in patterns if experiment.is_glob(pattern))
+    return any(beginning.startswith(folder) or folder.startswith(beginning) for beginning in beginnings)
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -96,7 +96,7 @@ def may_see(workspace: Workspace, principal: Principal, wanted: Securable) -> bo
     """Whether lists show the object: it is the principal's, or a privilege that applies to it is held."""
     if access.is_admin(workspace, principal):
         return True
-    return bool(access.privileges(workspace, principal, wanted) & {"OWNER", *GRANTABLE[wanted.type]})
+    return bool(access.privileges(workspace, principal, wanted) & {"OWNER", "BROWSE", *GRANTABLE[wanted.type]})
 
 
 def require_manage(workspace: Workspace, principal: Principal, wanted: Securable) -> None:

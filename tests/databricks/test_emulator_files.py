@@ -21,6 +21,10 @@ from tests.databricks.fixtures import AccountFactory, AnyWorkspace
 from tests.databricks.signed import Signatures
 from tests.databricks.state import ADMIN, Workspace
 
+# They prove the emulator by the real clients, each in an interpreter of its own; what is built on it is tested by the
+# files beside this one.
+pytestmark = pytest.mark.slow
+
 VOLUME = Securable("volume", "main.default.files")
 ROOT = "/Volumes/main/default/files"
 SOURCE = "# Databricks notebook source\nprint(1)\n\n# COMMAND ----------\n\n# MAGIC %md\n# MAGIC a title\n"

@@ -8,6 +8,10 @@ from tests.databricks.clients import environment, mlflow_script
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import Workspace
 
+# They prove the emulator by the real clients, each in an interpreter of its own; what is built on it is tested by the
+# files beside this one.
+pytestmark = pytest.mark.slow
+
 ANN = "ann@example.com"
 
 

@@ -12,6 +12,10 @@ from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 from tests.databricks.tracking_traces import Searches
 
+# They prove the emulator by the real clients, each in an interpreter of its own; what is built on it is tested by the
+# files beside this one.
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = f"/Users/{ADMIN}/churn"
 
 

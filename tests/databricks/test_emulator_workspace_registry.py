@@ -18,6 +18,10 @@ from tests.databricks.clients import LOG, environment, mlflow_script, sdk
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
+# They prove the emulator by the real clients, each in an interpreter of its own; what is built on it is tested by the
+# files beside this one.
+pytestmark = pytest.mark.slow
+
 ANN = "ann@example.com"
 WAIT_SECONDS = 20
 

@@ -12,6 +12,7 @@ from tests.conftest import Outcome, Tool
 from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Account, Workspace
+from tests.servers import Server
 
 HOME = f"/Users/{ADMIN}/"
 Levels = dict[str, str]
@@ -266,6 +267,24 @@ def test_a_wrong_file_of_principals_is_refused_before_anything_is_asked(
     path.write_text(text)
     assert message in two.copy("--principals", path).expect(2).json["error"]["message"]
     assert not two.b.requests
+
+
+def test_principals_of_two_ends_that_know_each_user_by_one_name_are_refused(
+    empty_source: Server, run_tool: Tool, tmp_path: Path
+) -> None:
+    people = tmp_path / "principals.csv"
+    people.write_text("ann,bob\n")
+    words = ("--src-mlflow-uri", empty_source.url, "--permissions", "--principals", people)
+    database = f"sqlite:///{tmp_path / 'm.db'}"
+    for command in (("copy-all",), ("copy-experiment", "--experiment", "Default")):
+        told = run_tool(*command, *words, "--dst-mlflow-uri", empty_source.url).expect(2).stderr
+        assert "--principals is for Databricks" in told
+    run_tool("copy-all", *words, "--dst-mlflow-uri", database).expect(2)
+    assert not (tmp_path / "m.db").exists()
+    bundle = tmp_path / "bundle"
+    run_tool("export-all", "--tracking-uri", empty_source.url, "--output-dir", bundle).expect(0)
+    ends = ("--input-dir", bundle, "--tracking-uri", empty_source.url, "--principals", people)
+    assert "--principals is for Databricks" in run_tool("import-all", *ends).expect(2).stderr
 
 
 def test_a_file_of_principals_may_be_yaml(two: Workspaces) -> None:

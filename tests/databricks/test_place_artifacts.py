@@ -190,6 +190,22 @@ def test_where_the_files_api_refuses_artifacts_go_by_signed_addresses(
     assert len(paths(workspace, "/api/2.0/fs/")) == 1
 
 
+@pytest.mark.parametrize("kind", ["AWS_PRESIGNED_URL", "AZURE_ADLS_GEN2_SAS_URI"])
+def test_one_signed_address_is_asked_for_at_first_and_another_where_it_has_ended(
+    server: Server, workspace: Workspace, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.cloud = kind.partition("_")[0]
+    monkeypatch.setitem(tracking_artifacts.TYPES, workspace.cloud, kind)
+    root = make_run(workspace)
+    workspace.faults.add(Fault("/api/2.0/fs/", status=403, times=0))
+    server.put_file(root, "first.txt", some("first.txt", b"1"))
+    # Azure's has three requests, each with an address of its own; none is asked for without being used.
+    assert len(paths(workspace, "credentials-for-write")) == (3 if "AZURE" in kind else 1)
+    workspace.faults.add(Fault("PUT /signed/", status=403, times=1))
+    server.put_file(root, "second.txt", some("second.txt", b"22"))
+    assert on_disk(workspace)["second.txt"] == b"22"
+
+
 def test_a_very_large_file_goes_in_parts_where_the_files_api_refuses(
     server: Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

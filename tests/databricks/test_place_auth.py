@@ -90,6 +90,30 @@ def test_a_way_to_log_in_for_one_role_sets_that_of_the_environment_aside(
     assert connect("databricks", **secrets).rest.call("GET", ME)["userName"] == client.client_id
 
 
+def test_a_way_to_log_in_of_the_environment_counts_where_a_place_names_only_who(
+    databricks_account: AccountFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    west = databricks_account().workspace("a")
+    name, environment = KINDS["github-oidc"](west, tmp_path)
+    variables = {**environment, "DATABRICKS_AUTH_TYPE": "github-oidc", "DATABRICKS_OIDC_TOKEN": "not-the-one"}
+    client = variables.pop("DATABRICKS_CLIENT_ID")
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    server = connect("databricks", DATABRICKS_HOST=west.url, DATABRICKS_CLIENT_ID=client)
+    assert server.rest.call("GET", ME)["userName"] == name
+
+
+def test_a_secret_of_a_place_sets_the_environments_way_to_log_in_aside(
+    databricks_account: AccountFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = databricks_account()
+    west, client = account.workspace("a"), account.add_service_principal("ci")
+    monkeypatch.setenv("DATABRICKS_AUTH_TYPE", "github-oidc")
+    secrets = {"DATABRICKS_CLIENT_ID": client.client_id, "DATABRICKS_CLIENT_SECRET": client.client_secret}
+    server = connect("databricks", DATABRICKS_HOST=west.url, **secrets)
+    assert server.rest.call("GET", ME)["userName"] == client.client_id
+
+
 def test_variables_of_a_role_and_places_of_the_configuration_name_workspaces(
     databricks_account: AccountFactory, run_tool: Tool, tmp_path: Path
 ) -> None:

@@ -12,12 +12,20 @@ from mlflow_migration.server.live import Server as Live
 from mlflow_migration.server.rest import Rest
 from tests import everything, rest, seeding, servers
 from tests.conftest import Run, Tool
+from tests.databricks.clients import mlflow_script
 from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
+from tests.databricks.registry_samples import own
 from tests.databricks.state import ADMIN, Account, Workspace
 from tests.databricks.test_place import places
 from tests.rest import Api
 from tests.servers import Server
+
+TRACED = """
+with mlflow.start_span("root") as span:
+    span.set_inputs({"x": 1})
+result = True
+"""
 
 
 @pytest.fixture
@@ -205,3 +213,32 @@ def test_a_filter_is_not_refused_where_the_experiment_it_is_tried_on_is_forbidde
     live.check_filter("metrics.acc > 0.9")
     live.close()
     assert [path for _, path, _ in workspace.requests if "runs/search" in path]
+
+
+def test_two_names_that_are_no_paths_never_become_one_experiment(
+    empty_source: Server, account: Account, run_here: Run
+) -> None:
+    names = {"a//b", "a/%/b", "a/%25/b", "a/./b", "a/%2E/b"}
+    with contextlib.closing(Api(empty_source.url)) as api:
+        for name in sorted(names):
+            api.post("experiments/create", name=name)
+    workspace = account.workspace("a")
+    run_here("copy-experiments", *places(empty_source.url, "databricks://a")).expect(0)
+    kept = [path for path in experiments(workspace) if path.startswith(f"/Users/{ADMIN}/a/")]
+    assert len(kept) == len(names)
+    run_here("verify", empty_source.url, "databricks://a", "--experiments", "all").expect(0)
+
+
+def test_a_trace_whose_spans_fail_to_arrive_is_not_whole_until_a_second_run(
+    empty_source: Server, account: Account, run_here: Run
+) -> None:
+    mlflow_script(TRACED, own(empty_source.url))
+    workspace = account.workspace("a")
+    workspace.faults.add(Fault("credentials-for-data-upload", 403, times=0))
+    command = ("copy-experiments", *places(empty_source.url, "databricks://a"), "--json")
+    assert run_here(*command).expect(1).json["kinds"]["trace"]["failed"] == 1
+    workspace.faults.clear()
+    again = run_here(*command).expect(0).json["kinds"]["trace"]
+    assert again.get("same", 0) == 0
+    assert len(list(workspace.folder.rglob("traces.json"))) == 1
+    assert run_here(*command).expect(0).json["kinds"]["trace"]["same"] == 1

@@ -271,6 +271,7 @@ def test_only_a_workspace_takes_notebooks_and_only_into_a_folder(
     assert "only a Databricks" in run_here(*words, "/Shared", "--tracking-uri", destination.url).expect(2).stderr
     database = f"sqlite:///{tmp_path / 'm.db'}"
     assert "only a Databricks" in run_here(*words, "/Shared", "--tracking-uri", database).expect(2).stderr
+    assert not (tmp_path / "m.db").exists()
     assert "not a folder" in run_here(*words, "Shared", "--tracking-uri", "databricks://b").expect(2).stderr
 
 

@@ -10,16 +10,6 @@ from mlflow_migration.server.users import Users
 from mlflow_migration.server.workspaces import Workspaces
 
 
-class NoRights:
-    """Databricks tells no list of what it denies. Implements `RightsReads`."""
-
-    def denied(self, kind: str) -> tuple[str, ...]:
-        return ()
-
-    def are_limited(self) -> bool:
-        return False
-
-
 class NoUsers(Users):
     """Implements `UserCalls`."""
 

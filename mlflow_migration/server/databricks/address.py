@@ -21,6 +21,13 @@ from mlflow_migration.server.address import DATABRICKS_UC, Credentials, Endpoint
 T = TypeVar("T")
 
 PROFILE = "DATABRICKS_CONFIG_PROFILE"
+AUTH_TYPE = "DATABRICKS_AUTH_TYPE"
+WHO = frozenset({"DATABRICKS_CLIENT_ID", "DATABRICKS_USERNAME", "ARM_CLIENT_ID", "ARM_TENANT_ID"})
+"""What says who logs in and not how: a way to log in that is named farther off still counts."""
+HOW = frozenset(
+    {AUTH_TYPE, "DATABRICKS_OIDC_TOKEN_ENV", "DATABRICKS_OIDC_TOKEN_FILEPATH", "DATABRICKS_OIDC_TOKEN_FILE"}
+)
+"""What names a way to log in, and holds no secret: a CI sets it for whoever it lets in."""
 HOST = "DATABRICKS_HOST"
 BESIDE_A_PROFILE = frozenset({"DATABRICKS_CONFIG_FILE", "DATABRICKS_CLI_PATH", "ARM_ENVIRONMENT"})
 """What of the environment still counts where a profile is named: nothing that says who one is, or where."""
@@ -139,16 +146,17 @@ def _settled(uri: str, given: Credentials) -> dict[str, str]:
 
 
 def settle(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """One mapping of settings out of several, the nearest first, without mixing ways to log in."""
+    """One mapping of settings out of several, the nearest first, without mixing ways to log in. An id alone is none."""
     known = {name: bool(each.auth) for each in Config.attributes() for name in _names(each)}
     found: dict[str, str] = {}
     for layer in layers:
         has_profile = PROFILE in found
         has_login = any(known[name] for name in found)
+        says_how = AUTH_TYPE in found or any(known[name] for name in found.keys() - WHO)
         for name, is_login in known.items():
             value = layer.get(name, "").strip()
             beside = name in BESIDE_A_PROFILE or not has_profile
-            mixes = has_login and (is_login or name in {PROFILE, "DATABRICKS_AUTH_TYPE"})
+            mixes = says_how if name in HOW else has_login and (is_login or name == PROFILE)
             if value and beside and not mixes:
                 found.setdefault(name, value)
     return found

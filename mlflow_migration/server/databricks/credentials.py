@@ -21,7 +21,7 @@ from mlflow_migration.places import Root
 from mlflow_migration.records import File, Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.artifacts import Download
-from mlflow_migration.server.databricks.files import block_id, body_of, headers_of, parts_of, send_signed
+from mlflow_migration.server.databricks.files import block_id, headers_of, parts_of, put_signed, send_signed
 from mlflow_migration.server.rest import Rest
 
 log = logging.getLogger(__name__)
@@ -69,10 +69,9 @@ def open_file(rest: Rest, root: Root, path: str) -> Iterator[BinaryIO]:
 def put_file(rest: Rest, root: Root, path: str, file: File) -> None:
     """Write an artifact, over one that is there. Raises ServerError, ForbiddenError."""
 
-    def ask() -> Json:
-        return _credential(rest, root, path, "write")
-
-    found = ask()
+    renew = partial(_credential, rest, root, path, "write")
+    found = renew()
+    ask = _FirstThen(found, renew)
     if found["type"] == AZURE:
         _to_azure(rest, ask, file)
     elif found["type"] == AZURE_LAKE:
@@ -80,7 +79,19 @@ def put_file(rest: Rest, root: Root, path: str, file: File) -> None:
     elif root.kind == "run" and file.size > MULTIPART_FROM and found["type"] == "AWS_PRESIGNED_URL":
         _to_s3_in_parts(rest, root, path, file)
     else:
-        rest.upload("PUT", found["url"], partial(body_of, file), file.size, headers_of(found))
+        put_signed(rest, ask, file)
+
+
+class _FirstThen:
+    """A signed address: the one that is there, and a new one whenever it is asked again."""
+
+    def __init__(self, first: Json, renew: Callable[[], Json]) -> None:
+        self._first: Json | None = first
+        self._renew = renew
+
+    def __call__(self) -> Json:
+        found, self._first = self._first, None
+        return self._renew() if found is None else found
 
 
 def _credential(rest: Rest, root: Root, path: str, mode: str) -> Json:

@@ -12,7 +12,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -28,6 +28,9 @@ from mlflow_migration.server.artifacts import Body, Download
 from mlflow_migration.server.rest import Rest
 
 log = logging.getLogger(__name__)
+
+Open = Callable[[], AbstractContextManager[Body | BinaryIO]]
+"""Opens what is sent, anew for each try."""
 
 FILES = "/api/2.0/fs/files"
 DIRECTORIES = "/api/2.0/fs/directories"
@@ -206,10 +209,19 @@ def send_signed(rest: Rest, method: str, ask: Callable[[], Json], data: bytes) -
 
     The headers of the answer. Raises ServerError.
     """
+    return _send(rest, method, ask, partial(_bytes, data), len(data))
+
+
+def put_signed(rest: Rest, ask: Callable[[], Json], file: File) -> None:
+    """PUT a whole file to a signed address, as `send_signed` does."""
+    _send(rest, "PUT", ask, partial(body_of, file), file.size)
+
+
+def _send(rest: Rest, method: str, ask: Callable[[], Json], body: Open, size: int) -> Mapping[str, str]:
     for attempt in range(RENEWALS + 1):
         found = ask()
         try:
-            return rest.upload(method, str(found["url"]), partial(_bytes, data), len(data), headers_of(found))
+            return rest.upload(method, str(found["url"]), body, size, headers_of(found))
         except ServerError as error:
             if error.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or attempt == RENEWALS:
                 raise

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlflow_migration.errors import ForbiddenError, MigrationError, NotFoundError, ServerError
 from mlflow_migration.server.databricks.grants import CATALOG, MODEL, SCHEMA, statement
 from mlflow_migration.server.rest import Rest
 
+Pairs = tuple[tuple[str, str], ...]
+"""Privileges, each with the type of what it is granted on."""
 ME = "/api/2.0/preview/scim/v2/Me"
 TO_CREATE = (("USE CATALOG", CATALOG), ("USE SCHEMA", SCHEMA), ("CREATE MODEL", SCHEMA))
 TO_READ = (("USE CATALOG", CATALOG), ("USE SCHEMA", SCHEMA), ("EXECUTE", MODEL))
@@ -30,6 +34,15 @@ def on_model(rest: Rest, name: str, privilege: str, error: ForbiddenError) -> Fo
     return _refused(f"{name!r} may not be changed", wanted, (rest, name, error))
 
 
+def to_list(rest: Rest, place: str, error: ForbiddenError) -> ForbiddenError:
+    """What a catalog or schema, `main` or `main.ml`, holds is hidden: with the statements for the right the server
+    names, or for all it takes."""
+    catalog, _, schema = place.partition(".")
+    wanted = TO_CREATE[:2] if schema else TO_CREATE[:1]
+    securables = {CATALOG: catalog, SCHEMA: place}
+    return _with_statements(f"what {place!r} holds can't be listed", _named(error, wanted), securables, (rest, error))
+
+
 def no_schema(name: str, error: ServerError) -> NotFoundError:
     """The catalog or schema of a name isn't there, or is hidden from these credentials."""
     schema = name.rpartition(".")[0]
@@ -49,6 +62,13 @@ def _refused(what: str, wanted: tuple[tuple[str, str], ...], about: tuple[Rest, 
     rest, name, error = about
     catalog, schema, _ = name.split(".")
     securables = {CATALOG: catalog, SCHEMA: f"{catalog}.{schema}", MODEL: name}
+    return _with_statements(what, wanted, securables, (rest, error))
+
+
+def _with_statements(
+    what: str, wanted: Pairs, securables: Mapping[str, str], about: tuple[Rest, ForbiddenError]
+) -> ForbiddenError:
+    rest, error = about
     principal = _caller(rest)
     statements = " ".join(statement(right, type_, securables[type_], principal) for right, type_ in wanted)
     return ForbiddenError(what, f"{error.why} Who may, types: {statements}", statements)

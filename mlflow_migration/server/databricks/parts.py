@@ -10,6 +10,7 @@ from mlflow_migration.server import pages
 from mlflow_migration.server.address import DATABRICKS_UC
 from mlflow_migration.server.databricks import absent
 from mlflow_migration.server.databricks.artifacts import WorkspaceArtifacts
+from mlflow_migration.server.databricks.hidden import Hidden
 from mlflow_migration.server.databricks.logged_models import WorkspaceModels
 from mlflow_migration.server.databricks.notebooks import WorkspaceNotebooks
 from mlflow_migration.server.databricks.permissions import AccessLists
@@ -60,6 +61,7 @@ WORKSPACE_ABILITIES = RegistryAbilities(WORKSPACE, aliases=False, version_files=
 def databricks_parts(rest: Rest, folder: str) -> Parts:
     """Those of a workspace, with the registry that its address names."""
     unity = rest.dialect == DATABRICKS_UC
+    hidden = Hidden()
     forms = WorkspaceTracking(rest, folder.rstrip("/"))
 
     def connect() -> Abilities:
@@ -78,14 +80,14 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
         mlflow_parts(rest),
         connect=connect,
         access_lists=AccessLists(rest, unity),
-        registry=UnityCatalog(rest) if unity else WorkspaceRegistry(rest),
+        registry=UnityCatalog(rest, hidden) if unity else WorkspaceRegistry(rest),
         files=VersionFiles(WorkspaceArtifacts(rest), CatalogFiles(rest) if unity else WorkspaceFiles(rest)),
         forms=forms,
         histories=Histories(rest, bulk=False),
         notebooks=WorkspaceNotebooks(rest),
         traces=WorkspaceTraces(rest),
         models=WorkspaceModels(rest, forms),
-        rights=absent.NoRights(),
+        rights=hidden,
         workspaces=absent.NoWorkspaces(rest),
         users=absent.NoUsers(rest),
         gateway=absent.NoGateway(rest, Features(rest)),

@@ -15,6 +15,8 @@ from mlflow_migration.errors import ForbiddenError, ServerError
 from mlflow_migration.records import Json, pairs_of, tags_of
 from mlflow_migration.server import pages
 from mlflow_migration.server.databricks import grants_needed, tag_keys
+from mlflow_migration.server.databricks.hidden import PROMPTS as KIND
+from mlflow_migration.server.databricks.hidden import Hidden
 from mlflow_migration.server.rest import Rest
 
 PROMPTS = pages.V2 + "unity-catalog/prompts"
@@ -27,8 +29,13 @@ CHAT = "chat"
 SOURCE = "dummy-source"
 """What MLflow writes as the source of a prompt's version (`MlflowClient.register_prompt` of 3.17.2)."""
 PER_PAGE = 100
-WITHOUT = frozenset({"system", "samples", "information_schema"})
-"""Catalogs and schemas of the platform's own."""
+WITHOUT: Mapping[str, frozenset[str]] = {
+    CATALOGS: frozenset({"system", "samples", "__databricks_internal"}),
+    SCHEMAS: frozenset({"information_schema"}),
+}
+"""Catalogs of the platform's own, and the one schema that it puts into each: no prompt can be made in them."""
+EVERYTHING_IN = ".*"
+"""Behind the name of a catalog or schema: all prompts it may hold."""
 MISSING = frozenset({pages.GONE, "NOT_FOUND", "CATALOG_DOES_NOT_EXIST", "SCHEMA_DOES_NOT_EXIST"})
 GONE = MISSING | {"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED"}
 """A workspace without the preview answers that there is no such route."""
@@ -38,21 +45,48 @@ NUMBERS = ("creation_timestamp", "last_updated_timestamp")
 class Prompts:
     """The prompts of one metastore."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, hidden: Hidden) -> None:
         self._rest = rest
-        self._known: set[str] = set()
+        self._hidden = hidden
+        self._known: dict[str, bool] = {}
 
     def has(self, name: str) -> bool:
-        """Whether a name that was asked for before is a prompt's."""
-        return name in self._known
+        """Whether a name is a prompt's. The workspace is asked once for each that was not met as one or the other: a
+        prompt and a model can't share a name."""
+        if name not in self._known:
+            self._known[name] = self._or_none(_path(name)) is not None
+        return self._known[name]
+
+    def is_none(self, name: str) -> None:
+        """A name was met as a model's."""
+        self._known[name] = False
+
+    def forget(self, name: str) -> None:
+        """A name is free again."""
+        self._known.pop(name, None)
+
+    def check(self, place: str) -> None:
+        """Raises ForbiddenError, with the GRANT that is missing, where the prompts of a catalog or schema may not be
+        listed."""
+        catalog, _, schema = place.partition(".")
+        try:
+            if schema:
+                self._search(catalog, schema)
+            else:
+                self._names(SCHEMAS, {"catalog_name": catalog}, "schemas")
+        except ForbiddenError as error:
+            raise grants_needed.to_list(self._rest, place, error) from error
 
     def search(self) -> Iterator[Json]:
         """Every prompt, schema by schema: a search takes one at a time."""
-        for catalog, schema in self._schemas():
-            for head in self._search(catalog, schema):
+        for head in self._heads():
+            try:
                 whole = self.get(head["name"])
-                if whole is not None:
-                    yield whole
+            except ForbiddenError:
+                self._hidden.note(KIND, head["name"])
+                continue
+            if whole is not None:
+                yield whole
 
     def get(self, name: str) -> Json | None:
         """A prompt as a registered model, or None."""
@@ -62,7 +96,7 @@ class Prompts:
             raise grants_needed.to_read(self._rest, name, error) from error
         if found is None:
             return None
-        self._known.add(name)
+        self._known[name] = True
         tags = [{"key": IS_PROMPT, "value": "true"}, *tag_keys.incoming(found.get("tags"))]
         return _plain({**found, "tags": tags})
 
@@ -80,7 +114,7 @@ class Prompts:
             self._rest.call("POST", PROMPTS, body, look=look)
         except ForbiddenError as error:
             raise grants_needed.to_create(self._rest, name, error) from error
-        self._known.add(name)
+        self._known[name] = True
 
     def update(self, name: str, description: str) -> None:
         body = {"name": name, "prompt": {"name": name, "description": description}}
@@ -88,7 +122,7 @@ class Prompts:
 
     def delete(self, name: str) -> None:
         pages.unless_gone(self._rest, _path(name), {"name": name}, "DELETE")
-        self._known.discard(name)
+        self.forget(name)
 
     def set_tag(self, name: str, key: str, value: str) -> None:
         key = tag_keys.encoded(key)
@@ -104,7 +138,7 @@ class Prompts:
 
     def search_versions(self, name: str = "") -> Iterator[Json]:
         """Every version of one prompt or of all."""
-        names = [name] if name else [head["name"] for at in self._schemas() for head in self._search(*at)]
+        names = [name] if name else [head["name"] for head in self._heads()]
         for each in names:
             route = _path(each, "versions", "search")
             body = {"name": each, "max_results": PER_PAGE}
@@ -114,7 +148,11 @@ class Prompts:
                 if error.code not in GONE:
                     raise
                 continue
-            self._known.add(each)
+            except ForbiddenError:
+                # The prompt is told, and with it what belongs to it.
+                self._hidden.note(KIND, each)
+                continue
+            self._known[each] = True
             yield from (_version(head) for head in heads)
 
     def get_version(self, name: str, version: str) -> Json | None:
@@ -150,14 +188,25 @@ class Prompts:
     def delete_version(self, name: str, version: str) -> None:
         pages.unless_gone(self._rest, _path(name, "versions", version), {"name": name, "version": version}, "DELETE")
 
-    def _schemas(self) -> Iterator[tuple[str, str]]:
+    def _heads(self) -> Iterator[Json]:
+        """What searches show of the prompts of every schema that may be looked into; the other ones are noted."""
         for catalog in self._names(CATALOGS, {}, "catalogs"):
-            for schema in self._names(SCHEMAS, {"catalog_name": catalog}, "schemas"):
-                yield catalog, schema
+            try:
+                schemas = self._names(SCHEMAS, {"catalog_name": catalog}, "schemas")
+            except ForbiddenError:
+                self._hidden.note(KIND, catalog + EVERYTHING_IN)
+                continue
+            for schema in schemas:
+                try:
+                    found = self._search(catalog, schema)
+                except ForbiddenError:
+                    self._hidden.note(KIND, f"{catalog}.{schema}{EVERYTHING_IN}")
+                    continue
+                yield from found
 
     def _names(self, route: str, query: Mapping[str, str], field: str) -> list[str]:
         found = pages.pages(self._rest, route, query, field)
-        return sorted(str(each["name"]) for each in found if each["name"] not in WITHOUT)
+        return sorted(str(each["name"]) for each in found if each["name"] not in WITHOUT[route])
 
     def _search(self, catalog: str, schema: str) -> list[Json]:
         body = {"catalog_schema": {"catalog_name": catalog, "schema_name": schema}, "max_results": PER_PAGE}

@@ -32,6 +32,8 @@ from mlflow_migration.server.traces import (
 )
 
 SOURCE = ORIGIN + "source"
+COMPLETE = ORIGIN + "complete"
+"""On a trace that is there whole."""
 IN_ROWS = ORIGIN + "spans"
 """On a trace that came from elsewhere, with its spans in a database there: they are to be in one again."""
 TRACKING_STORE = "TRACKING_STORE"
@@ -86,16 +88,21 @@ class WorkspaceTraces(Traces):
             self._waiting.update(whole)
 
     def start(self, info: Json) -> Json:
-        """Write an info, and then the spans that wait for it. The info as it is then."""
+        """Write an info, then the spans that wait for it, and only then that the trace is whole. The info as it is
+        then."""
         trace_id = info["trace_id"]
         with self._waiting_lock:
             rows = self._waiting.pop(trace_id, None)
-        if rows is not None:
-            info = {**info, "tags": {**info.get("tags", {}), IN_ROWS: "rows"}}
-        found = super().start(info)
-        if rows is not None:
-            data = spans.file_of(rows)
-            credentials.put_file(self._rest, _root(trace_id), SPANS_FILE, _in_memory(SPANS_FILE, data))
+        if rows is None:
+            return _shown(super().start(info))
+        tags = {**info.get("tags", {}), IN_ROWS: "rows"}
+        digest = tags.pop(COMPLETE, None)
+        found = super().start({**info, "tags": tags})
+        data = spans.file_of(rows)
+        credentials.put_file(self._rest, _root(trace_id), SPANS_FILE, _in_memory(SPANS_FILE, data))
+        if digest is not None:
+            self.set_tag(trace_id, COMPLETE, digest)
+            found = {**found, "tags": {**found.get("tags", {}), COMPLETE: digest}}
         return _shown(found)
 
     def _rows(self, info: Json) -> Iterator[Json]:

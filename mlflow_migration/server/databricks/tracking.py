@@ -46,7 +46,8 @@ PATH = ORIGIN + "workspace_path"
 EXPERIMENTS_PER_PAGE = 1000
 MOST_BYTES = 900_000
 """Of a `log-batch`: Databricks takes 1 MB (its own reference of that route)."""
-NO_PART = {"": "%", ".": "%2E", "..": "%2E%2E"}
+CODE = "%"
+NO_PART = {"": CODE, ".": "%2E", "..": "%2E%2E"}
 
 
 class WorkspaceTracking:
@@ -148,8 +149,9 @@ class WorkspaceTracking:
 
 
 def _path_of(name: str) -> str:
-    """A name as a path below a folder; parts that no path can have by their codes."""
-    return "/".join(NO_PART.get(part, part) for part in name.split("/"))
+    """A name as a path below a folder, each name's own: parts that no path can have go by their codes, and those that
+    look like a code by one too."""
+    return "/".join("%25" + part[1:] if part.startswith(CODE) else NO_PART.get(part, part) for part in name.split("/"))
 
 
 def _shown(tags: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,8 @@ from mlflow_migration.errors import ForbiddenError, ServerError, UsageError
 from mlflow_migration.records import Json, pairs_of, tags_of
 from mlflow_migration.server import pages
 from mlflow_migration.server.databricks import grants_needed, tag_keys
-from mlflow_migration.server.databricks.prompts import IS_PROMPT, MISSING, Prompts
+from mlflow_migration.server.databricks.hidden import MODELS, Hidden
+from mlflow_migration.server.databricks.prompts import EVERYTHING_IN, IS_PROMPT, MISSING, Prompts
 from mlflow_migration.server.registry import quoted
 from mlflow_migration.server.rest import Look, Rest
 
@@ -28,26 +29,32 @@ NUMBERS = ("creation_timestamp", "last_updated_timestamp")
 class UnityCatalog:
     """The registry of one workspace's metastore. Implements `RegistryCalls`."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, hidden: Hidden) -> None:
         self._rest = rest
-        self._prompts = Prompts(rest)
+        self._hidden = hidden
+        self._prompts = Prompts(rest, hidden)
 
     def search_models(self, prompts: bool) -> Iterator[Json]:
-        """Every registered model, or every prompt, these credentials may see, with tags and aliases."""
+        """Every registered model, or every prompt, these credentials may read, with tags and aliases."""
         if prompts:
             yield from self._prompts.search()
             return
-        found = pages.pages(
-            self._rest, UC + "registered-models/search", {"max_results": MODELS_PER_PAGE}, "registered_models"
-        )
-        for head in found:
+        for head in self._names():
             # A search leaves tags and aliases out.
-            whole = self._model(head["name"])
+            try:
+                whole = self._model(head["name"])
+            except ForbiddenError:
+                self._hidden.note(MODELS, head["name"])
+                continue
             if whole is not None:
                 yield whole
 
     def get_model(self, name: str) -> Json | None:
-        """A registered model, or the prompt of that name, or None."""
+        """A registered model, or the prompt of that name, or None. Raises ForbiddenError where it may not be read, or,
+        for `main.*`, where a catalog's or schema's prompts may not be listed."""
+        if name.endswith(EVERYTHING_IN):
+            self._prompts.check(name.removesuffix(EVERYTHING_IN))
+            return None
         if not three_levels(name):
             return None
         return self._model(name) or self._prompts.get(name)
@@ -65,6 +72,7 @@ class UnityCatalog:
         body = {"name": name, "description": description, "tags": tag_keys.outgoing(pairs_of(tags))}
         try:
             self._send("POST", "registered-models/create", body, look)
+            self._prompts.is_none(name)
         except ForbiddenError as error:
             raise grants_needed.to_create(self._rest, name, error) from error
         except ServerError as error:
@@ -84,6 +92,7 @@ class UnityCatalog:
             self._prompts.delete(name)
         else:
             self._delete("registered-models/delete", {"name": name})
+            self._prompts.forget(name)
 
     def set_model_tag(self, name: str, key: str, value: str) -> None:
         if self._prompts.has(name):
@@ -113,19 +122,20 @@ class UnityCatalog:
             return
         names = [name] if name else [head["name"] for head in self._names()]
         for each in filter(three_levels, names):
-            for head in self._versions(each):
-                # A search leaves tags out.
-                whole = self.get_version(each, str(head["version"]))
-                if whole is not None:
-                    yield whole
+            try:
+                found = self._whole_versions(each)
+            except ForbiddenError:
+                # Who may read a model may read its versions: the model is told, and with it what belongs to it.
+                self._hidden.note(MODELS, each)
+                continue
+            yield from found
 
     def get_version(self, name: str, version: str) -> Json | None:
         if not three_levels(name):
             return None
         if self._prompts.has(name):
             return self._prompts.get_version(name, version)
-        found = self._or_none("model-versions/get", {"name": name, "version": version}, "model_version")
-        return _shown(found) if found is not None else self._prompts.get_version(name, version)
+        return self._version(name, version)
 
     def filter_versions(self, filter_: str) -> Iterator[Json]:
         """The versions of models that a search text finds; "" for all. Raises UsageError for one that is refused."""
@@ -157,7 +167,7 @@ class UnityCatalog:
             return self._prompts.create_version(body, origin)
 
         def look() -> Json | None:
-            for head in self.search_versions(False, body["name"]):
+            for head in self._whole_versions(body["name"]):
                 if tags_of(head.get("tags")).get(key) == value:
                     return {"model_version": head}
             return None
@@ -213,9 +223,21 @@ class UnityCatalog:
                 raise
             return []
 
+    def _whole_versions(self, name: str) -> list[Json]:
+        # A search leaves tags out.
+        found = (self._version(name, str(head["version"])) for head in self._versions(name))
+        return [version for version in found if version is not None]
+
+    def _version(self, name: str, version: str) -> Json | None:
+        found = self._or_none("model-versions/get", {"name": name, "version": version}, "model_version")
+        return _shown(found) if found is not None else None
+
     def _model(self, name: str) -> Json | None:
         found = self._or_none("registered-models/get", {"name": name}, "registered_model")
-        return _shown(found) if found is not None else None
+        if found is None:
+            return None
+        self._prompts.is_none(name)
+        return _shown(found)
 
     def _or_none(self, method: str, query: Mapping[str, str], field: str) -> Json | None:
         try:
