@@ -92,7 +92,7 @@ class Ended:
 
     @property
     def exit_code(self) -> int:
-        """0 where all tasks succeeded, else 1."""
+        """0 where Databricks calls the run a success, as it does where the last of its tasks succeeded; else 1."""
         return DONE if self.ended and self.state in GOOD else INCOMPLETE
 
     def as_json(self) -> Json:

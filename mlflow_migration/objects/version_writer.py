@@ -83,6 +83,8 @@ def _write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -
     if there is not None:
         if _is_half_made(sink, there) and _is_ours(record, there, shelf.stands) and not job.dry_run:
             return _Maker(family, sink, record, shelf).complete(there, ids, job)
+        if _is_ours(record, there, shelf.stands):
+            _check_whole(sink, there)
         return _update((family, sink, there), record, shelf, ids, job)
     if shelf.stands.foreign:
         raise ConflictError(f"another model or prompt has the name {name!r}", f"at {sink.address}", experiment.RENAME)
@@ -101,6 +103,7 @@ def _add(at: tuple[Family, Live], record: Record, shelf: Shelf, ids: Ids, job: W
         if tags_of(there.get("tags")).get(ADDED_FROM) == _added_from(record, job):
             if _is_half_made(sink, there) and not job.dry_run:
                 return maker.complete(there, ids, job)
+            _check_whole(sink, there)
             return Written(version_id(shelf.name, str(there["version"])), "same")
     if job.dry_run:
         return Written("", "done", losses=_rehearsed(family, sink, record, ids, job))
@@ -121,6 +124,23 @@ def _is_half_made(sink: Live, there: Json) -> bool:
     return sink.abilities.registry.needs_signature and there.get("status") == PENDING
 
 
+def _check_whole(sink: Live, there: Json) -> None:
+    """Raise ConflictError for a version of an earlier job that never got its files. A registry that copies them itself
+    doesn't try again, and gives no number twice."""
+    status = there.get("status") or READY
+    if status == READY or _is_half_made(sink, there):
+        return
+    raise ConflictError(
+        f"version {there['version']} of {there['name']!r} did not become ready",
+        str(there.get("status_message") or f"it is {status} at {sink.address}"),
+        "type the command again when it is ready" if status == PENDING else _anew(there["name"]),
+    )
+
+
+def _anew(name: str) -> str:
+    return f"delete {name!r} at the destination and type the command again"
+
+
 def _added_from(record: Record, job: Writing) -> str:
     return f"{job.source} {record.id}"
 
@@ -129,7 +149,7 @@ def _past(shelf: Shelf, number: int) -> ConflictError:
     return ConflictError(
         f"version {number} of {shelf.name!r} can't be made any more",
         "the destination has given away higher numbers, and MLflow never goes back",
-        f"delete {shelf.name!r} at the destination and type the command again, or {experiment.RENAME}",
+        f"{_anew(shelf.name)}, or {experiment.RENAME}",
     )
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import tenacity
 
-from mlflow_migration.errors import ServerError, UsageError
+from mlflow_migration.errors import ForbiddenError, ServerError, UsageError
 from mlflow_migration.places import Abilities, Root
 from mlflow_migration.records import Broken, File, Json, Rows, pairs_of, tags_of
 from mlflow_migration.server import pages
@@ -227,9 +227,11 @@ class Server:
         """Raise UsageError for a search text this server doesn't understand."""
         try:
             next(self.search_runs(["0"], filter_, limit=1), None)
+        except ForbiddenError:
+            # That experiment is none of these credentials', or not there: the search itself will tell.
+            return
         except ServerError as error:
             if error.code == pages.GONE:
-                # No experiment has that id: the search itself will tell.
                 return
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise

@@ -48,6 +48,8 @@ OUTAGES = 3
 """So many requests given up with none answered between them, and the server counts as down."""
 
 SEND_BLOCK = 1 << 17
+FOR_ANYBODY = frozenset({"accept", "accept-encoding", "range", "user-agent"})
+"""Headers that another host may see."""
 
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -104,6 +106,18 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, blocksize=SEND_BLOCK)
         self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _Session(requests.Session):
+    """Follows an answer that leads to another host without what is meant for this one alone: requests itself takes
+    away no more than Authorization, and tokens of Azure and Google have headers of their own."""
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        before, after = urlsplit(str(response.request.url)), urlsplit(str(prepared_request.url))
+        if before.netloc == after.netloc and after.scheme in {before.scheme, "https"}:
+            return
+        for name in [name for name in prepared_request.headers if name.lower() not in FOR_ANYBODY]:
+            del prepared_request.headers[name]
 
 
 class Rest:
@@ -278,7 +292,7 @@ class Rest:
         return prepared
 
     def _open_session(self, workers: int) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         adapter = _Adapter(pool_connections=2, pool_maxsize=workers + 2, max_retries=0)
         session.mount("http://", adapter)
         session.mount("https://", adapter)

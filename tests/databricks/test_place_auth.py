@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_migration.errors import UsageError
 from mlflow_migration.server.address import Credentials
 from mlflow_migration.server.live import Server
 from mlflow_migration.server.rest import Rest
@@ -112,6 +113,23 @@ def test_a_secret_of_a_place_sets_the_environments_way_to_log_in_aside(
     secrets = {"DATABRICKS_CLIENT_ID": client.client_id, "DATABRICKS_CLIENT_SECRET": client.client_secret}
     server = connect("databricks", DATABRICKS_HOST=west.url, **secrets)
     assert server.rest.call("GET", ME)["userName"] == client.client_id
+
+
+@pytest.mark.parametrize("home", ["DATABRICKS_HOST", "DATABRICKS_CONFIG_PROFILE"])
+def test_what_the_environment_has_for_one_workspace_is_not_sent_to_another_that_is_named_nearer(
+    databricks_account: AccountFactory, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    account = databricks_account()
+    west, east = account.workspace("a"), account.workspace("b")
+    variables = {**account.environment(), "DATABRICKS_TOKEN": west.token()}
+    if home == "DATABRICKS_CONFIG_PROFILE":
+        del variables["DATABRICKS_TOKEN"]
+    for name, value in {**variables, home: west.url if home == "DATABRICKS_HOST" else "a"}.items():
+        monkeypatch.setenv(name, value)
+    east.requests.clear()
+    with pytest.raises(UsageError, match="can't be logged in to"):
+        connect("databricks", DATABRICKS_HOST=east.url, DATABRICKS_AUTH_TYPE="pat")
+    assert asked(east, "/api/") == 0
 
 
 def test_variables_of_a_role_and_places_of_the_configuration_name_workspaces(

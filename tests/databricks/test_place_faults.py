@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from mlflow_migration.server.address import Credentials
+from mlflow_migration.server.live import Server as Live
+from mlflow_migration.server.rest import Rest
 from tests import everything, rest, seeding, servers
 from tests.conftest import Run, Tool
 from tests.databricks.clients import mlflow_script
@@ -200,6 +203,16 @@ def test_a_run_with_more_params_than_a_request_takes_arrives_whole(
         api.session.headers.update(workspace.headers())
         (arrived,) = rest.runs(api, experiments(workspace)[f"/Users/{ADMIN}/wide"])
     assert {pair["key"]: pair["value"] for pair in arrived["data"]["params"]} == params
+
+
+def test_a_filter_is_not_refused_where_the_experiment_it_is_tried_on_is_forbidden(account: Account) -> None:
+    workspace = account.workspace("a")
+    live = Live(Rest("databricks://a", Credentials(), workers=1, patience=5))
+    live.connect()
+    workspace.faults.add(Fault("runs/search", status=403))
+    live.check_filter("metrics.acc > 0.9")
+    live.close()
+    assert [path for _, path, _ in workspace.requests if "runs/search" in path]
 
 
 def test_two_names_that_are_no_paths_never_become_one_experiment(

@@ -191,3 +191,17 @@ def test_files_in_a_customers_own_cloud_storage_are_told_and_no_version_is_calle
     outcome = copy(*PREFIX, *MAPPED).expect(1)
     assert any("customer's own cloud storage" in row["reason"] for row in rows(outcome)), str(outcome)
     assert "READY" not in versions_of(workspace, "main.ml.churn").values()
+
+
+def test_a_large_file_of_a_version_is_read_from_the_storage_itself(
+    churn: Made, copy: Copy, in_catalog: Tool, workspace: Workspace, tmp_path: Path
+) -> None:
+    copy(*PREFIX, *MAPPED).expect(0)
+    folder = next(iter(workspace.metastore.folder.rglob("main/ml/churn/2")))
+    weights = b"w" * (9 * 1024 * 1024)
+    (folder / "weights.bin").write_bytes(weights)
+    workspace.requests.clear()
+    ends = ("--tracking-uri", "databricks-uc://a", "--output-dir", str(tmp_path / "out"))
+    in_catalog("export-models", "--models", "main.ml.churn", *ends)
+    assert next((tmp_path / "out").rglob("weights.bin")).read_bytes() == weights
+    assert sum("create-download-url" in path for _, path, _ in workspace.requests) == 1

@@ -20,6 +20,8 @@ from tests.databricks.registry_samples import (
     writes,
 )
 from tests.databricks.state import Workspace
+from tests.databricks.workspace_models import FAILED
+from tests.databricks.workspace_models import registry as copies_of
 from tests.servers import Server
 
 PREFIX = ("--prefix", "main.ml.")
@@ -57,6 +59,17 @@ def test_models_arrive_with_their_stages_and_files_and_a_second_run_writes_nothi
     workspace.requests.clear()
     copy_models(empty_source.url, OWN, *STAGES).expect(0)
     assert writes(workspace) == []
+
+
+def test_a_version_whose_files_never_came_is_no_success_when_the_command_is_typed_again(
+    filled: Made, copy_models: Copy, workspace: Workspace, empty_source: Server
+) -> None:
+    copy = copies_of(workspace).copies["churn", "2"]
+    copy.status, copy.message = FAILED, "Failed registration: the storage was away"
+    again = copy_models(empty_source.url, OWN, *STAGES).expect(1)
+    (row,) = again.json["rows"]
+    assert (row["kind"], row["id"], row["state"]) == ("model_version", "churn/2", "failed")
+    assert "did not become ready: Failed registration: the storage was away" in row["reason"]
 
 
 def test_an_alias_without_a_stage_for_it_is_a_row_and_kept_in_a_tag(

@@ -31,6 +31,8 @@ HOW = frozenset(
 HOST = "DATABRICKS_HOST"
 BESIDE_A_PROFILE = frozenset({"DATABRICKS_CONFIG_FILE", "DATABRICKS_CLI_PATH", "ARM_ENVIRONMENT"})
 """What of the environment still counts where a profile is named: nothing that says who one is, or where."""
+OF_ONE_HOST = frozenset({"DATABRICKS_TOKEN", "DATABRICKS_USERNAME", "DATABRICKS_PASSWORD", PROFILE})
+"""What lets in to one workspace; a service principal's id and secret are its account's."""
 PATIENCE = 10
 """Seconds for asking a host what it is: one that isn't there is said so soon."""
 HINT = (
@@ -146,20 +148,30 @@ def _settled(uri: str, given: Credentials) -> dict[str, str]:
 
 
 def settle(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """One mapping of settings out of several, the nearest first, without mixing ways to log in. An id alone is none."""
+    """One mapping of settings out of several, the nearest first, without mixing ways to log in. An id alone is none.
+
+    What a farther layer has for a host of its own (a token, a password, a profile) isn't sent to a nearer one's.
+    """
     known = {name: bool(each.auth) for each in Config.attributes() for name in _names(each)}
     found: dict[str, str] = {}
     for layer in layers:
         has_profile = PROFILE in found
         has_login = any(known[name] for name in found)
+        elsewhere = _is_for_another(layer, found.get(HOST, ""))
         says_how = AUTH_TYPE in found or any(known[name] for name in found.keys() - WHO)
         for name, is_login in known.items():
             value = layer.get(name, "").strip()
             beside = name in BESIDE_A_PROFILE or not has_profile
             mixes = says_how if name in HOW else has_login and (is_login or name == PROFILE)
-            if value and beside and not mixes:
+            if value and beside and not mixes and not (elsewhere and name in OF_ONE_HOST):
                 found.setdefault(name, value)
     return found
+
+
+def _is_for_another(layer: Mapping[str, str], host: str) -> bool:
+    """Whether a layer is about a workspace of its own, where a nearer one named `host`."""
+    own = layer.get(HOST, "").strip()
+    return bool(host) and (own.rstrip("/") != host.rstrip("/") if own else bool(layer.get(PROFILE, "").strip()))
 
 
 def _configured(uri: str, settings: Mapping[str, str], skip_verify: bool) -> Config:

@@ -12,11 +12,10 @@ import binascii
 
 from mlflow_migration.errors import NotFoundError, ServerError
 from mlflow_migration.records import Json
+from mlflow_migration.server.databricks import workspace_files
+from mlflow_migration.server.databricks.workspace_files import GONE, TAKEN, WORKSPACE
 from mlflow_migration.server.rest import Rest
 
-WORKSPACE = "/api/2.0/workspace/"
-GONE = "RESOURCE_DOES_NOT_EXIST"
-TAKEN = "RESOURCE_ALREADY_EXISTS"
 SOURCE = "SOURCE"
 LANGUAGES = {"#": "PYTHON", "//": "SCALA", "--": "SQL"}
 """By how the first line of a notebook's source begins. Of R it is that of Python: in this format R can't be told."""
@@ -59,7 +58,7 @@ class WorkspaceNotebooks:
 
         Raises ForbiddenError and ServerError where the workspace refuses it.
         """
-        if self._is_there(path):
+        if workspace_files.status(self._rest, path) is not None:
             return
         self._rest.call("POST", WORKSPACE + "mkdirs", {"path": path.rpartition("/")[0] or "/"})
         body: Json = {"path": path, "format": format_, "content": base64.b64encode(content).decode()}
@@ -68,17 +67,8 @@ class WorkspaceNotebooks:
         try:
             self._rest.call("POST", WORKSPACE + "import", body)
         except ServerError as error:
-            if error.code != TAKEN:
+            if error.code not in TAKEN:
                 raise
-
-    def _is_there(self, path: str) -> bool:
-        try:
-            self._rest.call("GET", WORKSPACE + "get-status", query={"path": path})
-        except ServerError as error:
-            if error.code != GONE:
-                raise
-            return False
-        return True
 
 
 def language_of(source: bytes) -> str:

@@ -99,10 +99,15 @@ class CatalogFiles:
 
     def walk(self, name: str, version: str, folder: str, levels: int) -> Iterator[File]:
         """Files, and folders as paths that end in "/". Files that can't be had are one with its problem."""
-        if not self._direct() and self._mode(name, version, READ) != DEFAULT_STORAGE:
+        found = files.walk(self._rest, _base(name, version), folder, levels)
+        if self._direct():
+            # Each knows its size, by which a large one is read from the storage itself.
+            yield from found
+            return
+        if self._mode(name, version, READ) != DEFAULT_STORAGE:
             yield File("MLmodel", 0, problem=CUSTOMER_HOSTED)
             return
-        for file in files.walk(self._rest, _base(name, version), folder, levels):
+        for file in found:
             yield file if file.open is None else replace(file, open=partial(self.open, name, version, file.path))
 
     def open(self, name: str, version: str, path: str) -> AbstractContextManager[BinaryIO]:

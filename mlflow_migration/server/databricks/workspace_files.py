@@ -1,12 +1,9 @@
-"""Folders, files and notebooks of a workspace (`/api/2.0/workspace/`), by the routes and forms databricks-sdk uses."""
+"""What lies where in a workspace (`/api/2.0/workspace/`), by the routes and forms databricks-sdk uses."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Any
 
 from mlflow_migration.errors import ConflictError, ServerError
 from mlflow_migration.records import Json
@@ -38,28 +35,6 @@ def status(rest: Rest, path: str) -> Json | None:
         if error.code == GONE:
             return None
         raise
-
-
-def list_folder(rest: Rest, path: str) -> Iterator[Json]:
-    """What lies directly in a folder; nothing where there is no such folder."""
-    try:
-        yield from rest.call("GET", WORKSPACE + "list", query={"path": path}).get("objects", [])
-    except ServerError as error:
-        if error.code != GONE:
-            raise
-
-
-def export(rest: Rest, path: str, format_: str, **more: Any) -> bytes:
-    """A notebook or file in a format (SOURCE, HTML, JUPYTER, DBC, AUTO …). Raises ServerError where there is none."""
-    query = {"path": path, "format": format_, **more}
-    return base64.b64decode(rest.call("GET", WORKSPACE + "export", query=query)["content"])
-
-
-def import_(rest: Rest, path: str, content: bytes, format_: str, **more: Any) -> None:
-    """Write a notebook or file, over one that is there."""
-    text = base64.b64encode(content).decode()
-    body = {"path": path, "format": format_, "content": text, "overwrite": True, **more}
-    rest.call("POST", WORKSPACE + "import", body)
 
 
 def parent_of(path: str) -> str:
