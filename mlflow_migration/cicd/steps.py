@@ -12,7 +12,6 @@ from mlflow_migration.promotion.policy import Policy
 from mlflow_migration.server.address import is_databricks
 
 OIDC, KEPT = "oidc", "secrets"
-LOGINS = (OIDC, KEPT)
 """Federation, where the provider's own short-lived token is traded for one of Databricks; or secrets that are kept."""
 TARGETS = ("dev", "test", "staging", "prod")
 """The targets of the bundle; a policy's environment of the same name says which workspace one is."""

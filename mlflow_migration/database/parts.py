@@ -215,9 +215,6 @@ AFTER = (
 )
 """Units that belong to no experiment, in the order of writing: those before the experiments, and those after."""
 
-OWN_STATE = ("alembic_version", "jobs", "job_locks", "scheduler_leases")
-"""What a server keeps of its own work: it is of no use elsewhere, and a job that waits there would run twice."""
-
 
 def rows_of(tables: Mapping[str, sa.Table], unit: Unit, part: Part, key: Key) -> sa.ColumnElement[bool]:
     """The condition that a row of a part's table belongs to the unit with this key."""

@@ -81,7 +81,9 @@ def _write(family: Family, sink: Live, record: Record, ids: Ids, job: Writing) -
     number = int(record.head["version"])
     there = shelf.versions.get(number)
     if there is not None:
-        if _is_half_made(sink, there) and _is_ours(record, there, shelf.stands) and not job.dry_run:
+        if _is_half_made(sink, there) and _is_ours(record, there, shelf.stands):
+            if job.dry_run:
+                return Written("", "updated", losses=_rehearsed(family, sink, record, ids, job))
             return _Maker(family, sink, record, shelf).complete(there, ids, job)
         if _is_ours(record, there, shelf.stands):
             _check_whole(sink, there)
@@ -101,7 +103,9 @@ def _add(at: tuple[Family, Live], record: Record, shelf: Shelf, ids: Ids, job: W
     maker = _Maker(family, sink, record, shelf, staged=job.adding is not None and job.adding.aliases)
     for there in shelf.versions.values():
         if tags_of(there.get("tags")).get(ADDED_FROM) == _added_from(record, job):
-            if _is_half_made(sink, there) and not job.dry_run:
+            if _is_half_made(sink, there):
+                if job.dry_run:
+                    return Written("", "updated", losses=_rehearsed(family, sink, record, ids, job))
                 return maker.complete(there, ids, job)
             _check_whole(sink, there)
             return Written(version_id(shelf.name, str(there["version"])), "same")

@@ -170,6 +170,8 @@ def test_a_job_killed_between_two_uploads_is_ended_by_typing_it_again_under_the_
     running.send_signal(signal.SIGKILL)
     running.wait()
     workspace.faults.clear()
+    rehearsed = copy(*PREFIX, *MAPPED, "--dry-run").expect(0).json["kinds"]["model_version"]
+    assert (rehearsed["updated"], rehearsed["done"], rehearsed["same"]) == (1, 1, 1)
     copy(*PREFIX, *MAPPED).expect(0)
     assert versions_of(workspace, "main.ml.churn") == {"1": "READY", "2": "READY", "4": "READY"}
     assert loads("models:/main.ml.churn/2", environment(workspace)) == [3.0, True]
