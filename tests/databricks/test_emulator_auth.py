@@ -13,12 +13,12 @@ from tests.databricks import clients, identity, profiles
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
-ME = """
-from databricks.sdk import WorkspaceClient
-
 # They prove the emulator by the real clients, each in an interpreter of its own; what is built on it is tested by the
 # files beside this one.
 pytestmark = pytest.mark.slow
+ME = """
+from databricks.sdk import WorkspaceClient
+
 client = WorkspaceClient()
 me = client.current_user.me()
 tell([client.config.auth_type, me.user_name, client.get_workspace_id()])
