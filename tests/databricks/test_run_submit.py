@@ -154,11 +154,20 @@ def test_a_job_that_takes_too_long_is_stopped_by_the_workspace(workspace: Worksp
     assert "TIMEDOUT" in told.stdout
 
 
+# A process that a shell started in the background ignores SIGINT, and so do its children.
+INTERRUPTIBLE = """
+import signal
+from mlflow_migration.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(
     account: Account, workspace: Workspace, run_tool: Tool
 ) -> None:
     run_tool.home.mkdir(parents=True)
-    command = [sys.executable, "-m", "mlflow_migration", "run-submit", *AT, "--notebook", "/Shared/Sleeps"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "run-submit", *AT, "--notebook", "/Shared/Sleeps"]
     process = subprocess.Popen(
         command, env=run_tool.environment | account.environment(), stderr=subprocess.PIPE, text=True, cwd=run_tool.home
     )
