@@ -169,6 +169,7 @@ def _is_harmless(ended: "subprocess.CompletedProcess[str]", hostile: str) -> Non
     assert not re.search(r"##(vso)?\[|^\s*::|\x1b", printed, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_plan_that_cannot_be_made_fails_and_says_so_in_its_comment(repository: Repository, run_tool: Tool) -> None:
     run_tool("cicd", "init", "--models", "churn,absent", "--repository", repository.folder).expect(0)
     plan = repository.run(["sh ci/mlflow-plan.sh staging"], {"MODELS": "absent churn", "STAGING_TOKEN": "of staging"})

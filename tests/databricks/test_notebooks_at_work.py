@@ -113,6 +113,7 @@ def test_the_console_notebook_signs_in_with_a_token_of_a_secret_scope(
     assert f"ok   {a.url}" in shown and a.token() not in shown
 
 
+@pytest.mark.slow
 def test_a_bulk_notebook_exports_on_spark_what_threads_export(
     empty_source: Server, monkeypatch: pytest.MonkeyPatch, run_here: Run, tmp_path: Path
 ) -> None:
