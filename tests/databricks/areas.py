@@ -5,6 +5,7 @@ from collections.abc import Callable
 from starlette.routing import BaseRoute
 
 from tests.databricks import (
+    apps,
     grants,
     jobs,
     permissions,
@@ -27,4 +28,5 @@ AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
     permissions.routes,
     secrets.routes,
     jobs.routes,
+    apps.routes,
 )

@@ -33,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "registered-models": Kind("registered-model", OF_MODELS, "/registered-models/"),
     "notebooks": Kind("notebook", OF_FILES, "/directories/"),
     "directories": Kind("directory", OF_FILES, "/directories/"),
+    "apps": Kind("apps", ("CAN_USE", "CAN_MANAGE"), "/apps/"),
     "files": Kind("file", OF_FILES, "/directories/"),
 }
 # The three ways a request names a principal, with what the error calls it.
