@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.databricks import access, acl, catalogue, errors, secrets
+from tests.databricks import access, acl, catalogue, errors, lakebase_state, secrets
 from tests.databricks.access import Securable
 from tests.databricks.app_source import Failed, Plan
 from tests.databricks.app_state import App
 from tests.databricks.calls import Call
+from tests.databricks.lakebase_login import PORT
+from tests.databricks.lakebase_state import ENDPOINT
 from tests.databricks.state import Principal, Workspace
 
-KINDS = ("uc_securable", "secret", "experiment", "app")
+KINDS = ("uc_securable", "secret", "experiment", "app", "postgres", "database")
 SECRET_LEVELS = ("READ", "WRITE", "MANAGE")
 
 Resource = Mapping[str, Any]
@@ -75,9 +77,9 @@ def unbind_all(workspace: Workspace, app: App) -> None:
 
 
 def environment(workspace: Workspace, app: App, plan: Plan) -> dict[str, str]:
-    """The variables of the plan with their values,; raises Failed for an unknown key."""
+    """The variables of the plan with their values, and PG* of the first database; raises Failed for an unknown key."""
     resources = {str(one["name"]): one for one in app.sent.get("resources") or ()}
-    found: dict[str, str] = {}
+    found = _database(workspace, app, list(resources.values()))
     for one in plan.variables:
         key = one.get("value_from")
         if key is None:
@@ -105,8 +107,31 @@ def _value(binding: Binding) -> str:
         if not scope or told["key"] not in scope.values:
             raise Failed(f"Error resolving secret {told['scope']}/{told['key']}: it does not exist")
         return scope.values[str(told["key"])][0].decode()
-    simple = {"experiment": "experiment_id", "app": "name"}
+    if binding.kind == "postgres":
+        return f"{told['branch']}/endpoints/{ENDPOINT}"
+    simple = {"experiment": "experiment_id", "app": "name", "database": "instance_name"}
     return str(told[simple[binding.kind]])
+
+
+def _database(workspace: Workspace, app: App, resources: Sequence[Resource]) -> dict[str, str]:
+    """PG* of the first database resource; a password isn't among them."""
+    for one in resources:
+        if "postgres" not in one and "database" not in one:
+            continue
+        kind = "postgres" if "postgres" in one else "database"
+        try:
+            host, database = lakebase_state.connection(workspace, kind, one[kind])
+        except errors.ApiError as error:
+            raise Failed(f"Error resolving resource {one['name']}: {error.message}") from error
+        return {
+            "PGHOST": host,
+            "PGPORT": str(PORT),
+            "PGDATABASE": database,
+            "PGUSER": app.client.client_id,
+            "PGSSLMODE": "require",
+            "PGAPPNAME": app.name,
+        }
+    return {}
 
 
 def _give(binding: Binding, on: bool) -> None:
@@ -124,6 +149,8 @@ def _give(binding: Binding, on: bool) -> None:
         _acl_of(binding, "experiments", str(told["experiment_id"]), on)
     elif binding.kind == "app":
         _acl_of(binding, "apps", str(told["name"]), on)
+    elif on:
+        lakebase_state.let_in(workspace, principal, binding.kind, told)
 
 
 def _acl_of(binding: Binding, kind: str, number: str, on: bool) -> None:
@@ -191,9 +218,17 @@ def _check_app(binding: Binding) -> None:
     acl.require(binding.workspace, binding.asking, "CAN_MANAGE", target)
 
 
+def _check_database(binding: Binding) -> None:
+    if binding.told.get("permission") != "CAN_CONNECT_AND_CREATE":
+        raise errors.invalid(f"Permission {binding.told.get('permission')} is not supported for databases")
+    lakebase_state.check(binding.workspace, binding.asking, binding.kind, binding.told)
+
+
 CHECKS: Mapping[str, Callable[[Binding], None]] = {
     "uc_securable": _check_volume,
     "secret": _check_secret,
     "experiment": _check_experiment,
     "app": _check_app,
+    "postgres": _check_database,
+    "database": _check_database,
 }

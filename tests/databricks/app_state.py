@@ -16,9 +16,9 @@ LOG_LINES = 20_000
 NOT_DEPLOYED = "App has not been deployed yet. Run your app by deploying source code"
 
 
-def moment() -> str:
-    """Now, as the apps API writes times."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def moment(at: float | None = None) -> str:
+    """A time, now without one, as the APIs of apps and Lakebase write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from tests.databricks import (
     apps,
     grants,
     jobs,
+    lakebase,
+    lakebase_instances,
     permissions,
     prompts,
     secrets,
@@ -29,4 +31,6 @@ AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
     secrets.routes,
     jobs.routes,
     apps.routes,
+    lakebase.routes,
+    lakebase_instances.routes,
 )
