@@ -40,6 +40,10 @@ CRASHED = ("CRASHED", "App has status: App crashed unexpectedly. Please check /l
 Answer = Mapping[str, Any] | None
 
 
+class Crashed(Failed):
+    """The app was started and did not stay."""
+
+
 class Cancelled(Exception):
     """Somebody stopped or deleted the app, or a test wants it so."""
 
@@ -129,22 +133,25 @@ def _carry_out(workspace: Workspace, app: App, deployment: Deployment) -> None:
     """The whole deployment; how it ends is in its state."""
     held = apps(workspace)
     order = held.orders.pop(0) if held.orders else Order("SUCCEEDED")
-    ended = ("SUCCEEDED", "App started successfully")
+    ended, status = ("SUCCEEDED", "App started successfully"), CRASHED
     with app.turn:
         app.log("SYSTEM", f"Starting deployment {deployment.id}")
         try:
             _steps(workspace, app, deployment, order)
+        except Crashed as failure:
+            ended, status = ("FAILED", str(failure)), CRASHED
         except Failed as failure:
-            ended = ("FAILED", str(failure))
+            ended, status = ("FAILED", str(failure)), ("UNAVAILABLE", str(failure))
         except Cancelled as reason:
-            ended = ("CANCELLED", str(reason))
-        _end(app, deployment, ended)
+            ended, status = ("CANCELLED", str(reason)), ("UNAVAILABLE", str(reason))
+        _end(app, deployment, ended, status)
         if order.state == "CRASHED" and app.container:
             app.container.kill()
             app.container.wait(10)
 
 
-def _end(app: App, deployment: Deployment, ended: tuple[str, str]) -> None:
+def _end(app: App, deployment: Deployment, ended: tuple[str, str], status: tuple[str, str]) -> None:
+    """It is over: with the app running, or else in that status."""
     with app.lock:
         app.log("SYSTEM", f"Deployment {deployment.id} {ended[0]}: {ended[1]}")
         app.pending = None
@@ -152,7 +159,7 @@ def _end(app: App, deployment: Deployment, ended: tuple[str, str]) -> None:
             app.active = app.last = deployment
         alive = app.container is not None and app.container.alive
         if app.compute[0] == "ACTIVE":
-            app.status = RUNNING if alive else CRASHED if app.container else ("UNAVAILABLE", ended[1])
+            app.status = RUNNING if alive else status
         deployment.end(*ended)
 
 
@@ -167,12 +174,16 @@ def _steps(workspace: Workspace, app: App, deployment: Deployment, order: Order)
         raise Cancelled(order.message or "Deployment was cancelled")
     if order.state == "FAILED":
         raise Failed(order.message or "Error building app")
-    before = app.container
     if not held.overlap:
         app_state.stop(app, held.stop_seconds)
-        before = None
+    before, port = app.container, app.port
     _start(workspace, app, (files, plan), variables)
-    _settle(held, app, deployment)
+    try:
+        _settle(held, app, deployment)
+    except (Failed, Cancelled):
+        app_state.stop(app, held.stop_seconds)
+        app.container, app.port = before, port
+        raise
     if before:
         before.stop(held.stop_seconds)
 
@@ -228,20 +239,20 @@ def _settle(held: Apps, app: App, deployment: Deployment) -> None:
     """Until the app runs; raises Failed when it ends or doesn't answer its health check."""
     container, check = app.container, deployment.sent.get("health_check")
     if not container:
-        raise Failed("Error starting app")
+        raise Crashed("Error starting app")
     if not check:
         if container.wait(held.settle_seconds):
-            raise Failed(f"Error starting app: app exited with code {container.process.returncode}")
+            raise Crashed(f"Error starting app: app exited with code {container.process.returncode}")
         return
     told = re.fullmatch(r"([\d.]+)s", str(check.get("timeout", "")))
     deadline = time.monotonic() + (float(told[1]) if told else HEALTH_SECONDS)
     address = f"http://127.0.0.1:{app.port}/{str(check.get('path', '')).lstrip('/')}"
     while time.monotonic() < deadline:
         if container.wait(0.1):
-            raise Failed(f"Error starting app: app exited with code {container.process.returncode}")
+            raise Crashed(f"Error starting app: app exited with code {container.process.returncode}")
         if deployment.cancelled.is_set():
             raise Cancelled("Deployment was cancelled")
         with contextlib.suppress(requests.RequestException):
             if requests.get(address, timeout=2).ok:
                 return
-    raise Failed(f"Health check of {check.get('path')} was not answered in time")
+    raise Crashed(f"Health check of {check.get('path')} was not answered in time")

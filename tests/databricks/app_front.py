@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
+import yarl
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -133,7 +134,7 @@ def _headers(request: web.Request, workspace: Workspace, principal: Principal) -
     )
     kept["Host"] = workspace.part(Apps).host or request.host
     kept["X-Forwarded-Host"] = workspace.part(Apps).host or request.host
-    kept["X-Forwarded-Proto"] = "https"
+    kept["X-Forwarded-Proto"] = request.scheme
     kept["X-Forwarded-User"] = f"{principal.id}@{workspace.id}"
     # Of a service principal both are its application id.
     kept["X-Forwarded-Email"] = kept["X-Forwarded-Preferred-Username"] = principal.name
@@ -145,7 +146,7 @@ def _headers(request: web.Request, workspace: Workspace, principal: Principal) -
 
 
 async def _forward(request: web.Request, app: App, headers: "CIMultiDict[str]") -> web.StreamResponse:
-    address = f"http://127.0.0.1:{app.port}{request.raw_path}"
+    address = yarl.URL(f"http://127.0.0.1:{app.port}{request.raw_path}", encoded=True)
     body = request.content if request.body_exists else None
     asked = request.app[SESSION].request(
         request.method, address, headers=headers, data=body, allow_redirects=False, skip_auto_headers=("User-Agent",)

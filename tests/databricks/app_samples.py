@@ -88,11 +88,11 @@ def bearer(workspace: Workspace, principal: str = ADMIN) -> dict[str, str]:
     return {"Authorization": f"Bearer {workspace.account.issue(principal)[0]}"}
 
 
-def get(workspace: Workspace, app: App, path: str = "/") -> requests.Response:
-    """The app's answer, asked for until it listens."""
+def get(workspace: Workspace, app: App, path: str = "/", principal: str = ADMIN) -> requests.Response:
+    """The app's answer to that principal, asked for until it listens."""
     return until(
-        lambda: requests.get(f"{app.url}{path}", headers=bearer(workspace), timeout=30),
-        lambda answer: answer.status_code != 502,
+        lambda: requests.get(f"{app.url}{path}", headers=bearer(workspace, principal), timeout=30),
+        lambda answer: "does not listen" not in answer.text,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from tests.databricks import acl, app_deployments, app_front, app_resources, app_state, calls, errors
+from tests.databricks import acl, app_deployments, app_front, app_resources, app_state, calls, errors, workspace_tree
 from tests.databricks.app_state import App, apps
 from tests.databricks.calls import Call, Handler
 from tests.databricks.paging import page
@@ -189,14 +189,19 @@ def _update(call: Call) -> Answer:
 
 
 def _create_update(call: Call) -> Answer:
-    """An update of the fields of a mask, whose end is asked for: a new compute size takes as long as a start."""
+    """An update of the fields of a mask, whose end is asked for: a new compute size takes as long as a start.
+
+    What the mask names and the app hasn't is cleared: databricks-sdk leaves empty lists out.
+    """
     app = _managed(call)
     _require_alive(app, "update")
     told = call.json.get("app") or {}
     names = [one.strip() for one in call.need("update_mask").split(",")]
     if wrong := [one for one in names if one != "*" and one not in SENT]:
         raise errors.invalid(f"Invalid update mask: {', '.join(wrong)}")
-    sent = {key: told.get(key) for key in (SENT if names == ["*"] else names) if key in told}
+    masked = SENT if names == ["*"] else names
+    sent = {key: told[key] for key in masked if key in told}
+    cleared = [key for key in masked if key not in told]
     _check(call, sent)
     with app.lock:
         if app.update[0] == "IN_PROGRESS":
@@ -204,7 +209,9 @@ def _create_update(call: Call) -> Answer:
         app.update = ("IN_PROGRESS", "Update in progress")
 
     def finish() -> None:
-        _set(call, app, sent)
+        _set(call, app, {**sent, **({"resources": []} if "resources" in cleared else {})})
+        for key in cleared:
+            app.sent.pop(key, None)
         app.update = ("SUCCEEDED", "App updated successfully")
 
     _later(apps(call.workspace).start_seconds if "compute_size" in sent else 0, finish)
@@ -247,6 +254,7 @@ def _delete(call: Call) -> Answer:
         app_resources.unbind_all(workspace, app)
         workspace.part(acl.Acls).direct.pop(("apps", app.name), None)
         _forget_principal(workspace, app.client.client_id)
+        workspace_tree.remove(workspace, f"/Users/{app.client.client_id}")
         held.held.pop(app.name, None)
 
     app_state.in_background(finish)

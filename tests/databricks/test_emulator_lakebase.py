@@ -214,5 +214,5 @@ def test_an_instance_that_is_there_takes_tokens_and_new_ones_are_refused(workspa
         permission=AppResourceDatabaseDatabasePermission.CAN_CONNECT_AND_CREATE,
     )
     app = client.apps.create_and_wait(App(name="little", resources=[AppResource(name="db", database=bound)]))
-    roles = [one.name for one in client.database.list_database_instance_roles("old")]
-    assert sorted(roles) == sorted([ADMIN, app.service_principal_client_id])
+    roles = {one.name for one in client.database.list_database_instance_roles("old")}
+    assert roles == {ADMIN, app.service_principal_client_id}
