@@ -152,18 +152,25 @@ async def _forward(request: web.Request, app: App, headers: "CIMultiDict[str]") 
         request.method, address, headers=headers, data=body, allow_redirects=False, skip_auto_headers=("User-Agent",)
     )
     try:
-        async with asked as answer:
-            passed = [(key, value) for key, value in answer.headers.items() if key.lower() not in DROPPED]
-            response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=CIMultiDict(passed))
-            await response.prepare(request)
-            async for part in answer.content.iter_any():
-                await response.write(part)
-            await response.write_eof()
-            return response
+        answer = await asked
     except aiohttp.ClientConnectorError:
         return _refusal(502, "App Not Available: the app does not listen on its port.")
-    except aiohttp.ServerDisconnectedError:
+    except aiohttp.ClientConnectionError:
         return _refusal(502, "The app closed the connection.")
+    passed = [(key, value) for key, value in answer.headers.items() if key.lower() not in DROPPED]
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=CIMultiDict(passed))
+    async with answer:
+        await response.prepare(request)
+        try:
+            async for part in answer.content.iter_any():
+                await response.write(part)
+        except aiohttp.ClientError:
+            # The app went in the middle of its answer, and so does the connection.
+            if request.transport:
+                request.transport.abort()
+            return response
+        await response.write_eof()
+    return response
 
 
 async def _logs(request: web.Request) -> web.StreamResponse:

@@ -27,6 +27,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/die":
             os._exit(7)
+        if self.path == "/half":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"half")
+            self.wfile.flush()
+            os._exit(7)
         if self.path.startswith("/keep/"):
             pathlib.Path("kept").write_text(self.path)
         told = {"environment": dict(os.environ), "headers": dict(self.headers), "argv": sys.argv[1:], "path": self.path}

@@ -18,7 +18,7 @@ from databricks.sdk.service.apps import (
 from databricks.sdk.service.workspace import ImportFormat
 
 from tests.databricks import unity_catalog
-from tests.databricks.app_samples import SERVER, SOURCE, Code, deployed, get, until, upload
+from tests.databricks.app_samples import SERVER, SOURCE, Code, bearer, deployed, get, until, upload
 from tests.databricks.app_state import apps
 from tests.databricks.clients import sdk
 from tests.databricks.faults import Fault
@@ -164,6 +164,13 @@ def test_an_app_that_ends_by_itself_is_crashed_and_stays_so(workspace: Workspace
     until(lambda: state(client), lambda one: one is ApplicationState.CRASHED)
     assert get(workspace, app).status_code == 503
     assert "App exited with code 7" in logged(workspace)
+
+
+def test_an_answer_cut_by_a_crash_is_cut_for_the_caller_too(workspace: Workspace, client: WorkspaceClient) -> None:
+    app = deployed(client, Code())
+    assert get(workspace, app).ok
+    with pytest.raises(requests.RequestException):
+        requests.get(f"{app.url}/half", headers=bearer(workspace), timeout=30)
 
 
 def test_a_stop_cancels_a_deployment_under_way(workspace: Workspace, client: WorkspaceClient) -> None:
