@@ -6,7 +6,6 @@ on its path. A deployment has SUCCEEDED when the command has run for a moment, o
 that ends later is CRASHED and isn't started again.
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -31,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 MOST = 100
 MODES = ("SNAPSHOT", "AUTO_SYNC")
 SENT = ("source_code_path", "mode", "command", "env_vars", "health_check")
-HEALTH_SECONDS = 60.0
+HEALTH_SECONDS, POLL_SECONDS = 60.0, 0.1
 # Of the environment of these tests; all else is the app's own.
 PASSED = ("LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 RUNNING = ("RUNNING", "App has status: App is running")
@@ -236,23 +235,26 @@ def _environment(workspace: Workspace, app: App, folder: Path) -> dict[str, str]
 
 
 def _settle(held: Apps, app: App, deployment: Deployment) -> None:
-    """Until the app runs; raises Failed when it ends or doesn't answer its health check."""
+    """Until the app runs; raises Crashed when it ends or doesn't answer its health check, Cancelled."""
     container, check = app.container, deployment.sent.get("health_check")
     if not container:
         raise Crashed("Error starting app")
-    if not check:
-        if container.wait(held.settle_seconds):
-            raise Crashed(f"Error starting app: app exited with code {container.process.returncode}")
-        return
-    told = re.fullmatch(r"([\d.]+)s", str(check.get("timeout", "")))
-    deadline = time.monotonic() + (float(told[1]) if told else HEALTH_SECONDS)
-    address = f"http://127.0.0.1:{app.port}/{str(check.get('path', '')).lstrip('/')}"
+    told = re.fullmatch(r"([\d.]+)s", str((check or {}).get("timeout", "")))
+    seconds = float(told[1]) if told else HEALTH_SECONDS if check else held.settle_seconds
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if container.wait(0.1):
+        if container.wait(POLL_SECONDS):
             raise Crashed(f"Error starting app: app exited with code {container.process.returncode}")
         if deployment.cancelled.is_set():
             raise Cancelled("Deployment was cancelled")
-        with contextlib.suppress(requests.RequestException):
-            if requests.get(address, timeout=2).ok:
-                return
-    raise Crashed(f"Health check of {check.get('path')} was not answered in time")
+        if check and _healthy(f"http://127.0.0.1:{app.port}/{str(check.get('path', '')).lstrip('/')}"):
+            return
+    if check:
+        raise Crashed(f"Health check of {check.get('path')} was not answered in time")
+
+
+def _healthy(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=2).ok
+    except requests.RequestException:
+        return False

@@ -1,5 +1,7 @@
 """What goes wrong with deployments and apps: each as the platform tells it, none of it leaving a process behind."""
 
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import Workspace
 
+ROOT = Path(__file__).parents[2]
 # Starts a server in a session of its own, tells its number, and ends at SIGTERM as a good app does.
 PARENT = """
 import signal, subprocess, sys, time
@@ -252,6 +255,23 @@ def test_a_notebook_in_the_source_is_a_python_file_there(workspace: Workspace, c
     client.workspace.upload(f"{SOURCE}/extra.py", source, format=ImportFormat.AUTO)
     client.apps.deploy_and_wait("little", AppDeployment(source_code_path=SOURCE))
     assert "extra.py" in get(workspace, client.apps.get("little")).json()["files"]
+
+
+def test_an_app_ends_with_the_tests_that_started_it(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from tests.databricks.app_container import Start, start
+folder = Path(sys.argv[1])
+environment = {"HOME": str(folder / "home"), "PATH": os.environ["PATH"]}
+started = start(Start(folder, folder, ["sleep", "300"], environment, print, print))
+print(started.process.pid, flush=True)
+os._exit(9)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.returncode == 9
+    until(lambda: alive(int(done.stdout)), lambda still: not still)
 
 
 def test_a_new_account_leaves_no_process_of_the_last(
