@@ -12,6 +12,7 @@ import select
 import socket
 import ssl
 import struct
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -94,15 +95,15 @@ class Login:
         return False
 
 
-def start(behind: Path, folder: Path, allows: Callable[[str, str], bool]) -> Login:
-    """Listen before the PostgreSQL whose socket is `behind`; `folder` keeps the certificate.
+def start(behind: Path, allows: Callable[[str, str], bool]) -> Login:
+    """Listen before the PostgreSQL whose socket is `behind`.
 
     Every one has an address of its own, since clients know Lakebase's port as 5432: one of the many loopback addresses
     Linux has. Raises RuntimeError where there is none with that port free.
     """
     listener = _listener()
     host = str(listener.getsockname()[0])
-    made = Login(host, behind, allows, listener, _tls(folder, host))
+    made = Login(host, behind, allows, listener, _tls(host))
     threading.Thread(target=made.accept, daemon=True, name=f"lakebase at {host}").start()
     return made
 
@@ -115,7 +116,7 @@ def _listener() -> socket.socket:
     raise RuntimeError(f"no loopback address with port {PORT} free: Lakebase is emulated on Linux only")
 
 
-def _tls(folder: Path, host: str) -> ssl.SSLContext:
+def _tls(host: str) -> ssl.SSLContext:
     """With a certificate of its own, which clients that ask for `sslmode=require` take."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
@@ -131,12 +132,11 @@ def _tls(folder: Path, host: str) -> ssl.SSLContext:
         .sign(key, hashes.SHA256())
     )
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{host}.pem"
-    file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + certificate.public_bytes(pem))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    file.unlink()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + certificate.public_bytes(pem))
+        file.flush()
+        context.load_cert_chain(file.name)
     return context
 
 

@@ -6,24 +6,19 @@ A project's owner is, as on the platform, no superuser but a member of `databric
 
 import re
 import secrets
-import shutil
-import tempfile
 import threading
 import time
-import urllib.parse
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from tests import postgres
-from tests.databricks import access, acl, errors, lakebase_login
+from tests.databricks import access, acl, errors, lakebase_login, lakebase_servers
 from tests.databricks.app_state import moment
-from tests.databricks.lakebase_login import PORT
+from tests.databricks.lakebase_servers import Servers
 from tests.databricks.state import Principal, Workspace
 
 SUPERUSER = "databricks_superuser"
@@ -79,7 +74,7 @@ class Cluster:
 
     def disconnect(self) -> None:
         """End every connection of a client, as a restart of the compute does."""
-        self.execute(sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> 'postgres'"))
+        lakebase_servers.end_connections(self.address)
 
 
 @dataclass
@@ -144,18 +139,16 @@ def lakebase(workspace: Workspace) -> Lakebase:
 def start(workspace: Workspace, owner: str) -> Cluster:
     """A running PostgreSQL with the owner's role; raises RuntimeError or psycopg.Error when it can't be."""
     held, opened = lakebase(workspace), ExitStack()
-    server = opened.enter_context(postgres.running())
-    address = server.address("postgres")
-    behind = Path(urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)["host"][0]) / f".s.PGSQL.{PORT}"
-    keep = Path(tempfile.mkdtemp(prefix="lakebase-"))
-    opened.callback(shutil.rmtree, keep, ignore_errors=True)
-    cluster = Cluster("", address, _open=opened)
+    servers = workspace.account.lasting.get(Servers)
+    server = servers.take()
+    opened.callback(servers.give_back, server)
+    cluster = Cluster("", server.address, _open=opened)
 
     def allows(role: str, token: str) -> bool:
         known = {one.name: one for one in cluster.roles.values()}.get(role)
         return known is not None and known.auth == OAUTH and held.good(role, token)
 
-    login = lakebase_login.start(behind, keep, allows)
+    login = lakebase_login.start(server.socket, allows)
     opened.callback(login.stop)
     cluster.host = login.host
     for statement in (

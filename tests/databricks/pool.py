@@ -97,3 +97,4 @@ class Pool:
             running.serving.stop()
             if running.tracking:
                 servers.stop(running.tracking)
+        self.account.lasting.clear()

@@ -116,6 +116,8 @@ class Account:
     refreshes: dict[str, str] = field(default_factory=dict, repr=False)
     metastores: dict[str, Metastore] = field(default_factory=dict)
     workspaces: "dict[str, Workspace]" = field(default_factory=dict)
+    # What a reset leaves as it is, such as servers that take long to start; its owner clears it at the end.
+    lasting: Parts = field(default_factory=Parts, repr=False)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _last_id: int = 4_000_000_000_000_000
 
