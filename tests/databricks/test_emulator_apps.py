@@ -117,6 +117,15 @@ def test_a_stop_forgets_the_deployments_and_a_start_deploys_again(workspace: Wor
     assert get(workspace, app).json()["environment"]["COLOUR"] == "green"
 
 
+def test_a_new_app_may_deploy_its_default_source_at_once(workspace: Workspace) -> None:
+    client = sdk(workspace)
+    apps(workspace).deploys_at_create = True
+    upload(client, Code())
+    client.apps.create_and_wait(App(name="little", default_source_code_path=SOURCE))
+    until(lambda: raw(workspace).json(), lambda app: app["app_status"]["state"] == "RUNNING")
+    assert get(workspace, client.apps.get("little")).ok
+
+
 def test_a_deployments_disk_is_its_own(workspace: Workspace) -> None:
     client = sdk(workspace)
     app = deployed(client, Code())

@@ -115,6 +115,34 @@ def test_an_expired_token_logs_nobody_in_and_keeps_the_connections_there_are(pro
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_a_restart_of_the_compute_ends_connections_and_a_good_token_brings_them_back(project: Workspace) -> None:
+    client = sdk(project)
+    at, kept = host(client), token(client)
+    with logged_in(at, ADMIN, kept) as connection:
+        cluster = lakebase(project).projects["shop"].cluster
+        assert cluster
+        cluster.disconnect()
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+    with logged_in(at, ADMIN, kept) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_nothing_of_a_deleted_project_is_in_the_next_one(project: Workspace) -> None:
+    client = sdk(project)
+    with logged_in(host(client), ADMIN, token(client)) as connection:
+        connection.execute("CREATE SCHEMA mine")
+        connection.execute("CREATE ROLE extra")
+    client.postgres.delete_project("projects/shop").wait()
+    with pytest.raises(NotFound):
+        client.postgres.get_project("projects/shop")
+    client.postgres.create_project(Project(), "shop").wait()
+    with logged_in(host(client), ADMIN, token(client)) as connection:
+        found = connection.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'mine'").fetchone()
+        assert found == (0,)
+        connection.execute("CREATE ROLE extra")
+
+
 def test_a_tokens_end_is_told_and_kept(project: Workspace) -> None:
     client = sdk(project)
     project.account.token_seconds = 2
