@@ -12,6 +12,7 @@ from tests.databricks.state import Principal, Workspace
 LEVELS = (
     "NO_PERMISSIONS",
     "CAN_READ",
+    "CAN_USE",
     "CAN_RUN",
     "CAN_EDIT",
     "CAN_MANAGE_STAGING_VERSIONS",

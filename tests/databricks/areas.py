@@ -5,8 +5,11 @@ from collections.abc import Callable
 from starlette.routing import BaseRoute
 
 from tests.databricks import (
+    apps,
     grants,
     jobs,
+    lakebase,
+    lakebase_instances,
     permissions,
     prompts,
     secrets,
@@ -27,4 +30,7 @@ AREAS: tuple[Callable[[Workspace], list[BaseRoute]], ...] = (
     permissions.routes,
     secrets.routes,
     jobs.routes,
+    apps.routes,
+    lakebase.routes,
+    lakebase_instances.routes,
 )

@@ -33,6 +33,9 @@ KINDS: Mapping[str, Kind] = {
     "registered-models": Kind("registered-model", OF_MODELS, "/registered-models/"),
     "notebooks": Kind("notebook", OF_FILES, "/directories/"),
     "directories": Kind("directory", OF_FILES, "/directories/"),
+    "apps": Kind("apps", ("CAN_USE", "CAN_MANAGE"), "/apps/"),
+    "database-projects": Kind("database-projects", ("CAN_USE", "CAN_MANAGE"), "/database-projects/"),
+    "database-instances": Kind("database-instances", ("CAN_USE", "CAN_MANAGE"), "/database-instances/"),
     "files": Kind("file", OF_FILES, "/directories/"),
 }
 # The three ways a request names a principal, with what the error calls it.

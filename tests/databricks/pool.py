@@ -93,6 +93,8 @@ class Pool:
     def stop(self) -> None:
         """End all servers."""
         for running in self._running.values():
+            running.serving.workspace.parts.clear()
             running.serving.stop()
             if running.tracking:
                 servers.stop(running.tracking)
+        self.account.lasting.clear()

@@ -14,13 +14,21 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from tests.databricks import profiles
 from tests.databricks.faults import Faults
 
 ADMIN = "admin@example.com"
 Part = TypeVar("Part")
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A part that holds something open."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class Parts:
@@ -39,9 +47,13 @@ class Parts:
             return held
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them; those that hold something open, such as processes, `close()` it."""
         with self._lock:
+            held = [*self._held.values()]
             self._held.clear()
+        for one in held:
+            if isinstance(one, Closing):
+                one.close()
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,8 @@ class Account:
     refreshes: dict[str, str] = field(default_factory=dict, repr=False)
     metastores: dict[str, Metastore] = field(default_factory=dict)
     workspaces: "dict[str, Workspace]" = field(default_factory=dict)
+    # What a reset leaves as it is, such as servers that take long to start; its owner clears it at the end.
+    lasting: Parts = field(default_factory=Parts, repr=False)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _last_id: int = 4_000_000_000_000_000
 
@@ -219,6 +233,8 @@ class Account:
             empty(self.folder)
             self.token_seconds, self.expired_status = 3600, 401
             self.add_user(ADMIN, "admins")
+            for workspace in self.workspaces.values():
+                workspace.parts.clear()
             self.metastores.clear()
             self.workspaces.clear()
 

@@ -20,8 +20,9 @@ workspaces with the same metastore share catalogs, volumes and models. Ctrl-C or
 
 Served: authentication (tokens, OAuth, OIDC), SCIM, workspace files and notebooks, the Files API, MLflow tracking (a
 real `mlflow server` behind it) with the platform's names, tags and permissions, Unity Catalog with grants that refuse,
-the registries of Unity Catalog (models and prompts) and of the workspace, permissions, secrets, and jobs that really
-run. What the platform doesn't have answers ENDPOINT_NOT_FOUND here too.
+the registries of Unity Catalog (models and prompts) and of the workspace, permissions, secrets, jobs that really run,
+apps whose command is really started, and Lakebase with a PostgreSQL behind it. What the platform doesn't have answers
+ENDPOINT_NOT_FOUND here too.
 """
 EPILOG = """
 examples:
