@@ -1,8 +1,8 @@
 """Generations: what a snapshot is called, what stands beside it, which is the newest, which may go.
 
-    snapshots/20261121T193000.123Z-1a2b3c4d.db.gz    the database, gzipped
-    snapshots/20261121T193000.123Z-1a2b3c4d.json     its manifest, written after it
-    latest.json                                      the generation that counts, written last
+snapshots/20261121T193000.123Z-1a2b3c4d.db.gz    the database, gzipped
+snapshots/20261121T193000.123Z-1a2b3c4d.json     its manifest, written after it
+latest.json                                      the generation that counts, written last
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Keeps an SQLite database safe while a server writes to it: snapshots when it changed, the lease, the last snapshot."""
+"""Keeps an SQLite database safe while a server writes to it: snapshots when it changed, the lease, the last one."""
 
 import logging
 import sqlite3

@@ -63,9 +63,7 @@ def is_held(lease: Lease | None, seconds: float) -> bool:
     return _age(lease) <= 2 * seconds
 
 
-def take(
-    storage: Storage, instance: str, app: str, seconds: float, waiting: Callable[[Lease], None]
-) -> Lease:
+def take(storage: Storage, instance: str, app: str, seconds: float, waiting: Callable[[Lease], None]) -> Lease:
     """Take the lease; as long as another instance renews its own, tell `waiting` every second and wait.
 
     A lease counts as left where it was released, its process on this machine is gone, or it hasn't changed for

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
-from databricks.sdk.errors import DatabricksError
+from databricks.sdk.errors.base import DatabricksError
 
 from mlflow_migration.apps.runtime.settings import Lakebase
 from mlflow_migration.apps.runtime.status import Status, now
@@ -138,7 +138,7 @@ def _from_databricks(lakebase: Lakebase, host: str) -> Callable[[], Password]:
         if not lakebase.endpoint:
             asked = {"instance_names": [lakebase.instance], "request_id": str(uuid.uuid4())}
         try:
-            config = Config(retry_timeout_seconds=30, http_timeout_seconds=30, **({"host": host} if host else {}))
+            config = Config(host=host or None, retry_timeout_seconds=30, http_timeout_seconds=30)
             answer = cast("dict[str, Any]", WorkspaceClient(config=config).api_client.do("POST", path, body=asked))
         except (DatabricksError, requests.RequestException, OSError, ValueError) as error:
             raise PasswordError(f"{path}: {(str(error) or type(error).__name__).partition(chr(10))[0]}") from error

@@ -58,7 +58,7 @@ class Server:
         """Start a process; it leads a group of its own, so that all of it can be ended."""
         self._started = time.monotonic()
         self._again_at = None
-        self._process = subprocess.Popen(  # the command is made in `command`, of checked settings
+        self._process = subprocess.Popen(
             self._words, env=dict(self._env), cwd=self._cwd, stdin=subprocess.DEVNULL, start_new_session=True
         )
 
@@ -102,7 +102,7 @@ class Server:
                 os.killpg(group, signal.SIGKILL)
 
     def _is_there(self, group: int) -> bool:
-        """Whether any process of the group lives. In a container, orphans become children of this process: reap them."""
+        """Whether any process of the group lives. Orphans of a container become children of this one: reap them."""
         if self._process is not None:
             self._process.poll()
         with suppress(ChildProcessError):

@@ -72,7 +72,7 @@ class Folder:
         return self._asked(listed, folder)
 
     def read(self, name: str) -> bytes:
-        return self._asked(lambda: (self._root / name).read_bytes(), name)
+        return self._asked((self._root / name).read_bytes, name)
 
     def fetch(self, name: str, sink: BinaryIO) -> None:
         def copied() -> None:

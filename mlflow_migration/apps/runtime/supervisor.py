@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import IO
-from urllib.error import URLError
-from urllib.request import urlopen
+
+import requests
 
 from mlflow_migration.apps.runtime import beginning, environment, server, snapshots, status, waiting
 from mlflow_migration.apps.runtime.beginning import UpgradeError
 from mlflow_migration.apps.runtime.keeper import Keeper
 from mlflow_migration.apps.runtime.lease import Lease, release
 from mlflow_migration.apps.runtime.passwords import PasswordError, Passwords
-from mlflow_migration.apps.runtime.server import NotInstalledError, Server
+from mlflow_migration.apps.runtime.server import Server
 from mlflow_migration.apps.runtime.settings import EVERYWHERE, Settings, SettingsError, databricks_host
 from mlflow_migration.apps.runtime.snapshots import NoGoodSnapshotError
 from mlflow_migration.apps.runtime.status import HEARTBEAT_SECONDS, Status
@@ -256,9 +256,8 @@ def _first_status(settings: Settings) -> Status:
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
         return False
 
 
@@ -268,6 +267,3 @@ def _reachable(host: str) -> str:
 
 def _where(life: Life) -> str:
     return str(life.settings.database_file)
-
-
-__all__ = ["DONE", "FAILED", "USAGE", "NotInstalledError", "run"]

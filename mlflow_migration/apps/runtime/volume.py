@@ -8,7 +8,8 @@ from typing import BinaryIO, TypeVar
 import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
-from databricks.sdk.errors import DatabricksError, NotFound, ResourceConflict
+from databricks.sdk.errors import NotFound, ResourceConflict
+from databricks.sdk.errors.base import DatabricksError
 
 from mlflow_migration.apps.runtime.storage import MissingError, StorageError, TakenError
 
@@ -24,8 +25,9 @@ class Volume:
         self._folders: set[str] = set()
         seconds = min(REQUEST_SECONDS, patience)
         try:
-            given = {"host": host} if host else {}
-            config = Config(retry_timeout_seconds=max(1, int(patience)), http_timeout_seconds=seconds, **given)
+            config = Config(
+                host=host or None, retry_timeout_seconds=max(1, int(patience)), http_timeout_seconds=seconds
+            )
             config.files_ext_network_transfer_inactivity_timeout_seconds = seconds
             self._files = WorkspaceClient(config=config).files
         except (ValueError, DatabricksError, requests.RequestException) as error:

@@ -1,19 +1,16 @@
-"""What answers while there is no server yet: the status page, and to all else why not. One can see an app that waits."""
+"""What answers while there is no server yet: the status page, and to all else why not."""
 
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
-
 from mlflow_migration.apps.runtime import page
 from mlflow_migration.apps.runtime.gate import IDENTITY_HEADERS
 from mlflow_migration.apps.runtime.settings import Settings
 from mlflow_migration.apps.runtime.status import Status
-
-if TYPE_CHECKING:
-    from http.client import HTTPMessage
 
 
 @contextmanager
@@ -58,7 +55,7 @@ def _handler(settings: Settings, state: Status) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.send_header("Connection", "close")
-            if code == 503:
+            if code == HTTPStatus.SERVICE_UNAVAILABLE:
                 self.send_header("Retry-After", "5")
             self.end_headers()
             if self.command != "HEAD":
@@ -67,5 +64,5 @@ def _handler(settings: Settings, state: Status) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _signed_in(headers: "HTTPMessage") -> bool:
+def _signed_in(headers: Message) -> bool:
     return any(headers.get(name) for name in IDENTITY_HEADERS)
