@@ -5,7 +5,6 @@ import os
 import sys
 
 from mlflow_migration.apps.runtime import settings, supervisor
-from mlflow_migration.apps.runtime.server import NotInstalledError
 from mlflow_migration.apps.runtime.settings import SettingsError
 
 
@@ -16,7 +15,7 @@ def main() -> int:
     logging.getLogger("databricks.sdk").setLevel(logging.WARNING)
     try:
         return supervisor.run(settings.read(os.environ), os.environ)
-    except (SettingsError, NotInstalledError) as error:
+    except SettingsError as error:
         for line in str(error).splitlines():
             logging.getLogger(__name__).error("%s", line)
         return supervisor.USAGE

@@ -49,7 +49,7 @@ def prepare_database(settings: Settings, storage: Storage, mine: Lease, state: S
     state.set(state="restoring", message=f"looking for snapshots in {storage.address}")
     left = _left_here(settings, storage, mine)
     if left is not None:
-        began, version = Began(_pointed(storage), saved=False), left
+        began, version = Began(_pointed(storage), saved=False, left_here=True), left
         state.note("The database was found on this machine, newer than its last snapshot.")
     else:
         manifest = _restored(settings, storage, state)

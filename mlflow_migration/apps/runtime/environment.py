@@ -1,9 +1,10 @@
 """What the server's process is told: by environment variables, so that nothing of it stands in a process list."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlflow_migration.apps.runtime import passwords
+from mlflow_migration.apps.runtime import passwords, server
 from mlflow_migration.apps.runtime.settings import Settings, as_artifact_uri, databricks_host
 
 # What a Host header may hold where no host is configured: this machine, and addresses no name stands for.
@@ -36,6 +37,7 @@ def of_server(settings: Settings, outside: Mapping[str, str], address: str) -> d
         "MLFLOW_APP_STATE_DIR": str(settings.state),
         "MLFLOW_APP_REQUIRE_IDENTITY": "true" if settings.require_identity else "false",
         "MLFLOW_APP_BACKEND": settings.backend,
+        "PYTHONPATH": os.pathsep.join(filter(None, (server.register(settings.state), outside.get("PYTHONPATH")))),
     }
     if origins := allowed_origins(settings):
         told["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins)

@@ -22,10 +22,12 @@ SET_ASIDE = "set-aside"
 
 @dataclass(frozen=True)
 class Began:
-    """What the database held at first: the generation it came from, and whether that is all that is in it."""
+    """What the database held at first: the generation it came from, whether that is all that is in it, and whether a
+    killed instance left it on this machine, which then is the only place that has it."""
 
     generation: str
     saved: bool
+    left_here: bool = False
 
 
 class Keeper:
@@ -43,22 +45,26 @@ class Keeper:
         self._closed = threading.Event()
         self._pointing = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._keep, name="snapshots", daemon=True),
             threading.Thread(target=self._hold, name="lease", daemon=True),
+            threading.Thread(target=self._keep, name="snapshots", daemon=True),
         ]
         self.deposed = ""
 
+    def hold(self) -> None:
+        """Renew the lease from now on."""
+        self._threads[0].start()
+
     def start(self) -> None:
-        """Begin."""
-        for thread in self._threads:
-            thread.start()
+        """Make snapshots from now on: once MLflow has made or upgraded its tables, which takes many commits."""
+        self._threads[1].start()
 
     def close(self, seconds: float) -> None:
         """Stop both threads; a snapshot under way has `seconds` to end, and doesn't count if it ends later."""
         self._closed.set()
         until = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def finish(self, storage: Storage) -> bool:
         """The last snapshot, of a database nobody writes to any more, and the end of the lease; False if it failed."""

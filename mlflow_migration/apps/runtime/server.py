@@ -8,18 +8,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import entry_points
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 # `mlflow server --app-name` starts the application of this entry point: MLflow's own, behind `gate.py`.
 APP_NAME = "mlflow-migration"
+APPLICATION = "mlflow_migration.apps.runtime.gate:create_app"
 # How long requests under way may take once the server is told to stop.
 GRACE_SECONDS = 4
 FIRST_PAUSE, LONGEST_PAUSE, CALM_SECONDS = 1.0, 30.0, 60.0
-
-
-class NotInstalledError(Exception):
-    """This package isn't installed in the environment MLflow runs in."""
 
 
 def command(host: str, port: int, workers: int) -> list[str]:
@@ -32,12 +29,17 @@ def command(host: str, port: int, workers: int) -> list[str]:
     return [sys.executable, "-m", "mlflow", "server", *where, "--app-name", APP_NAME, "--uvicorn-opts", uvicorn]
 
 
-def check_installed() -> None:
-    """Raises NotInstalledError where MLflow wouldn't find the application."""
-    if not any(found.name == APP_NAME for found in entry_points(group="mlflow.app")):
-        raise NotInstalledError(
-            f"MLflow finds no application {APP_NAME!r}: install the mlflow-migration package in {sys.prefix}"
-        )
+def register(folder: Path) -> str:
+    """Tell MLflow of the application, for processes that have the returned folder in their PYTHONPATH.
+
+    MLflow looks for applications among the entry points of installed packages; this one is for the supervisor's own
+    servers only, and is found wherever this package runs from.
+    """
+    about = folder / "entry" / "mlflow_migration_app-1.dist-info"
+    about.mkdir(parents=True, exist_ok=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow-migration-app\nVersion: 1\n", "utf-8")
+    (about / "entry_points.txt").write_text(f"[mlflow.app]\n{APP_NAME} = {APPLICATION}\n", "utf-8")
+    return str(about.parent)
 
 
 class Server:

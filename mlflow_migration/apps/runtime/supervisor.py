@@ -57,6 +57,8 @@ class Life:
     instance: str
     stopping: bool = False
     serving: bool = False
+    served: bool = False
+    left_here: bool = False
     lease: Lease | None = None
     storage: Storage | None = None
     keeper: Keeper | None = None
@@ -67,9 +69,8 @@ def run(settings: Settings, env: Mapping[str, str]) -> int:
     """Run until SIGTERM, SIGINT or another instance's taking over; returns the exit code.
 
     0: ended on demand, nothing lost. 1: the last snapshot failed, or another instance took over. Raises SettingsError
-    where another supervisor works in the same state folder or this package isn't installed.
+    where another supervisor works in the same state folder.
     """
-    server.check_installed()
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(settings):
         life = Life(settings, env, _first_status(settings), uuid.uuid4().hex[:8])
@@ -111,6 +112,7 @@ def _prepare(life: Life) -> None:
         life.storage = open_storage(settings.volume, host)
         life.lease = beginning.take_lease(settings, life.storage, life.instance, life.status)
         began = beginning.prepare_database(settings, life.storage, life.lease, life.status)
+        life.left_here = began.left_here
         life.keeper = Keeper(settings, life.storage, life.lease, life.status, began)
     elif settings.lakebase:
         life.passwords = Passwords(settings.lakebase, environment.password_file(settings), host, life.status)
@@ -127,7 +129,7 @@ def _start(life: Life, process: Server) -> None:
         raise StopError
     process.start()
     if life.keeper:
-        life.keeper.start()
+        life.keeper.hold()
     if life.passwords:
         life.passwords.start()
 
@@ -143,6 +145,9 @@ def _serve(life: Life, process: Server) -> float:
         if not up and _answers(url):
             up = True
             logger.info("serving on port %d", life.settings.port)
+            if life.keeper and not life.served:
+                life.keeper.start()
+            life.served = True
             life.status.set(state="serving", message="")
         if time.monotonic() - beaten > HEARTBEAT_SECONDS:
             beaten = time.monotonic()
@@ -164,6 +169,8 @@ def _end(life: Life, process: Server, began: float) -> int:
         life.status.set(state="stopped")
         return DONE
     keeper.close(SNAPSHOT_UNDER_WAY_SECONDS)
+    if not life.served and not keeper.deposed:
+        return _end_unserved(life)
     ended: list[bool] = []
     last = threading.Thread(target=lambda: ended.append(_last(life, keeper, began)), daemon=True)
     last.start()
@@ -175,6 +182,15 @@ def _end(life: Life, process: Server, began: float) -> int:
         beginning.forget_database(life.settings)
     life.status.set(state="stopped")
     return DONE if kept and not keeper.deposed else FAILED
+
+
+def _end_unserved(life: Life) -> int:
+    """End before MLflow ever answered: its tables may be half made or half upgraded, and no client wrote anything."""
+    if not life.left_here:
+        beginning.forget_database(life.settings)
+        _let_go(life)
+    life.status.set(state="stopped")
+    return DONE
 
 
 def _last(life: Life, keeper: Keeper, began: float) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 from mlflow_migration.apps.runtime import page
 from mlflow_migration.apps.runtime.gate import IDENTITY_HEADERS
 from mlflow_migration.apps.runtime.settings import Settings
