@@ -78,6 +78,7 @@ class Keeper:
         except (SnapshotError, StorageError, sqlite3.Error, OSError) as error:
             self._failed(error)
             return False
+        self._watch.close()
         return True
 
     def set_aside(self, storage: Storage) -> bool:
@@ -98,7 +99,11 @@ class Keeper:
     def _keep(self) -> None:
         seconds, last = self._settings.keeping.seconds, float("-inf")
         while not self._closed.wait(min(1.0, seconds / 2)):
-            version = self._version()
+            try:
+                version = self._version()
+            except sqlite3.Error as error:
+                self._failed(error)
+                continue
             if version == self._saved_version:
                 continue
             if not self._status.part("snapshot").get("unsaved_since"):
@@ -110,14 +115,13 @@ class Keeper:
     def _try(self, version: int) -> None:
         try:
             moment = self._snapshot(self._storage, final=False)
+            self._saved_version = version
+            if self._version() != version:
+                self._status.put("snapshot", unsaved_since=moment)
         except DeposedError as error:
             self.deposed = str(error)
         except (SnapshotError, StorageError, sqlite3.Error, OSError) as error:
             self._failed(error)
-        else:
-            self._saved_version = version
-            if self._version() != version:
-                self._status.put("snapshot", unsaved_since=moment)
 
     def _snapshot(self, storage: Storage, final: bool) -> str:
         """Make one and point to it; returns the moment it shows. The last one has no time for a check."""
