@@ -18,6 +18,8 @@ from mlflow_migration.apps.runtime.storage import Storage, StorageError
 
 logger = logging.getLogger(__name__)
 SET_ASIDE = "set-aside"
+# Beside a copy of the database, its compressed file needs room.
+SPARE_BYTES = 65536
 
 
 @dataclass(frozen=True)
@@ -180,5 +182,10 @@ class Keeper:
         )
 
     def _failed(self, error: Exception) -> None:
-        logger.error("no snapshot: %s", error)
-        self._status.put("snapshot", error=str(error), error_time=status.now())
+        room = status.disk(self._settings.database_file)
+        text = str(error)
+        # SQLite calls a full disk an I/O error where it can't grow the index of its log.
+        if room and room["free_bytes"] < room["bytes"] + SPARE_BYTES:
+            text += f"; the disk of {self._settings.state} is full: {room['free_bytes']} bytes free"
+        logger.error("no snapshot: %s", text)
+        self._status.put("snapshot", error=text, error_time=status.now())
