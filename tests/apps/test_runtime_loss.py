@@ -3,7 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
+import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.apps.runtime import App, Writer, launch, new_run, put_snapshot, running, tags_of
+from tests.apps.runtime import FIRST, App, Writer, launch, new_run, put_snapshot, running, tags_of
 
 WINDOW = 2.0
 
@@ -58,6 +61,7 @@ def test_a_kill_in_the_middle_of_writes_loses_at_most_the_stated_window(tmp_path
     assert len(lost) < len(writer.acknowledged)
 
 
+@pytest.mark.slow
 def test_a_server_whose_supervisor_was_killed_ends_and_a_restart_on_its_machine_loses_nothing(
     tmp_path: Path, volume: Path
 ) -> None:
@@ -106,6 +110,7 @@ def test_a_second_writer_is_refused_until_the_first_one_ends(
         assert "mlflow.user" in tags_of(second, run)
 
 
+@pytest.mark.slow
 def test_an_instance_that_another_one_took_over_from_ends_and_sets_its_data_aside(tmp_path: Path, volume: Path) -> None:
     with running(tmp_path / "app", volume, {"MLFLOW_APP_SNAPSHOT_SECONDS": "3600"}) as app:
         app.serving()
@@ -135,6 +140,7 @@ def test_snapshots_that_cannot_be_read_are_a_reason_not_to_start(tmp_path: Path,
     assert len(list((volume / "snapshots").glob("*.db.gz"))) == 1
 
 
+@pytest.mark.slow
 def test_a_supervisor_is_alone_in_its_folder(tmp_path: Path, volume: Path) -> None:
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(running(tmp_path / "app", volume))
@@ -149,3 +155,45 @@ def test_all_that_is_wrong_with_the_settings_is_told_at_once(tmp_path: Path) -> 
     assert app.process.wait(60) == 2
     for words in ("MLFLOW_APP_VOLUME is needed", "MLFLOW_APP_WORKERS is 'none'", "MLFLOW_APP_KEEP is 0"):
         assert words in app.text()
+
+
+def damaged(volume: Path, **told: str) -> None:
+    """Change what the manifest of the first snapshot says."""
+    about = volume / "snapshots" / f"{FIRST}.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | told))
+
+
+@pytest.mark.slow
+def test_a_snapshot_of_another_mlflow_is_upgraded_before_the_start(tmp_path: Path, volume: Path) -> None:
+    damaged(volume, mlflow="3.10.0")
+    with running(tmp_path / "app", volume) as app:
+        found = app.serving().until(lambda found: found["snapshot"]["generation"] != FIRST)
+        assert found["restored"]["generation"] == FIRST
+        assert new_run(app)
+
+
+@pytest.mark.slow
+def test_an_upgrade_that_fails_is_told_and_leaves_the_snapshot_as_it_is(
+    tmp_path: Path, volume: Path, template: Path
+) -> None:
+    unknown = tmp_path / "unknown.db"
+    shutil.copy(template, unknown)
+    with contextlib.closing(sqlite3.connect(unknown)) as base, base:
+        base.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    put_snapshot(volume, unknown)
+    damaged(volume, mlflow="99.0")
+    with running(tmp_path / "app", volume) as app:
+        told = app.until(lambda found: found["state"] == "refused")
+        assert "mlflow db upgrade" in told["message"]
+        assert "ffffffffffff" in told["message"]
+        assert app.stop()[0] == 0
+    assert len(list((volume / "snapshots").iterdir())) == 2
+    assert not list((tmp_path / "app" / "state").glob("mlflow-left-*"))
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path, volume: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        app = launch(tmp_path / "app", volume, {"DATABRICKS_APP_PORT": str(port)})
+        assert app.process.wait(60) == 2
+    assert f"can't listen on 127.0.0.1:{port}" in app.text()

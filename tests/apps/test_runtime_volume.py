@@ -87,11 +87,11 @@ def test_what_is_refused_for_a_moment_is_repeated(storage: Volume, workspace: Wo
     assert storage.read("latest.json") == b"{}"
 
 
+@pytest.mark.slow
 def test_an_app_serves_on_while_its_volume_does_not_answer_and_says_how_much_would_be_lost(
     tmp_path: Path, workspace: Workspace
 ) -> None:
-    env = {"DATABRICKS_HOST": workspace.url.removeprefix("http://"), "DATABRICKS_TOKEN": workspace.token()}
-    env["DATABRICKS_HOST"] = workspace.url
+    env = {"DATABRICKS_HOST": workspace.url, "DATABRICKS_TOKEN": workspace.token()}
     with running(tmp_path / "app", ROOT, env) as app:
         app.serving()
         assert any("began empty" in note for note in app.status()["notes"])
@@ -136,6 +136,7 @@ def test_an_app_serves_on_while_its_volume_does_not_answer_and_says_how_much_wou
         assert set(writer.acknowledged) <= set(tags_of(app, run))
 
 
+@pytest.mark.slow
 def test_a_stop_while_the_volume_does_not_answer_ends_in_time_and_says_what_it_could_not_keep(
     tmp_path: Path, workspace: Workspace
 ) -> None:

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from mlflow_migration.apps.runtime.keeper import Began
 from mlflow_migration.apps.runtime.lease import Lease
 from mlflow_migration.apps.runtime.settings import Settings
 from mlflow_migration.apps.runtime.status import Status
-from mlflow_migration.apps.runtime.storage import MissingError, Storage
+from mlflow_migration.apps.runtime.storage import Storage
 
 logger = logging.getLogger(__name__)
 UPGRADE_SECONDS = 900
@@ -55,24 +56,24 @@ def prepare_database(settings: Settings, storage: Storage, mine: Lease, state: S
         manifest = _restored(settings, storage, state)
         generation, version = (manifest.generation, manifest.mlflow) if manifest else ("", "")
         began = Began(generation or _pointed(storage), saved=manifest is not None)
+    installed = snapshots.mlflow_version()
+    _note(settings, storage, mine, began.generation, version)
+    if version and version != installed and snapshots.revision(settings.database_file):
+        state.set(message=f"bringing the database from MLflow {version} to {installed}")
+        _upgrade_file(settings)
+        began = replace(began, saved=False)
+    _note(settings, storage, mine, began.generation, installed)
     with closing(sqlite3.connect(settings.database_file)) as base:
         # Readers, the snapshots among them, don't keep writers from writing.
         base.execute("PRAGMA journal_mode=WAL")
-    installed = snapshots.mlflow_version()
-    note = {"storage": storage.address, "lease": mine.number, "mlflow": installed}
-    _marker(settings).write_text(json.dumps(note), "utf-8")
-    if version and version != installed and snapshots.revision(settings.database_file):
-        state.set(message=f"bringing the database from MLflow {version} to {installed}")
-        upgrade(settings)
-        began = replace(began, saved=False)
     state.set(message="")
     return began
 
 
 def forget_database(settings: Settings) -> None:
     """Remove the database of a clean end: its last snapshot is what the next start goes by."""
-    for beside in ("", "-wal", "-shm"):
-        settings.database_file.with_name(settings.database_file.name + beside).unlink(missing_ok=True)
+    for part in _parts(settings.database_file):
+        part.unlink(missing_ok=True)
     _marker(settings).unlink(missing_ok=True)
 
 
@@ -93,12 +94,12 @@ def prepare_lakebase(settings: Settings) -> None:
     finally:
         engine.dispose()
     if has_tables:
-        upgrade(settings)
+        upgrade(address_of(settings))
 
 
-def upgrade(settings: Settings) -> None:
+def upgrade(address: str) -> None:
     """`mlflow db upgrade`: nothing where the schema is current. Raises UpgradeError."""
-    words = [sys.executable, "-m", "mlflow", "db", "upgrade", address_of(settings)]
+    words = [sys.executable, "-m", "mlflow", "db", "upgrade", address]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=UPGRADE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
@@ -137,10 +138,9 @@ def _left_here(settings: Settings, storage: Storage, mine: Lease) -> str | None:
     logger.warning(
         "%s %s: moved to %s", settings.database_file, trouble or "doesn't go with the newest snapshot", aside
     )
-    for beside in ("", "-wal", "-shm"):
-        part = settings.database_file.with_name(settings.database_file.name + beside)
+    for part, target in zip(_parts(settings.database_file), _parts(aside), strict=True):
         if part.exists():
-            part.replace(aside.with_name(aside.name + beside))
+            part.replace(target)
     return None
 
 
@@ -149,9 +149,34 @@ def _noted(settings: Settings, storage: Storage, mine: Lease) -> str | None:
     try:
         note = json.loads(_marker(settings).read_text("utf-8"))
         same = note["storage"] == storage.address and note["lease"] == mine.number - 1
-        return str(note["mlflow"]) if same and not lease.read(storage, mine.number - 1).released else None
-    except (OSError, ValueError, KeyError, TypeError, MissingError):
+        # Else another snapshot was put back in the meantime.
+        newest = _pointed(storage)
+        same = same and (newest == note["began"] or newest.endswith(f"-{note['instance']}"))
+        return str(note["mlflow"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _note(settings: Settings, storage: Storage, mine: Lease, began: str, version: str) -> None:
+    """Note beside the database what it goes with; a clean end removes both (`forget_database`)."""
+    note = {"storage": storage.address, "lease": mine.number, "instance": mine.instance, "began": began}
+    _marker(settings).write_text(json.dumps({**note, "mlflow": version}), "utf-8")
+
+
+def _upgrade_file(settings: Settings) -> None:
+    """Upgrade a copy, which takes the database's place: SQLite's DDL can't be taken back where it breaks off."""
+    with tempfile.TemporaryDirectory(dir=settings.state, prefix=".upgrade-") as folder:
+        copied = Path(folder) / "mlflow.db"
+        snapshots.copy(settings.database_file, copied)
+        upgrade(f"sqlite:///{copied}")
+        for part in _parts(settings.database_file):
+            part.unlink(missing_ok=True)
+        copied.replace(settings.database_file)
+
+
+def _parts(database: Path) -> list[Path]:
+    """A database and what SQLite keeps beside it."""
+    return [database.with_name(database.name + beside) for beside in ("", "-wal", "-shm")]
 
 
 def _marker(settings: Settings) -> Path:

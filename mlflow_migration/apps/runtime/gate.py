@@ -41,6 +41,7 @@ class Rules:
     allowed_hosts: tuple[str, ...]
     status_file: Path
     experiment_prefix: str = ""
+    user_tag: str = naming.USER
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class Gate:
             body = await _whole(receive)
             if body is None:
                 return  # the client went away
-            named = naming.named(asking.path, body, asking.identity, self._rules.experiment_prefix)
+            named = naming.named(
+                asking.path, body, asking.identity, self._rules.experiment_prefix, self._rules.user_tag
+            )
             headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
             scope["headers"] = [*headers, (b"content-length", str(len(named)).encode())]
             receive = _again(named, receive)
@@ -135,11 +138,13 @@ def create_app() -> "ASGIApp":
 
     state = Path(os.environ["MLFLOW_APP_STATE_DIR"])
     _end_with_supervisor(state / "supervisor.lock")
+    in_workspace = os.environ.get("MLFLOW_APP_BACKEND") == "databricks"
     rules = Rules(
         require_identity=os.environ.get("MLFLOW_APP_REQUIRE_IDENTITY") == "true",
         allowed_hosts=tuple(os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(",")),
         status_file=state / "status.json",
         experiment_prefix=os.environ.get("MLFLOW_APP_EXPERIMENT_PREFIX", ""),
+        user_tag=naming.USER_IN_WORKSPACE if in_workspace else naming.USER,
     )
     return Gate(app, rules)
 

@@ -60,6 +60,14 @@ class Keeper:
         """Make snapshots from now on: once MLflow has made or upgraded its tables, which takes many commits."""
         self._threads[1].start()
 
+    @property
+    def trouble(self) -> str:
+        """Why the app can't go on: it was deposed, or its snapshots ended for a reason nobody foresaw."""
+        if self.deposed or self._closed.is_set():
+            return self.deposed
+        ended = [thread.name for thread in self._threads if thread.ident and not thread.is_alive()]
+        return f"the thread for {' and '.join(ended)} ended by itself" if ended else ""
+
     def close(self, seconds: float) -> None:
         """Stop both threads; a snapshot under way has `seconds` to end, and doesn't count if it ends later."""
         self._closed.set()

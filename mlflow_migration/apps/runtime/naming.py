@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 USER = "mlflow.user"
+# A workspace sets `mlflow.user` itself, to whom it lets in: the app. There the person stands here.
+USER_IN_WORKSPACE = "mlflow_app.user"
 _MADE = re.compile(
     r"^/(?:ajax-)?api/[234]\.0/mlflow/"
     r"(runs/create|traces|logged-models|(?:registered-models|model-versions)/create)$"
@@ -23,8 +25,11 @@ def is_named(path: str, prefix: str) -> bool:
     return bool(_MADE.match(path) or (prefix and _EXPERIMENT.match(path)))
 
 
-def named(path: str, body: bytes, user: str, prefix: str = "") -> bytes:
-    """The body with `mlflow.user`, and with an experiment's name below `prefix`; as it was where neither applies."""
+def named(path: str, body: bytes, user: str, prefix: str = "", key: str = USER) -> bytes:
+    """The body with who made it under `key`, and an experiment's name below `prefix`.
+
+    Where neither applies it is as it was.
+    """
     try:
         document = json.loads(body or b"{}")
     except ValueError:
@@ -37,9 +42,9 @@ def named(path: str, body: bytes, user: str, prefix: str = "") -> bytes:
     elif not user or any(mark in body for mark in _COPIED):
         return body
     elif found[1] == "traces":
-        _name_trace(document, user)
+        _name_trace(document, user, key)
     else:
-        _name_tags(document, user, with_user_id=found[1] == "runs/create")
+        _name_tags(document, user, key, with_user_id=key == USER and found[1] == "runs/create")
     return json.dumps(document).encode()
 
 
@@ -54,30 +59,30 @@ def prefixed_query(query: str, prefix: str) -> str:
     return urlencode([(key, prefixed(value, prefix) if key == "experiment_name" else value) for key, value in pairs])
 
 
-def _name_tags(document: dict[str, Any], user: str, with_user_id: bool) -> None:
+def _name_tags(document: dict[str, Any], user: str, key: str, with_user_id: bool) -> None:
     tags = document.get("tags")
     if tags is None:
         tags = document["tags"] = []
     if not isinstance(tags, list) or not all(isinstance(tag, dict) for tag in tags):
         return
     # A run's `user_id` is the older place of the same; MLflow's pages show the tag.
-    given = next((tag.get("value") for tag in tags if tag.get("key") == USER), None)
+    given = next((tag.get("value") for tag in tags if tag.get("key") == key), None)
     maker = given or (with_user_id and (document.get("user_id") or document.get("userId"))) or user
     if given is None:
-        tags.append({"key": USER, "value": maker})
+        tags.append({"key": key, "value": maker})
     if with_user_id and not (document.get("user_id") or document.get("userId")):
         document["user_id"] = maker
 
 
-def _name_trace(document: dict[str, Any], user: str) -> None:
+def _name_trace(document: dict[str, Any], user: str, key: str) -> None:
     trace = document.get("trace")
     if isinstance(trace, dict):
         info = _part(trace, "trace_info", "traceInfo")
-        _part(info, "trace_metadata", "traceMetadata").setdefault(USER, user)
+        _part(info, "trace_metadata", "traceMetadata").setdefault(key, user)
         return
     pairs = document.setdefault("request_metadata", [])
-    if isinstance(pairs, list) and not any(isinstance(pair, dict) and pair.get("key") == USER for pair in pairs):
-        pairs.append({"key": USER, "value": user})
+    if isinstance(pairs, list) and not any(isinstance(pair, dict) and pair.get("key") == key for pair in pairs):
+        pairs.append({"key": key, "value": user})
 
 
 def _part(document: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ DATABRICKS_NOTES = (
     "send. A model's own page, by its full name CATALOG.SCHEMA.MODEL, works.",
     "Artifacts lie in the workspace's storage: clients read and write them with Databricks credentials of their own.",
     "Experiments' names are workspace paths, as /Shared/churn.",
+    "The workspace takes the app for the user of all runs; who asked the app stands in the tag mlflow_app.user.",
 )
 
 
@@ -109,7 +110,9 @@ def _prepare(life: Life) -> None:
     settings = life.settings
     host = databricks_host(life.env)
     if settings.backend == "sqlite":
-        life.storage = open_storage(settings.volume, host)
+        # To repeat a request for longer than until the next snapshot gains nothing.
+        patience = max(5.0, min(30.0, settings.keeping.seconds))
+        life.storage = open_storage(settings.volume, host, patience)
         life.lease = beginning.take_lease(settings, life.storage, life.instance, life.status)
         began = beginning.prepare_database(settings, life.storage, life.lease, life.status)
         life.left_here = began.left_here
@@ -138,7 +141,7 @@ def _serve(life: Life, process: Server) -> float:
     """Look after the server until it has to end; returns when that was."""
     url = f"http://{_reachable(life.settings.host)}:{life.settings.port}/health"
     up, beaten = False, 0.0
-    while not life.stopping and not (life.keeper and life.keeper.deposed):
+    while not life.stopping and not (life.keeper and life.keeper.trouble):
         if process.look():
             up = False
             life.status.set(state="restarting", restarts=process.crashes, last_exit=process.last_exit)
@@ -176,12 +179,14 @@ def _end(life: Life, process: Server, began: float) -> int:
     last.start()
     last.join(max(1.0, began + END_SECONDS - time.monotonic()))
     kept = bool(ended and ended[0])
+    if trouble := keeper.trouble:
+        logger.error("ended because %s", trouble)
     if not kept:
         logger.error("the last snapshot failed: what changed since the one before it is only in %s", _where(life))
     elif not keeper.deposed:
         beginning.forget_database(life.settings)
     life.status.set(state="stopped")
-    return DONE if kept and not keeper.deposed else FAILED
+    return DONE if kept and not keeper.trouble else FAILED
 
 
 def _end_unserved(life: Life) -> int:

@@ -10,14 +10,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from mlflow_migration.apps.runtime import page
 from mlflow_migration.apps.runtime.gate import IDENTITY_HEADERS
-from mlflow_migration.apps.runtime.settings import Settings
+from mlflow_migration.apps.runtime.settings import Settings, SettingsError
 from mlflow_migration.apps.runtime.status import Status
 
 
 @contextmanager
 def answering(settings: Settings, state: Status) -> Iterator[None]:
-    """Answer on the app's port for the length of the block: 503 for all but the status page, /health too."""
-    server = ThreadingHTTPServer((settings.host, settings.port), _handler(settings, state))
+    """Answer on the app's port for the length of the block: 503 for all but the status page, /health too.
+
+    Raises SettingsError where the port is taken.
+    """
+    try:
+        server = ThreadingHTTPServer((settings.host, settings.port), _handler(settings, state))
+    except OSError as error:
+        raise SettingsError(f"can't listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True, name="waiting")
     thread.start()
