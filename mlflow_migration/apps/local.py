@@ -41,20 +41,22 @@ def environment(local: Local, outside: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_local(local: Local, outside: Mapping[str, str]) -> int:
-    """Run until Ctrl-C or SIGTERM; returns the runtime's exit code (0 ended on demand, 1 something is lost, 2 settings).
+    """Run until Ctrl-C or SIGTERM; returns the runtime's exit code.
+
+    0: ended on demand. 1: the last snapshot failed, or another instance took over. 2: something in the settings.
 
     The runtime's log goes to stderr. Called on another thread than the main one, signals have to be sent to the
     runtime itself.
     """
     words = [sys.executable, "-m", "mlflow_migration.apps.runtime"]
-    with subprocess.Popen(words, env=environment(local, outside), stdin=subprocess.DEVNULL) as process:
-        with _passing_signals_on(process):
-            return process.wait()
+    process = subprocess.Popen(words, env=environment(local, outside), stdin=subprocess.DEVNULL)
+    with process, _passing_signals_on(process):
+        return process.wait()
 
 
 @contextmanager
 def _passing_signals_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Ctrl-C at a terminal reaches the runtime by itself; SIGTERM is passed on. Both leave the ending to the runtime."""
+    """Leave the ending to the runtime: whoever is told to end waits for it. A signal it has twice is no harm."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

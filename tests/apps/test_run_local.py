@@ -1,10 +1,12 @@
 """`run_local`: the runtime in a folder of this machine."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -14,8 +16,8 @@ from tests.apps.runtime import put_snapshot
 PROGRAM = """
 import os, pathlib, sys
 from mlflow_migration.apps.local import Local, run_local
-settings = {"MLFLOW_APP_SNAPSHOT_SECONDS": "1"}
-sys.exit(run_local(Local(pathlib.Path(sys.argv[1]), port=int(sys.argv[2]), name="laptop", settings=settings), os.environ))
+local = Local(pathlib.Path(sys.argv[1]), port=int(sys.argv[2]), name="laptop")
+sys.exit(run_local(local, os.environ))
 """
 
 
@@ -27,15 +29,13 @@ def test_an_app_runs_in_a_folder_and_a_signal_to_its_caller_ends_it_whole(tmp_pa
             [sys.executable, "-c", PROGRAM, tmp_path / "app", str(port)], env=env, stdout=log, stderr=log
         )
     try:
-        deadline, found = time.monotonic() + 120, {}
-        while found.get("state") != "starting":
+        deadline = time.monotonic() + 120
+        found: dict[str, Any] = {}
+        while found.get("state") != "serving":
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-            try:
+            time.sleep(0.2)
+            with contextlib.suppress(requests.RequestException):
                 found = requests.get(f"http://127.0.0.1:{port}/mlflow-app/status.json", timeout=5).json()
-            except requests.RequestException:
-                time.sleep(0.05)
-            if found.get("state") == "serving":
-                break
         assert found["app"] == "laptop"
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, (tmp_path / "log").read_text()
