@@ -10,6 +10,8 @@ from mlflow_migration.apps.runtime.settings import Settings, as_artifact_uri, da
 # What a Host header may hold where no host is configured: this machine, and addresses no name stands for.
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "localhost:*", "127.0.0.1:*", "[[]::1]:*")
 PRIVATE_HOSTS = ("10.*", "192.168.*", *(f"172.{number}.*" for number in range(16, 32)))
+# What would lead the server elsewhere than the settings; libpq prefers PGPASSWORD to the password file.
+STEERING = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PGPASSWORD")
 
 
 def allowed_hosts(settings: Settings) -> list[str]:
@@ -29,7 +31,7 @@ def allowed_origins(settings: Settings) -> list[str]:
 
 def of_server(settings: Settings, outside: Mapping[str, str], address: str) -> dict[str, str]:
     """The environment of `mlflow server` for a backend at `address`."""
-    kept = {key: value for key, value in outside.items() if key not in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    kept = {key: value for key, value in outside.items() if key not in STEERING}
     told = {
         "MLFLOW_BACKEND_STORE_URI": address,
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed_hosts(settings)),

@@ -165,7 +165,12 @@ def revision(database: Path) -> str:
 
 def mlflow_version() -> str:
     """The version of the MLflow that is installed, empty where there is none."""
-    for package in ("mlflow", "mlflow-skinny"):
+    return version_of("mlflow", "mlflow-skinny")
+
+
+def version_of(*packages: str) -> str:
+    """The version of the first of these packages that is installed; empty where the code runs from a folder."""
+    for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version(package)
     return ""

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import IO
 
 import requests
@@ -262,7 +261,7 @@ def _first_status(settings: Settings) -> Status:
         "pid": os.getpid(),
         "started": status.now(),
         "mlflow": snapshots.mlflow_version(),
-        "package": metadata.version("mlflow-migration"),
+        "package": snapshots.version_of("mlflow-migration"),
         "volume": settings.volume,
         "artifacts": settings.artifacts,
         "workers": settings.workers,
