@@ -1,0 +1,1 @@
+"""MLflow as an app: what deploys it and looks after it, and `runtime`, which runs inside it."""

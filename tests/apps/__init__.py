@@ -1,0 +1,1 @@
+"""Tests of MLflow as an app."""
