@@ -241,11 +241,14 @@ def is_foreign(there: Json, record: Record, address: str, job: Writing) -> bool:
 
 
 def _renamed(sink: Live, record: Record, ids: Ids, job: Writing) -> Json | None:
-    """The destination's experiment that arrived under a name the source has changed since, renamed likewise."""
+    """The destination's experiment that arrived under a name the source has changed since, renamed likewise; or that is
+    called so and lies in another folder of a workspace."""
     if job.names.names(NAME, record.name):
         return None
     name = job.names.of(NAME, record.name)
     head = ids.find_experiment(job.source, record.id)
+    if head is not None and head["name"] == name:
+        return head
     before = tags_of(head.get("tags")).get(SOURCE_NAME) if head else None
     if head is None or before is None or not job.names.of(NAME, before) == head["name"] != name:
         return None

@@ -6,6 +6,7 @@ alias, the attempt by the journal. So a promotion that was killed anywhere is co
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,6 +21,8 @@ from mlflow_migration.promotion.record import Facts
 from mlflow_migration.promotion.step import Asked, Manner, Step, alias_in, candidate, copied
 from mlflow_migration.promotion.verdicts import Case, Verdict
 from mlflow_migration.records import Json, tags_of
+
+log = logging.getLogger(__name__)
 
 DONE, REFUSED, SAME, FAILED = "done", "refused", "same", "failed"
 WOULD = "would"
@@ -270,7 +273,11 @@ class Attempt:
         self._ended = True
         self._lock.release()
         said = {"outcome": FAILED, "reason": reason, "version": self._found.number}
-        journal.end(self._found.step.dst, self._lock.entry, journal.FAILED, said)
+        try:
+            journal.end(self._found.step.dst, self._lock.entry, journal.FAILED, said)
+        except MigrationError as error:
+            # What the attempt failed of is what the person has to hear.
+            log.warning("the journal's entry could not be closed: %s", error)
 
 
 def move_alias(step: Step, alias: str, change: tuple[str, str]) -> None:

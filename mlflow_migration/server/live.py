@@ -101,7 +101,8 @@ class Server:
         return self._experiment("experiments/get", {"experiment_id": experiment_id})
 
     def get_experiment_by_name(self, name: str) -> Json | None:
-        return self._experiment("experiments/get-by-name", {"experiment_name": self._forms.name_out(name)})
+        found = self._experiment("experiments/get-by-name", {"experiment_name": self._forms.name_out(name)})
+        return found if found is not None and self._forms.is_called(found, name) else None
 
     def _experiment(self, method: str, query: dict[str, str]) -> Json | None:
         found = pages.get_or_none(self.rest, pages.V2 + method, query, "experiment")
@@ -120,7 +121,7 @@ class Server:
         try:
             return str(self._post("experiments/create", body, look)["experiment_id"])
         except ServerError as error:
-            if error.code == TAKEN:
+            if error.code == TAKEN and look() is None:
                 self._forms.taken(name, error)
             raise
 
@@ -131,7 +132,7 @@ class Server:
     def rename_experiment(self, experiment_id: str, name: str) -> None:
         self._forms.make_room(name)
         self._post("experiments/update", {"experiment_id": experiment_id, "new_name": self._forms.name_out(name)})
-        for key, value in self._forms.name_tags(name).items():
+        for key, value in self._forms.name_tags(name, renamed=True).items():
             self.set_experiment_tag(experiment_id, key, value)
 
     def delete_experiment(self, experiment_id: str) -> None:

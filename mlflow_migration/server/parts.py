@@ -62,7 +62,9 @@ class TrackingForms(Protocol):
 
     def name_out(self, name: str) -> str: ...
 
-    def name_tags(self, name: str) -> Mapping[str, str]: ...
+    def name_tags(self, name: str, renamed: bool = False) -> Mapping[str, str]: ...
+
+    def is_called(self, head: Json, name: str) -> bool: ...
 
     def make_room(self, name: str) -> None: ...
 
@@ -175,8 +177,12 @@ class PlainForms:
     def name_out(self, name: str) -> str:
         return name
 
-    def name_tags(self, name: str) -> Mapping[str, str]:
+    def name_tags(self, name: str, renamed: bool = False) -> Mapping[str, str]:
         return {}
+
+    def is_called(self, head: Json, name: str) -> bool:
+        """What is found by a name has it."""
+        return True
 
     def make_room(self, name: str) -> None:
         """Nothing has to be there before an experiment."""

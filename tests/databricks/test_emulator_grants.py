@@ -10,6 +10,10 @@ from tests.databricks.clients import sdk
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
+# They prove the emulator by the real clients, each in an interpreter of its own; what is built on it is tested by the
+# files beside this one.
+pytestmark = pytest.mark.slow
+
 ANN, BOB = "ann@example.com", "bob@example.com"
 
 

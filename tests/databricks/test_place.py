@@ -4,6 +4,8 @@ import contextlib
 import re
 import shutil
 
+import pytest
+
 from tests import databases, seeding, servers, traces
 from tests.conftest import Tool
 from tests.databricks.fixtures import AccountFactory
@@ -52,6 +54,7 @@ def test_experiments_go_to_a_workspace_and_come_back_whole(
     assert len([path for _, path, _ in workspace.requests if "well-known" in path]) == 2
 
 
+@pytest.mark.slow
 def test_the_hostile_corpus_goes_there_and_comes_back_whole(
     server_a: Server, destination: Server, databricks_account: AccountFactory, run_tool: Tool
 ) -> None:

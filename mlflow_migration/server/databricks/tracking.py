@@ -68,9 +68,15 @@ class WorkspaceTracking:
         """The workspace path of an experiment that is called so elsewhere."""
         return name if name.startswith("/") else f"{self.folder}/{_path_of(name)}"
 
-    def name_tags(self, name: str) -> dict[str, str]:
-        """The tags that an experiment of this name gets, for it to be shown by it."""
-        return {} if name.startswith("/") else {NAME: name}
+    def name_tags(self, name: str, renamed: bool = False) -> dict[str, str]:
+        """The tags that an experiment of this name gets, for it to be shown by it. A path needs none, but in place of
+        that of the name before."""
+        return {} if name.startswith("/") and not renamed else {NAME: name}
+
+    def is_called(self, head: Json, name: str) -> bool:
+        """Whether the experiment at the path of a name, as it is shown, is the one of that name: `x` and the path that
+        `x` has come to may be two experiments where they come from."""
+        return head["name"] == name or SOURCE not in tags_of(head.get("tags"))
 
     def make_room(self, name: str) -> None:
         """Make the folders above an experiment. Raises ConflictError where something else is in the way."""
@@ -81,12 +87,12 @@ class WorkspaceTracking:
                 self._made.add(parent)
 
     def taken(self, name: str, error: ServerError) -> None:
-        """Raises ConflictError where a name is taken by what is no experiment."""
+        """Raises ConflictError where a name is taken by what is no experiment of that name."""
         found = workspace_files.status(self._rest, self.name_out(name))
-        if found and found.get("object_type") != "MLFLOW_EXPERIMENT":
+        if found:
             what = str(found.get("object_type", "something else")).lower()
             hint = "give it another name with --rename, or another folder with --dst-experiment-dir"
-            raise ConflictError(f"a {what} is at {self.name_out(name)}", error.why, hint) from error
+            raise ConflictError(f"another {what} is at {self.name_out(name)}", error.why, hint) from error
 
     def experiments_in(self, heads: Iterator[Json]) -> Iterator[Json]:
         """All experiments by id, each once: one that is renamed between two pages may come twice."""
