@@ -24,7 +24,7 @@ from mlflow_migration.records import Json, tags_of
 
 log = logging.getLogger(__name__)
 
-DONE, REFUSED, SAME, FAILED = "done", "refused", "same", "failed"
+REFUSED, SAME, FAILED = "refused", "same", "failed"
 WOULD = "would"
 PROMOTE, CANARY = "promote", "canary"
 NO_STAGE = "None"
@@ -91,7 +91,7 @@ def looked_at(step: Step, version: Version, manner: Manner) -> tuple[Facts, bool
 
 def _is_whole(found: Facts, there: Json) -> bool:
     """Whether what the journal last did with the alias was to point it at this version, with these bytes."""
-    done = [entry for entry in _entries(found) if entry.said("outcome") == DONE]
+    done = [entry for entry in _entries(found) if entry.said("outcome") == journal.DONE]
     return (
         bool(done)
         and done[-1].said("version") == found.number
@@ -108,7 +108,7 @@ def _entries(found: Facts) -> list[Entry]:
 def _before_it_was_cut_off(found: Facts) -> str:
     """Who held the alias before an attempt moved it that didn't come to its end: it wrote that down first."""
     for entry in reversed(_entries(found)):
-        if entry.said("outcome") == DONE:
+        if entry.said("outcome") == journal.DONE:
             break
         if entry.said("version") == found.number and "previous" in entry.words:
             return entry.said("previous")
@@ -157,10 +157,13 @@ def promote(step: Step, wanted: Asked, manner: Manner) -> Outcome:
 def written_already(step: Step, version: Version, manner: Manner) -> Outcome | None:
     """What the journal says already of this very promotion: done, or refused by the same gates."""
     found, whole = looked_at(step, version, manner)
-    if whole:
-        return Outcome(SAME, found)
     chain = journal.find(step.dst, step.settings.journal, step.dst_name)
     last = chain.last() if chain else None
+    if last is not None and last.lacks_its_end:
+        # Whoever said how it ended was killed before the very last write.
+        journal.settle(step.dst, last, "")
+    if whole:
+        return Outcome(SAME, found)
     if last is None or last.said("outcome") != REFUSED or last.said("source_version") != version.id:
         return None
     before = record.get(step.dst, last)
@@ -215,7 +218,7 @@ class Attempt:
         self._stop_if_asked()
         self._note()
         self._move(number)
-        return self._end(DONE, "", journal.FINISHED)
+        return self._end(journal.DONE, "", journal.FINISHED)
 
     def _stop_if_asked(self) -> None:
         if self._found.manner.stop.is_set():

@@ -17,7 +17,6 @@ from mlflow_migration.promotion.policy import Policy
 from mlflow_migration.promotion.step import alias_in
 from mlflow_migration.records import Json
 
-DONE = "done"
 DIGITS = 12
 
 
@@ -73,7 +72,7 @@ def _event(entry: Entry, environment: str) -> Event:
 def holders(found: Sequence[Event], alias: str) -> Iterator[tuple[int, str]]:
     """When which version came into use: (ms since 1970, number; "" for none), by what was done in the journal."""
     for each in found:
-        if each.outcome == DONE and each.alias == alias:
+        if each.outcome == journal.DONE and each.alias == alias:
             yield each.ended, each.version
 
 
@@ -86,12 +85,12 @@ def stack(found: Sequence[Event], alias: str) -> list[str]:
     """The versions one can go back to, the one in use last: a rollback takes away what came after its version."""
     versions: list[str] = []
     for each in found:
-        if each.outcome != DONE or each.alias != alias:
+        if each.outcome != journal.DONE or each.alias != alias:
             continue
         if not versions or versions[-1] != each.previous:
             # What was in use before was set by somebody else, not by a promotion.
             versions.append(each.previous)
-        if each.kind == "rollback" and each.version in versions:
+        if each.kind == journal.ROLLBACK and each.version in versions:
             del versions[versions.index(each.version) + 1 :]
         elif versions[-1] != each.version:
             versions.append(each.version)
@@ -130,7 +129,8 @@ def status(policy: Policy, model: str, lives: dict[str, Live], read_bytes: bool)
         number = here.get(alias_in(policy, environment), "")
         version = facts.version(live, name, number) if number else None
         happened = events(live, policy, environment, model)
-        done = [each for each in happened if each.outcome == DONE and each.alias == alias_in(policy, environment)]
+        alias = alias_in(policy, environment)
+        done = [each for each in happened if each.outcome == journal.DONE and each.alias == alias]
         last = done[-1] if done else None
         recorded = version.tags.get(record.DIGEST, "") if version else ""
         digest = version.digest if version and read_bytes else recorded

@@ -39,7 +39,8 @@ MODEL = PREFIX + "model"
 NOTE = "mlflow.note.content"
 LOCK = ".lock"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
-ABANDONED = "abandoned"
+DONE, ABANDONED = "done", "abandoned"
+ROLLBACK = "rollback"
 TAKEN = "RESOURCE_ALREADY_EXISTS"
 TAG_MOST = 4000
 """Characters of a tag that every database takes (MLflow's own limit is 8,000)."""
@@ -86,6 +87,18 @@ class Entry:
     @property
     def is_open(self) -> bool:
         return self.status in {RUNNING, "SCHEDULED"} and self.run["info"].get("lifecycle_stage") != "deleted"
+
+    @property
+    def beat(self) -> int:
+        """When its owner was last heard of, ms since 1970."""
+        text = self.tags.get(BEAT, "")
+        return int(text) if text.isdigit() else self.started
+
+    @property
+    def lacks_its_end(self) -> bool:
+        """Whether all of it was done and said but its status. A rollback that is typed again has to find that it was
+        cut off, for another one would go back one version more."""
+        return self.is_open and bool(self.said("outcome")) and self.said("kind") != ROLLBACK
 
 
 @dataclass(frozen=True)
@@ -242,6 +255,15 @@ def end(live: Live, entry: Entry, status: str, said: Mapping[str, str]) -> None:
     """Close an entry: what it says first, its status last."""
     say(live, entry, said)
     live.update_run(entry.id, {"status": status, "end_time": now_ms()})
+
+
+def settle(live: Live, entry: Entry, reason: str) -> None:
+    """Close the open entry of an owner that is gone: by what it has said itself, else as abandoned."""
+    if not entry.lacks_its_end:
+        end(live, entry, KILLED, {"outcome": ABANDONED, "reason": reason})
+        return
+    status = FINISHED if entry.said("outcome") == DONE else FAILED
+    live.update_run(entry.id, {"status": status, "end_time": entry.beat})
 
 
 def claim(live: Live, chain: Chain, number: int, entry: Entry) -> bool:

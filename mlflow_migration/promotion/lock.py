@@ -57,18 +57,17 @@ class Lock:
                 and each.id != self.entry.id
                 and (each.number or holder.is_gone(each.tags.get(journal.HOLDER, "")))
             ):
-                said = {"outcome": journal.ABANDONED, "reason": f"its process was gone; number {number} went on"}
-                journal.end(self._live, each, journal.KILLED, said)
+                journal.settle(self._live, each, f"its process was gone; number {number} went on")
 
     def _make_sure_it_is_gone(self, last: Entry) -> None:
         if self._terms.break_it or holder.is_gone(last.tags.get(journal.HOLDER, "")):
             return
-        beat = _beat_of(last)
+        beat = last.beat
         silent = (journal.now_ms() - beat) / 1000
         if silent > self._terms.lease:
             time.sleep(self._terms.lease / journal.LOOKS * 2)
             again = self._chain.last()
-            if again is not None and again.id == last.id and again.is_open and _beat_of(again) == beat:
+            if again is not None and again.id == last.id and again.is_open and again.beat == beat:
                 return
             silent = 0
         who = last.said("by") or "somebody"
@@ -104,8 +103,3 @@ class Lock:
             except MigrationError as error:
                 self._failure = error
                 return
-
-
-def _beat_of(entry: Entry) -> int:
-    text = entry.tags.get(journal.BEAT, "")
-    return int(text) if text.isdigit() else entry.started

@@ -8,14 +8,13 @@ from importlib.metadata import version as version_of
 from mlflow_migration.calls import Live
 from mlflow_migration.errors import ConflictError, MigrationError, NotFoundError, UsageError
 from mlflow_migration.promotion import approvals, facts, history, journal, record
-from mlflow_migration.promotion.flow import DONE, FAILED, move_alias, set_stages
+from mlflow_migration.promotion.flow import FAILED, move_alias, set_stages
 from mlflow_migration.promotion.journal import Chain, Entry
 from mlflow_migration.promotion.lock import Lock, Terms
 from mlflow_migration.promotion.policy import Loaded
 from mlflow_migration.promotion.step import Manner, Step
 from mlflow_migration.records import Json
 
-KIND = "rollback"
 NOTHING = "none"
 
 
@@ -66,8 +65,14 @@ def rollback(step: Step, back: Back, manner: Manner) -> RolledBack:
     """
     wanted = rehearse(step, back, manner)
     chain = journal.chain(step.dst, step.settings.journal, step.dst_name)
-    said = {"kind": KIND, "by": manner.by, "from": step.destination, "to": step.destination, "alias": manner.alias}
-    said |= {"note": manner.reason, "logical": step.model, "policy": step.policy.digest()}
+    said = {"kind": journal.ROLLBACK, "by": manner.by, "alias": manner.alias}
+    said |= {
+        "from": step.destination,
+        "to": step.destination,
+        "note": manner.reason,
+        "logical": step.model,
+        "policy": step.policy.digest(),
+    }
     name = f"rollback {step.model} in {step.destination}"
     entry = journal.begin(step.dst, chain, name, {**said, "asked": back.version})
     lock = Lock(step.dst, chain, entry, Terms(step.policy.lease_seconds, manner.break_lock))
@@ -86,7 +91,7 @@ def rollback(step: Step, back: Back, manner: Manner) -> RolledBack:
         record.put(step.dst, lock.entry, _document(step, wanted, manner, lock.entry))
         text = f"**rollback** of {step.dst_name} in {step.destination}: {wanted.previous} → {wanted.version or 'none'}"
         record.noted(lock.entry, step.dst, f"{text}\n\n{manner.reason}")
-        journal.end(step.dst, lock.entry, journal.FINISHED, {"outcome": DONE, "reason": manner.reason})
+        journal.end(step.dst, lock.entry, journal.FINISHED, {"outcome": journal.DONE, "reason": manner.reason})
         ended = True
     except MigrationError as error:
         ended = True
@@ -142,7 +147,7 @@ def _cut_off(step: Step, chain: Chain, own: str, back: Back, manner: Manner) -> 
     for entry in reversed(chain.entries()):
         if entry.id == own:
             continue
-        if entry.said("kind") != KIND or not (entry.is_open or entry.said("outcome") == journal.ABANDONED):
+        if entry.said("kind") != journal.ROLLBACK or not (entry.is_open or entry.said("outcome") == journal.ABANDONED):
             return None
         same = entry.said("asked") == back.version and entry.said("alias") == manner.alias
         if same and "previous" in entry.words and entry.said("version") == now:
@@ -155,8 +160,8 @@ def _document(step: Step, found: RolledBack, manner: Manner, entry: Entry) -> Js
         "format": record.FORMAT,
         "tool": f"mlflow-migration {version_of('mlflow-migration')}",
         "number": entry.number,
-        "kind": KIND,
-        "outcome": DONE,
+        "kind": journal.ROLLBACK,
+        "outcome": journal.DONE,
         "reason": manner.reason,
         "at": approvals.now(),
         "by": manner.by,

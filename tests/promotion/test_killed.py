@@ -24,6 +24,8 @@ READS = ("runs/search", "experiments/search", "logged-models/search", "search-tr
 STEPS = {
     "the version": ("model-versions/create", 1),
     "the alias": ("registered-models/alias", 1),
+    # The first one ends the copied run.
+    "the end": ("runs/update", 2),
 }
 """What the write does, its route, and which of these writes it is."""
 
@@ -126,8 +128,8 @@ def serving(stage: Stage, run_here: Run, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize(
     ("step", "after"),
-    [("the version", True), ("the alias", False), ("the alias", True)],
-    ids=["the version is made", "the alias is about to move", "the alias has moved"],
+    [("the version", True), ("the alias", False), ("the alias", True), ("the end", False)],
+    ids=["the version is made", "the alias is about to move", "the alias has moved", "only the end is missing"],
 )
 def test_killed_at_a_step_that_decides(serving: Stage, run_tool: Tool, run_here: Run, step: str, after: bool) -> None:
     route, number = STEPS[step]
@@ -146,6 +148,29 @@ def test_killed_at_every_single_write(
         servers.reset(serving.test, Snapshot(first.database, first.artifacts))
         number += 1
     assert number > 25, "a promotion makes more writes than that"
+
+
+def test_one_that_lacks_only_its_end_is_done_for_those_that_come_after(
+    serving: Stage, run_tool: Tool, run_here: Run
+) -> None:
+    route, number = STEPS["the end"]
+    killer = Killer(number, route)
+    with Proxy(serving.test.url) as proxy:
+        policy = ("--policy", serving.policy(EVERYWHERE, addresses={"test": proxy.url}))
+        proxy.add(killer.strike, killer.matches)
+        running = start(run_tool, "promote", "run", f"churn/{serving.trained['better']}", "--to", "test", *policy)
+        killer.pid = running.process.pid
+        killer.started.set()
+        assert running.end(120).code == -signal.SIGKILL
+        proxy.wait_idle()
+        proxy.clear()
+        assert aliases(serving.test)["champion"] == "2"
+        run_here("promote", "run", f"churn/{serving.trained['best']}", "--to", "test", *policy).expect(0)
+        outcomes = [(each["status"], each["outcome"], each["version"]) for each in entries(serving.test)]
+        assert outcomes == [("FINISHED", "done", number) for number in "123"]
+        back = ("promote", "rollback", "churn", "--environment", "test", "--reason", "alerts", *policy)
+        run_here(*back).expect(0)
+    assert aliases(serving.test)["champion"] == "2"
 
 
 def test_a_rollback_that_is_killed_after_the_alias_moved_goes_back_once(
