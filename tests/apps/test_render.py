@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from mlflow_migration.apps import channel, config, elsewhere, render
+from mlflow_migration.apps import config, elsewhere, render
 from mlflow_migration.apps.render import Database, Deployment, Packages
 from mlflow_migration.errors import UsageError
 from tests import servers
@@ -107,7 +108,7 @@ def test_a_file_the_platform_would_refuse_is_named_before_anything_is_uploaded()
 
 
 def test_rendering_again_writes_nothing(run_tool: Tool) -> None:
-    run_tool("app", "init", "--name", "trial", "--volume", VOLUME, "--mlflow", channel.metadata.version("mlflow"))
+    run_tool("app", "init", "--name", "trial", "--volume", VOLUME, "--mlflow", metadata.version("mlflow"))
     for state in ("new", "same"):
         done = run_tool("app", "render", "--output-dir", "out")
         assert done.code == 0, done.stderr
