@@ -1,4 +1,4 @@
-"""The Apps API of a workspace (`/api/2.0/apps`), by the routes and fields of databricks-sdk's `service/apps.py` (0.156).
+"""The Apps API of a workspace (`/api/2.0/apps`), by routes and fields of databricks-sdk's `service/apps.py` (0.156).
 
 What changes an app goes through `POST /update` with a mask: PATCH, as the SDK sends it, leaves empty lists out, so that
 a last resource could never be taken away.
