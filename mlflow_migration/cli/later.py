@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
+    from mlflow_migration.apps import deploy, health, lifecycle
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -41,11 +42,13 @@ __all__ = [
     "compare",
     "config",
     "copies",
+    "deploy",
     "environments",
     "facts",
     "filtered",
     "findings",
     "flow",
+    "health",
     "history",
     "id_map",
     "inventory",
@@ -53,6 +56,7 @@ __all__ = [
     "layout",
     "ledger",
     "leftovers",
+    "lifecycle",
     "lineage",
     "live",
     "naming",
@@ -92,6 +96,11 @@ _FOLDERS = {
         "objects",
         "pipeline",
         "submitting",
+    ),
+    "apps.": (
+        "deploy",
+        "health",
+        "lifecycle",
     ),
     "bundle.": ("layout",),
     "cicd.": (
