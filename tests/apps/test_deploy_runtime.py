@@ -43,6 +43,7 @@ def caller(made: Trial) -> Callable[..., requests.Response]:
     return call
 
 
+@pytest.mark.slow
 def test_with_sqlite_what_was_written_is_there_again_after_the_app_was_deleted_and_made_anew(made: Trial) -> None:
     config = configured(snapshots={"seconds": 1})
     deployed(made, config)
