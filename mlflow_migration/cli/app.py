@@ -15,7 +15,7 @@ def app() -> None:
     \b
     Examples:
       app init --name tracking --volume /Volumes/main/mlflow/app
-      app config validate
+      app config set mlflow=latest
     """
 
 
