@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from requests.certs import where as authorities
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
@@ -315,12 +315,12 @@ def _tls(endpoint: Endpoint) -> ssl.SSLContext:
     """The same trust as of all other requests: the configuration's, the environment's, or that of certifi."""
     settings = requests.Session().merge_environment_settings(endpoint.host, {}, None, endpoint.verify, endpoint.cert)
     verify, cert = settings["verify"], settings["cert"]
-    trusted = Path(verify if isinstance(verify, str) else authorities())
+    trusted = Path(verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH)
     folder, file = (trusted, None) if trusted.is_dir() else (None, trusted)
     context = ssl.create_default_context(capath=folder, cafile=file)
     if verify is False:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if cert:
-        context.load_cert_chain(cert)
+        context.load_cert_chain(*([cert] if isinstance(cert, str) else cert))
     return context

@@ -15,15 +15,18 @@ import click
 from mlflow_migration.cli import output
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, NAME, WORKSPACE, name_of
 from mlflow_migration.cli.command import Command, Group
-from mlflow_migration.cli.later import app_client, app_logs, app_opened, app_permissions, app_status, config
+from mlflow_migration.cli.later import client, config, opened
+from mlflow_migration.cli.later import logs as log_lines
+from mlflow_migration.cli.later import permissions as rights
+from mlflow_migration.cli.later import status as look
 from mlflow_migration.cli.options import Common
-from mlflow_migration.errors import DONE, INCOMPLETE, MigrationError, UsageError
+from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 from mlflow_migration.report import visible
 
 F = TypeVar("F", bound=Callable[..., Any])
-LEVELS = ("CAN_USE", "CAN_MANAGE")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 SOURCES = ("APP", "SYSTEM")
+PAGES = {"mlflow": "/", "status": "/mlflow-app/status"}
 LARGEST = 64 * 1024 * 1024
 
 
@@ -40,7 +43,7 @@ def _opened(given: dict[str, Any]) -> Any:
     uri, credentials = places.place(given["workspace"], "DST", os.environ)
     if uri.partition("://")[0] not in {"databricks", "databricks-uc"}:
         raise UsageError(f"not a Databricks workspace: {uri}", hint="write databricks or databricks://PROFILE")
-    return app_opened.Opened(uri, name_of(given), credentials)
+    return opened.Opened(uri, name_of(given), credentials)
 
 
 @click.command("status", cls=Command)
@@ -56,9 +59,9 @@ def status(**given: Any) -> int:
       app status
       app status --name tracking --workspace databricks://PROD --json
     """
-    with _opened(given) as opened:
-        document = app_status.status(opened)
-    rows = list(app_status.rows(document))
+    with _opened(given) as app:
+        document = look.status(app)
+    rows = list(look.rows(document))
     code = DONE if document["healthy"] else INCOMPLETE
     text = f"{document['app']}: {'well' if document['healthy'] else 'not well'}\n\n{output.table(('', ''), rows)}"
     output.show("app status", document, text, Common(as_json=given["as_json"]), code)
@@ -73,7 +76,8 @@ def status(**given: Any) -> int:
     help="Only the app's own lines, or those about it. Repeatable [default: both].",
 )  # fmt: skip
 @click.option(
-    "--tail", type=click.IntRange(0), default=200, show_default=True, help="Of the lines there are the last so many; 0: all."
+    "--tail", type=click.IntRange(0), default=200, show_default=True,
+    help="Of the lines there are the last so many; 0: all.",
 )  # fmt: skip
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
 @click.option(
@@ -95,13 +99,13 @@ def logs(**given: Any) -> int:
         raise UsageError("--json is one document, and --follow has no end", hint="give --duration SECONDS")
     sources = frozenset(map(str.upper, given["sources"]))
     follow = given["follow"] or duration is not None
-    wanted = app_logs.Wanted(given["search"], sources, given["tail"], follow, duration)
-    with _opened(given) as opened:
-        endpoint = opened.endpoint(opened.head())
-        found = app_logs.lines(endpoint, wanted, opened.require_logs)
+    wanted = log_lines.Wanted(given["search"], sources, given["tail"], follow, duration)
+    with _opened(given) as app:
+        endpoint = app.endpoint(app.head())
+        found = log_lines.lines(endpoint, wanted, app.require_logs)
         kept = _print(found, as_json)
     if as_json:
-        output.show("app logs", {"app": opened.where.name, "lines": kept}, "", Common(as_json=True))
+        output.show("app logs", {"app": app.where.name, "lines": kept}, "", Common(as_json=True))
     return DONE
 
 
@@ -117,7 +121,9 @@ def _print(lines: Iterable[Any], as_json: bool) -> list[dict[str, Any]]:
 @click.command("open", cls=Command)
 @_named
 @click.option("--print", "only_print", is_flag=True, help="Print the URL, and open nothing.")
-@click.option("--page", type=click.Choice(["mlflow", "status"]), default="mlflow", show_default=True, help="Which page.")
+@click.option(
+    "--page", type=click.Choice(["mlflow", "status"]), default="mlflow", show_default=True, help="Which page."
+)
 def open_(**given: Any) -> int:
     """Open an app in the browser, and print its URL.
 
@@ -126,8 +132,8 @@ def open_(**given: Any) -> int:
       app open
       app open --page status --print
     """
-    with _opened(given) as opened:
-        url = opened.url(opened.head()) + ("/mlflow-app/status" if given["page"] == "status" else "/")
+    with _opened(given) as app:
+        url = app.url(app.head()) + PAGES[given["page"]]
     shown = not given["only_print"] and click.launch(url) == 0
     output.show("app open", {"url": url, "opened": shown}, url, Common(as_json=given["as_json"]))
     return DONE
@@ -144,18 +150,20 @@ def test(**given: Any) -> int:
       app test
       app test --name tracking --write --json
     """
-    with _opened(given) as opened, opened.session(opened.head()) as rest:
-        steps = app_client.test(rest, given["write"])
+    with _opened(given) as app, app.session(app.head()) as rest:
+        steps = client.test(rest, given["write"])
         url = rest.address
     code = DONE if all(each.ok for each in steps) else INCOMPLETE
     rows = [("ok" if each.ok else "FAILED", each.name, f"{each.seconds:.2f} s", each.told) for each in steps]
-    document = {"app": opened.where.name, "url": url, "steps": [asdict(each) for each in steps]}
-    output.show("app test", document, output.table(("", "step", "time", ""), rows), Common(as_json=given["as_json"]), code)
+    document = {"app": app.where.name, "url": url, "steps": [asdict(each) for each in steps]}
+    output.show(
+        "app test", document, output.table(("", "step", "time", ""), rows), Common(as_json=given["as_json"]), code
+    )
     return code
 
 
 @click.command("call", cls=Command)
-@click.argument("path")
+@click.argument("route", metavar="PATH")
 @click.argument("method", required=False, metavar="[METHOD]")
 @click.argument("data", required=False, metavar="[DATA]")
 @_named
@@ -180,19 +188,17 @@ def call(**given: Any) -> int:
     if method not in METHODS:
         raise UsageError(f"no such method: {method}", hint=f"one of {', '.join(METHODS)}")
     common = Common(as_json=given["as_json"])
-    with _opened(given) as opened, opened.session(opened.head()) as rest:
-        sent = {"method": method, "url": rest.address, "path": given["path"]}
+    with _opened(given) as app, app.session(app.head()) as rest:
+        sent = {"method": method, "url": rest.address, "path": given["route"]}
         if given["dry_run"]:
-            output.show("app call", {**sent, "would": True}, f"would send: {method} {given['path']}", common)
+            output.show("app call", {**sent, "would": True}, f"would send: {method} {given['route']}", common)
             return DONE
-        answer = app_client.call(rest, given["path"], method, data)
+        answer = client.call(rest, given["route"], method, data)
     if common.as_json:
         document = {**sent, "status": answer.status, "seconds": round(answer.seconds, 3), "answer": answer.content}
         output.show("app call", document, "", common)
     else:
-        click.get_binary_stream("stdout").write(answer.body)
-        if sys.stdout.isatty() and answer.body:
-            click.echo()
+        click.echo(answer.body, nl=sys.stdout.isatty())
     return DONE
 
 
@@ -201,7 +207,7 @@ def _data(text: str | None) -> bytes | None:
     if text is None:
         return None
     if text == "@-":
-        content = click.get_binary_stream("stdin").read(LARGEST)
+        content = sys.stdin.buffer.read(LARGEST)
     elif text.startswith("@"):
         try:
             content = Path(text[1:]).read_bytes()
@@ -238,11 +244,14 @@ def show(**given: Any) -> int:
       app permissions show
       app permissions show --name tracking --json
     """
-    with _opened(given) as opened:
-        opened.head()
-        found = app_permissions.held(opened.workspace, opened.where.name)
-    rows = [(each.level, each.type.replace("_", " "), each.name, each.inherited and f"by {each.inherited}") for each in found]
-    document = {"app": opened.where.name, "permissions": [asdict(each) for each in found]}
+    with _opened(given) as app:
+        app.head()
+        found = rights.held(app.workspace, app.where.name)
+    rows = [
+        (each.level, each.type.replace("_", " "), each.name, each.inherited and f"by {each.inherited}")
+        for each in found
+    ]
+    document = {"app": app.where.name, "permissions": [asdict(each) for each in found]}
     text = output.table(("level", "", "who", ""), rows)
     output.show("app permissions show", document, text, Common(as_json=given["as_json"]))
     return DONE
@@ -281,18 +290,18 @@ def revoke(**given: Any) -> int:
 
 
 def _changed(verb: str, given: dict[str, Any]) -> int:
-    wanted = [app_permissions.parsed(text) for text in given["who"]]
+    wanted = [rights.parsed(text) for text in given["who"]]
     for text, each in zip(given["who"], wanted, strict=True):
         if bool(each.level) != (verb == "grant"):
             hint = f"write {each.name}=CAN_USE" if verb == "grant" else f"write {each.name}"
             raise UsageError(f"{'no' if verb == 'grant' else 'a'} level is given: {text!r}", hint=hint)
-    with _opened(given) as opened:
-        opened.head()
-        change = app_permissions.grant if verb == "grant" else app_permissions.revoke
-        done = change(opened.workspace, opened.where.name, wanted, given["dry_run"])
+    with _opened(given) as app:
+        app.head()
+        change = rights.grant if verb == "grant" else rights.revoke
+        done = change(app.workspace, app.where.name, wanted, given["dry_run"])
     would, past = "would be " if given["dry_run"] else "", "granted" if verb == "grant" else "revoked"
     lines = [f"{would}{past}: {each.name} {each.level}" for each in done] or ["nothing to do"]
-    document = {"app": opened.where.name, "dry_run": given["dry_run"], past: [asdict(each) for each in done]}
+    document = {"app": app.where.name, "dry_run": given["dry_run"], past: [asdict(each) for each in done]}
     output.show(f"app permissions {verb}", document, "\n".join(lines), Common(as_json=given["as_json"]))
     return DONE
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
+    from mlflow_migration.apps import client, logs, opened, permissions, status
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -38,6 +39,7 @@ __all__ = [
     "audit_forms",
     "auditing",
     "check_access",
+    "client",
     "compare",
     "config",
     "copies",
@@ -55,12 +57,15 @@ __all__ = [
     "leftovers",
     "lineage",
     "live",
+    "logs",
     "naming",
     "needed",
     "objects",
+    "opened",
     "opening",
     "pages",
     "parallel",
+    "permissions",
     "pipeline",
     "policy",
     "principals",
@@ -75,6 +80,7 @@ __all__ = [
     "settings",
     "signature",
     "spreading",
+    "status",
     "step",
     "steps",
     "submitting",
@@ -93,6 +99,7 @@ _FOLDERS = {
         "pipeline",
         "submitting",
     ),
+    "apps.": ("client", "logs", "opened", "permissions", "status"),
     "bundle.": ("layout",),
     "cicd.": (
         "access",
