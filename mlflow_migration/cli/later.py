@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
-    from mlflow_migration.apps import deploy, health, lifecycle
+    from mlflow_migration.apps import client, deploy, health, lifecycle, logs, opened, permissions, status
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -39,6 +39,7 @@ __all__ = [
     "audit_forms",
     "auditing",
     "check_access",
+    "client",
     "compare",
     "config",
     "copies",
@@ -59,12 +60,15 @@ __all__ = [
     "lifecycle",
     "lineage",
     "live",
+    "logs",
     "naming",
     "needed",
     "objects",
+    "opened",
     "opening",
     "pages",
     "parallel",
+    "permissions",
     "pipeline",
     "policy",
     "principals",
@@ -79,6 +83,7 @@ __all__ = [
     "settings",
     "signature",
     "spreading",
+    "status",
     "step",
     "steps",
     "submitting",
@@ -98,9 +103,14 @@ _FOLDERS = {
         "submitting",
     ),
     "apps.": (
+        "client",
         "deploy",
         "health",
         "lifecycle",
+        "logs",
+        "opened",
+        "permissions",
+        "status",
     ),
     "bundle.": ("layout",),
     "cicd.": (
