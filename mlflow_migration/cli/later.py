@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
+    from mlflow_migration.apps import client, deploy, health, lifecycle, logs, opened, permissions, status
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -38,14 +39,17 @@ __all__ = [
     "audit_forms",
     "auditing",
     "check_access",
+    "client",
     "compare",
     "config",
     "copies",
+    "deploy",
     "environments",
     "facts",
     "filtered",
     "findings",
     "flow",
+    "health",
     "history",
     "id_map",
     "inventory",
@@ -53,14 +57,18 @@ __all__ = [
     "layout",
     "ledger",
     "leftovers",
+    "lifecycle",
     "lineage",
     "live",
+    "logs",
     "naming",
     "needed",
     "objects",
+    "opened",
     "opening",
     "pages",
     "parallel",
+    "permissions",
     "pipeline",
     "policy",
     "principals",
@@ -75,6 +83,7 @@ __all__ = [
     "settings",
     "signature",
     "spreading",
+    "status",
     "step",
     "steps",
     "submitting",
@@ -92,6 +101,16 @@ _FOLDERS = {
         "objects",
         "pipeline",
         "submitting",
+    ),
+    "apps.": (
+        "client",
+        "deploy",
+        "health",
+        "lifecycle",
+        "logs",
+        "opened",
+        "permissions",
+        "status",
     ),
     "bundle.": ("layout",),
     "cicd.": (

@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from mlflow_migration.apps import config, elsewhere, render
+from mlflow_migration.apps import config, elsewhere, render, resources
 from mlflow_migration.apps.render import Database, Deployment, Packages
 from mlflow_migration.errors import UsageError
 from tests import servers
@@ -74,9 +74,9 @@ def test_everything_configured_reaches_the_runtime() -> None:
 def test_secrets_come_from_resources_alone() -> None:
     resource = {"name": "openai", "secret": {"scope": "s", "key": "k", "permission": "READ"}}
     found = parsed(environment={"OPENAI_API_KEY": {"value_from": "openai"}}, resources=[resource])
-    env = environment(render.render(found, Deployment(PACKAGES, passphrase_key=render.KEK_RESOURCE)))
+    env = environment(render.render(found, Deployment(PACKAGES, passphrase_key=resources.PASSPHRASE)))
     assert env["OPENAI_API_KEY"] == {"valueFrom": "openai"}
-    assert env["MLFLOW_CRYPTO_KEK_PASSPHRASE"] == {"valueFrom": "encryption"}
+    assert env["MLFLOW_CRYPTO_KEK_PASSPHRASE"] == {"valueFrom": "passphrase"}
 
 
 @pytest.mark.parametrize(
