@@ -95,6 +95,17 @@ def test_run_again_it_shows_what_is_set_and_changes_what_options_say(run_tool: T
     assert content(run_tool) == {"name": "trial", "backend": "databricks"}
 
 
+def test_another_backend_takes_the_keys_of_the_one_before_out(run_tool: Tool) -> None:
+    words = ["--name", "trial", "--volume", VOLUME, "--backend", "lakebase", "--lakebase-project", "p"]
+    assert run_tool("app", "init", *words).code == 0
+    done = run_tool("app", "init", "--backend", "sqlite", "--json", env=ALONE)
+    assert json.loads(done.stdout)["changed"] == {
+        "backend": {"before": "lakebase", "after": "sqlite"},
+        "lakebase": {"before": {"project": "p"}, "after": None},
+    }
+    assert content(run_tool) == {"name": "trial", "volume": VOLUME, "backend": "sqlite"}
+
+
 def test_run_again_without_options_it_only_shows(run_tool: Tool) -> None:
     run_tool("app", "init", "--name", "trial", "--volume", VOLUME)
     before = (run_tool.home / "mlflow-app.yml").stat().st_mtime_ns
