@@ -77,17 +77,16 @@ def test_a_version_is_built_checked_and_uploaded_with_the_credentials_of_twine(
 ) -> None:
     tree = tmp_path / "tree"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
-    env = {**os.environ, "PYTHONPATH": str(tree), "TWINE_USERNAME": "ann", "TWINE_PASSWORD": "swordfish"}
+    path = os.pathsep.join(filter(None, (str(tree), os.environ.get("PYTHONPATH", ""))))
+    env = {**os.environ, "PYTHONPATH": path, "TWINE_USERNAME": "ann", "TWINE_PASSWORD": "swordfish"}
     words = ["publish", "--index", index.url, "--repository-url", index.url]
     done = subprocess.run(
         [sys.executable, "-m", "release", *words], cwd=tree, env=env, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     version = version_of(tree)
-    assert sorted(index.uploaded) == [
-        f"mlflow_migration-{version}-py3-none-any.whl",
-        f"mlflow_migration-{version}.tar.gz",
-    ]
+    names = [f"mlflow_migration-{version}{end}" for end in ("-py3-none-any.whl", ".tar.gz")]
+    assert sorted(index.uploaded) == names
     assert "swordfish" not in done.stdout + done.stderr
     index.add(PROJECT, version)
     again = subprocess.run(
