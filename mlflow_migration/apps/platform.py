@@ -1,4 +1,4 @@
-"""The Apps API of a workspace (`/api/2.0/apps`), by the routes and fields of databricks-sdk's `service/apps.py` (0.156).
+"""The Apps API of a workspace (`/api/2.0/apps`), by routes and fields of databricks-sdk's `service/apps.py` (0.156).
 
 What changes an app goes through `POST /update` with a mask: PATCH, as the SDK sends it, leaves empty lists out, so that
 a last resource could never be taken away.
@@ -52,7 +52,12 @@ def change(rest: Rest, name: str, fields: Json) -> Json:
     """Begin to give an app these fields; one that is None or empty is cleared. `updating` tells how far it is."""
     told = {key: value for key, value in fields.items() if value not in (None, [], ())}
     body = {"app": {"name": name, **told}, "update_mask": ",".join(fields)}
-    return rest.call("POST", f"{path_of(name)}/update", body)
+
+    def look() -> Json | None:
+        answer = updating(rest, name)
+        return answer if state_of(answer, "status")[0] == "IN_PROGRESS" else None
+
+    return rest.call("POST", f"{path_of(name)}/update", body, look=look)
 
 
 def updating(rest: Rest, name: str) -> Json:

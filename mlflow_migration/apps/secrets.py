@@ -34,7 +34,7 @@ def keys(rest: Rest, scope: str) -> list[str] | None:
     return [str(each["key"]) for each in answer.get("secrets", ())]
 
 
-def is_managed(rest: Rest, scope: str) -> None:
+def require_managed(rest: Rest, scope: str) -> None:
     """Raise ForbiddenError unless these credentials manage the scope, as who binds its secret to an app has to."""
     rest.call("GET", ROUTE + "acls/list", query={"scope": scope})
 

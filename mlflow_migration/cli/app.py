@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mlflow_migration.cli import app_config, app_look
+from mlflow_migration.cli import app_config, app_deploy, app_look
 from mlflow_migration.cli.command import Group
 
 
@@ -16,12 +16,14 @@ def app() -> None:
     Examples:
       app init --name tracking --volume /Volumes/main/mlflow/app
       app config set mlflow=latest
+      app create
     """
 
 
 # One line for each module.
 _COMMANDS = [
     *app_config.COMMANDS,
+    *app_deploy.COMMANDS,
     *app_look.COMMANDS,
 ]
 for _command in _COMMANDS:

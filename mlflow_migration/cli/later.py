@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
-    from mlflow_migration.apps import client, logs, opened, permissions, status
+    from mlflow_migration.apps import client, deploy, health, lifecycle, logs, opened, permissions, status
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -43,11 +43,13 @@ __all__ = [
     "compare",
     "config",
     "copies",
+    "deploy",
     "environments",
     "facts",
     "filtered",
     "findings",
     "flow",
+    "health",
     "history",
     "id_map",
     "inventory",
@@ -55,6 +57,7 @@ __all__ = [
     "layout",
     "ledger",
     "leftovers",
+    "lifecycle",
     "lineage",
     "live",
     "logs",
@@ -99,7 +102,16 @@ _FOLDERS = {
         "pipeline",
         "submitting",
     ),
-    "apps.": ("client", "logs", "opened", "permissions", "status"),
+    "apps.": (
+        "client",
+        "deploy",
+        "health",
+        "lifecycle",
+        "logs",
+        "opened",
+        "permissions",
+        "status",
+    ),
     "bundle.": ("layout",),
     "cicd.": (
         "access",
