@@ -289,6 +289,9 @@ def test_an_app_before_its_workspace_takes_experiments_and_models_as_the_workspa
     address = f"databricks-app://{config.name}"
     row = tool("doctor", address, "--json").expect(0).json["places"][0]
     assert (row["place"], row["registry"]) == (workspace.url, "Unity Catalog")
+    looked = tool("app", "status", "--name", config.name, "--json").expect(0).json
+    assert (looked["runtime"]["backend"], looked["runtime"]["state"]) == ("databricks", "serving")
+    tool("app", "test", "--name", config.name, "--write").expect(0)
     ends = ("--src-mlflow-uri", empty_source.url, "--dst-mlflow-uri", address)
     renamed = ("--rename", "model:churn=main.ml.churn")
     tool(
