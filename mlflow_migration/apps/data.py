@@ -6,9 +6,10 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from mlflow_migration.apps.config import AppConfig
 from mlflow_migration.apps.runtime import beginning, generations, lease, snapshots
@@ -21,6 +22,7 @@ from mlflow_migration.apps.volume import Volume, VolumeArtifacts
 from mlflow_migration.database import artifacts as database_artifacts
 from mlflow_migration.database.connect import Connected, open_database
 from mlflow_migration.errors import AccessError, ConflictError, MigrationError, NotFoundError, StorageError, UsageError
+from mlflow_migration.records import File
 from mlflow_migration.server.rest import Rest
 
 LEASE_SECONDS = 30.0
@@ -96,6 +98,25 @@ def make_folder(data: Data) -> None:
     if folder is not None:
         with told():
             folder.mkdir(parents=True, exist_ok=True)
+
+
+class _Nothing:
+    """Artifacts of an app that has none yet: its folder isn't there. Implements the database's `Storage`."""
+
+    def entries(self, folder: str) -> Iterator[database_artifacts.Entry]:
+        return iter(())
+
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        raise NotFoundError(f"no such artifact: {path}")
+
+    def put(self, path: str, file: File) -> None:
+        raise UsageError("these artifacts are only read")
+
+
+def artifacts_of(data: Data) -> str | database_artifacts.Storage:
+    """What is behind the database's addresses of artifacts, to be read."""
+    folder = database_artifacts.folder_of(data.artifacts) if isinstance(data.artifacts, str) else None
+    return data.artifacts if folder is None or folder.is_dir() else _Nothing()
 
 
 class Held:

@@ -202,7 +202,7 @@ def compared(
     connected, data = right
     asked = source.bundle.asked_for().kinds
     selection = Selection(kinds=tuple(kind for kind in KINDS if kind in asked))
-    place = LiveSource(Database(connected, data.artifacts))
+    place = LiveSource(Database(connected, app_data.artifacts_of(data)))
     result = Comparison("verify", source.address, data.address, allowed=allowed)
     begun = time.monotonic()
     compare.compare(

@@ -72,7 +72,7 @@ def _take(data: Data, asked: Asked, means: tuple[Working, Path], taken: Taken) -
         opened = app_data.as_database(data, manifest, scratch / "mlflow.db")
         stack.callback(opened.close)
         # A bundle tells where it comes from: not from a temporary file.
-        place = Database(replace(opened, address=data.address), data.artifacts)
+        place = Database(replace(opened, address=data.address), app_data.artifacts_of(data))
         ledger = Ledger(scratch / "ledger", {"source": data.address, "generation": generation})
         stack.callback(ledger.close)
         work = exporting.begin(Export(COMMAND, Selection()), place, asked.folder)
