@@ -254,8 +254,8 @@ def _remove(folder: Path, made: bool) -> None:
 
 def _typed(place: Readable | Connected) -> str:
     """The address by which a command finds a place again: a workspace is reported by its host, and opened by its
-    profile."""
-    return place.rest.typed if isinstance(place, Server) and place.rest.dialect else place.address
+    profile; an app by its URL, and opened by its name."""
+    return place.rest.typed if isinstance(place, Server) else place.address
 
 
 def _what(selection: Selection) -> str:
