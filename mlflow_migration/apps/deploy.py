@@ -292,9 +292,7 @@ def _failed(work: _Work, then: rollback.Previous, ended: running.Ended) -> Outco
     status = "rolled back" if is_back else "failed"
     if not then.id:
         _tell_made(work, failure)
-    return replace(
-        _outcome(work, {"url": _url(work)}), status=status, deployment_id=ended.id, failure=failure
-    )
+    return replace(_outcome(work, {"url": _url(work)}), status=status, deployment_id=ended.id, failure=failure)
 
 
 def _broken(work: _Work, error: MigrationError) -> Outcome:

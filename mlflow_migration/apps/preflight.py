@@ -172,7 +172,9 @@ def _secret(rest: Rest, config: AppConfig) -> list[str] | None:
             secrets.require_managed(rest, scope)
     except ForbiddenError as error:
         why = f"{error.why}; the app is bound to a secret in it"
-        raise ForbiddenError(f"MANAGE is needed on the secret scope {scope}", why, "give another encryption.scope") from error
+        raise ForbiddenError(
+            f"MANAGE is needed on the secret scope {scope}", why, "give another encryption.scope"
+        ) from error
     return there
 
 

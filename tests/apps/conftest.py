@@ -9,6 +9,8 @@ from tests import servers
 from tests.apps import dev
 from tests.apps.dev import Dev, Team
 from tests.conftest import ServerPool, Tool, once
+from tests.databricks.fixtures import AccountFactory
+from tests.databricks.state import Account, Workspace
 from tests.rest import Json
 from tests.servers import Server, Snapshot
 
@@ -37,3 +39,13 @@ def team(team_made: Dev, shared_folder: Path, empty_source: Server) -> Team:
     folder = shared_folder / "team"
     servers.reset(empty_source, Snapshot(folder / "mlflow.db", folder / "artifacts"))
     return Team(team_made, empty_source, folder / "bundle")
+
+
+@pytest.fixture
+def account(databricks_account: AccountFactory) -> Account:
+    return databricks_account()
+
+
+@pytest.fixture
+def workspace(account: Account) -> Workspace:
+    return account.workspace("a", metastore="m1")
