@@ -56,7 +56,7 @@ class Options:
     seconds: float = 1200.0
     steady: float = 5.0
     tell: Callable[[str], object] = _silent
-    making: Making = field(default_factory=lambda: Making(channel.packages, render.render))
+    making: Making = field(default_factory=lambda: Making(channel.packages, render.render, channel.missing))
 
     def waiting(self, name: str) -> Waiting:
         """How an app is waited for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mlflow_migration.cli import app_config, app_data
+from mlflow_migration.cli import app_config, app_data, app_deploy
 from mlflow_migration.cli.command import Group
 
 
@@ -16,6 +16,7 @@ def app() -> None:
     Examples:
       app init --name tracking --volume /Volumes/main/mlflow/app
       app config validate
+      app create
     """
 
 
@@ -23,6 +24,7 @@ def app() -> None:
 _COMMANDS = [
     *app_config.COMMANDS,
     *app_data.COMMANDS,
+    *app_deploy.COMMANDS,
 ]
 for _command in _COMMANDS:
     app.add_command(_command)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
-    from mlflow_migration.apps import data, restore, seed, snapshot
+    from mlflow_migration.apps import data, deploy, health, lifecycle, restore, seed, snapshot
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -43,11 +43,13 @@ __all__ = [
     "config",
     "copies",
     "data",
+    "deploy",
     "environments",
     "facts",
     "filtered",
     "findings",
     "flow",
+    "health",
     "history",
     "id_map",
     "inventory",
@@ -55,6 +57,7 @@ __all__ = [
     "layout",
     "ledger",
     "leftovers",
+    "lifecycle",
     "lineage",
     "live",
     "naming",
@@ -98,7 +101,15 @@ _FOLDERS = {
         "pipeline",
         "submitting",
     ),
-    "apps.": ("data", "restore", "seed", "snapshot"),
+    "apps.": (
+        "data",
+        "deploy",
+        "health",
+        "lifecycle",
+        "restore",
+        "seed",
+        "snapshot",
+    ),
     "bundle.": ("layout",),
     "cicd.": (
         "access",
