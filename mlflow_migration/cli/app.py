@@ -15,6 +15,7 @@ def app() -> None:
     \b
     Examples:
       app init --name tracking --volume /Volumes/main/mlflow/app
+      app config set mlflow=latest
       app config validate
       app create
     """
