@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
-    from mlflow_migration.apps import data, deploy, health, lifecycle, restore, seed, snapshot
+    from mlflow_migration.apps import client, data, deploy, health, lifecycle, logs, opened, permissions, restore, seed, snapshot, status
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -39,6 +39,7 @@ __all__ = [
     "audit_forms",
     "auditing",
     "check_access",
+    "client",
     "compare",
     "config",
     "copies",
@@ -60,12 +61,15 @@ __all__ = [
     "lifecycle",
     "lineage",
     "live",
+    "logs",
     "naming",
     "needed",
     "objects",
+    "opened",
     "opening",
     "pages",
     "parallel",
+    "permissions",
     "pipeline",
     "policy",
     "principals",
@@ -83,6 +87,7 @@ __all__ = [
     "signature",
     "snapshot",
     "spreading",
+    "status",
     "step",
     "steps",
     "submitting",
@@ -102,13 +107,18 @@ _FOLDERS = {
         "submitting",
     ),
     "apps.": (
+        "client",
         "data",
         "deploy",
         "health",
         "lifecycle",
+        "logs",
+        "opened",
+        "permissions",
         "restore",
         "seed",
         "snapshot",
+        "status",
     ),
     "bundle.": ("layout",),
     "cicd.": (
