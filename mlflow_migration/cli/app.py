@@ -16,7 +16,6 @@ def app() -> None:
     Examples:
       app init --name tracking --volume /Volumes/main/mlflow/app
       app config set mlflow=latest
-      app config validate
       app create
     """
 

@@ -97,6 +97,7 @@ def init(context: click.Context, /, **given: Any) -> int:
     elif is_new:
         _refuse_unanswered(after)
     found = settings.parsed(after, str(file))
+    after = settings.given(found)
     changed = questions.changes(before, after)
     if changed and not given["dry_run"]:
         settings.write(file, after)
