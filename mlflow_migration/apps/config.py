@@ -107,10 +107,10 @@ class Encryption(Form):
 class Grant(Form):
     """Who may use or manage the app."""
 
-    user: str = ""
-    group: str = ""
-    service_principal: str = Field("", description="Its application id.")
-    level: Level = "CAN_USE"
+    user: str = Field("", description="A user's e-mail address.")
+    group: str = Field("", description="Or a group's name.")
+    service_principal: str = Field("", description="Or a service principal's application id.")
+    level: Level = Field("CAN_USE", description="CAN_USE or CAN_MANAGE.")
 
     @model_validator(mode="after")
     def _one_principal(self) -> Grant:
@@ -148,10 +148,17 @@ class AppConfig(Form):
     permissions: tuple[Grant, ...] = Field((), description="Besides whoever deploys.")
     resources: tuple[dict[str, Any], ...] = Field((), description="Further resources, as the Apps API takes them.")
     workspace_path: str = Field("", description="Where the app's files go; below your home folder where none is given.")
-    snapshots: Snapshots = Field(default_factory=lambda: Snapshots.model_validate({}))
+    snapshots: Snapshots = Field(
+        default_factory=lambda: Snapshots.model_validate({}), description="`sqlite`: how the database is kept."
+    )
     lakebase: Lakebase | None = Field(None, description="`lakebase`: its project or instance.")
-    encryption: Encryption = Field(default_factory=lambda: Encryption.model_validate({}))
-    package: Package = Field(default_factory=lambda: Package.model_validate({}))
+    encryption: Encryption = Field(
+        default_factory=lambda: Encryption.model_validate({}),
+        description="Where the passphrase of credentials is kept.",
+    )
+    package: Package = Field(
+        default_factory=lambda: Package.model_validate({}), description="Where the app gets this package from."
+    )
 
     @property
     def lakebase_or_default(self) -> Lakebase:
