@@ -45,8 +45,11 @@ def cannot_be_called(workspace: Workspace) -> str:
 def fault(workspace: Workspace, name: str) -> str:
     """What is wrong with an app, "" where `/health` and a search of experiments are answered."""
     credentials = replace(workspace.credentials, workspace=None)
+    uri = workspace.where(name).uri
     try:
-        with closing(Rest(workspace.where(name).uri, credentials, 1, PATIENCE)) as rest, rest.hurried():
+        # The app itself, also where its address means the workspace behind it.
+        front = app_address.front(uri, credentials)
+        with closing(Rest(uri, credentials, 1, PATIENCE, front)) as rest, rest.hurried():
             return _fault(rest)
     except (AccessError, ForbiddenError, ServerError) as error:
         return str(error)

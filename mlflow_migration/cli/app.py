@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mlflow_migration.cli import app_config, app_deploy, app_look
+from mlflow_migration.cli import app_config, app_data, app_deploy, app_look
 from mlflow_migration.cli.command import Group
 
 
@@ -23,6 +23,7 @@ def app() -> None:
 # One line for each module.
 _COMMANDS = [
     *app_config.COMMANDS,
+    *app_data.COMMANDS,
     *app_deploy.COMMANDS,
     *app_look.COMMANDS,
 ]

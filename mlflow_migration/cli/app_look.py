@@ -22,6 +22,7 @@ from mlflow_migration.cli.later import status as look
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 from mlflow_migration.report import visible
+from mlflow_migration.server.address import is_databricks, printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -39,10 +40,11 @@ def _named(function: F) -> F:
 
 def _opened(given: dict[str, Any]) -> Any:
     """The app that a command's options name. Raises UsageError."""
-    places = config.load(os.environ.get("MLFLOW_MIGRATION_CONFIG"), os.environ)
-    uri, credentials = places.place(given["workspace"], "DST", os.environ)
-    if uri.partition("://")[0] not in {"databricks", "databricks-uc"}:
-        raise UsageError(f"not a Databricks workspace: {uri}", hint="write databricks or databricks://PROFILE")
+    uri, credentials = config.load(None, os.environ).place(given["workspace"], "DST", os.environ)
+    if not is_databricks(uri):
+        raise UsageError(
+            f"apps are in Databricks workspaces only: {printable(uri)}", hint="give --workspace databricks://PROFILE"
+        )
     return opened.Opened(uri, name_of(given), credentials)
 
 
@@ -101,6 +103,7 @@ def logs(**given: Any) -> int:
     follow = given["follow"] or duration is not None
     wanted = log_lines.Wanted(given["search"], sources, given["tail"], follow, duration)
     with _opened(given) as app:
+        app.require_logs()
         endpoint = app.endpoint(app.head())
         found = log_lines.lines(endpoint, wanted, app.require_logs)
         kept = _print(found, as_json)

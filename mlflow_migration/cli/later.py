@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
-    from mlflow_migration.apps import client, deploy, health, lifecycle, logs, opened, permissions, status
+    from mlflow_migration.apps import (
+        client,
+        data,
+        deploy,
+        health,
+        lifecycle,
+        logs,
+        opened,
+        permissions,
+        restore,
+        seed,
+        snapshot,
+        status,
+    )
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -43,6 +56,7 @@ __all__ = [
     "compare",
     "config",
     "copies",
+    "data",
     "deploy",
     "environments",
     "facts",
@@ -75,13 +89,16 @@ __all__ = [
     "progress",
     "proof",
     "registry",
+    "restore",
     "rewritten",
     "rollback",
     "run",
     "run_notebooks",
     "samples",
+    "seed",
     "settings",
     "signature",
+    "snapshot",
     "spreading",
     "status",
     "step",
@@ -104,12 +121,16 @@ _FOLDERS = {
     ),
     "apps.": (
         "client",
+        "data",
         "deploy",
         "health",
         "lifecycle",
         "logs",
         "opened",
         "permissions",
+        "restore",
+        "seed",
+        "snapshot",
         "status",
     ),
     "bundle.": ("layout",),
