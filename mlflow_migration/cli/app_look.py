@@ -8,21 +8,25 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mlflow_migration.cli import output
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, NAME, WORKSPACE, name_of
 from mlflow_migration.cli.command import Command, Group
-from mlflow_migration.cli.later import client, config, opened
+from mlflow_migration.cli.later import client, config, module, opened
 from mlflow_migration.cli.later import logs as log_lines
 from mlflow_migration.cli.later import permissions as rights
 from mlflow_migration.cli.later import status as look
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 from mlflow_migration.report import visible
-from mlflow_migration.server.address import is_databricks, printable
+
+if TYPE_CHECKING:
+    from mlflow_migration.server import address
+else:
+    address = module("mlflow_migration.server.address")
 
 F = TypeVar("F", bound=Callable[..., Any])
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -41,9 +45,10 @@ def _named(function: F) -> F:
 def _opened(given: dict[str, Any]) -> Any:
     """The app that a command's options name. Raises UsageError."""
     uri, credentials = config.load(None, os.environ).place(given["workspace"], "DST", os.environ)
-    if not is_databricks(uri):
+    if not address.is_databricks(uri):
         raise UsageError(
-            f"apps are in Databricks workspaces only: {printable(uri)}", hint="give --workspace databricks://PROFILE"
+            f"apps are in Databricks workspaces only: {address.printable(uri)}",
+            hint="give --workspace databricks://PROFILE",
         )
     return opened.Opened(uri, name_of(given), credentials)
 
