@@ -311,7 +311,7 @@ def _tell_made(work: _Work, error: MigrationError) -> None:
         error.why = f"{error.why}; {_cleaned(work)}".lstrip("; ")
         return
     error.why = f"{error.why}; made so far: {', '.join(made)}".lstrip("; ")
-    after = f"the same command goes on, {work.waiting.where.command('delete')} removes what was made"
+    after = f"the same command goes on, {work.waiting.where.command('delete')} takes it away (a passphrase stays)"
     error.hint = f"{error.hint}; {after}".lstrip("; ")
 
 

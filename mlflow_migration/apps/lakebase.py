@@ -7,6 +7,7 @@ answers with an operation, which is asked for until it is done.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +20,8 @@ from mlflow_migration.errors import ConflictError, MigrationError, NotFoundError
 from mlflow_migration.records import Json
 from mlflow_migration.server import pages
 from mlflow_migration.server.rest import Rest
+
+log = logging.getLogger(__name__)
 
 POSTGRES, INSTANCES = "/api/2.0/postgres/", "/api/2.0/database/instances/"
 READ_WRITE = "ENDPOINT_TYPE_READ_WRITE"
@@ -68,12 +71,23 @@ def home(rest: Rest, config: AppConfig) -> Home:
     branch = f"projects/{name}/branches/{told.branch}"
     if not told.instance and found(rest, f"{POSTGRES}projects/{quote(name)}") is not None:
         return Home(name, branch, is_there=True)
-    if found(rest, INSTANCES + quote(name)) is not None:
+    if _is_instance(rest, name, is_told=bool(told.instance)):
         return Home(name, is_there=True)
     if told.instance:
         hint = "leave instance out: a project is made then, as new instances can't be"
         raise NotFoundError(f"there is no Lakebase instance {name}", f"at {rest.address}", hint)
     return Home(name, branch)
+
+
+def _is_instance(rest: Rest, name: str, is_told: bool) -> bool:
+    """Whether there is an instance of that name. A workspace that never had any may not have their API at all."""
+    try:
+        return found(rest, INSTANCES + quote(name)) is not None
+    except ServerError as error:
+        if is_told:
+            raise
+        log.info("no provisioned instances are looked for: %s", error)
+        return False
 
 
 def make(rest: Rest, config: AppConfig, where: Home, waiting: Waiting) -> None:

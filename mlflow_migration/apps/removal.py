@@ -47,7 +47,9 @@ def remove(workspace: Workspace, config: AppConfig, steps: Steps, waiting: Waiti
 
 def _stop(rest: Rest, app: Json, steps: Steps, waiting: Waiting) -> None:
     """SIGTERM, upon which the runtime writes its last snapshot."""
-    if platform.compute(app) != "ACTIVE":
+    if platform.compute(app) not in wait.AT_REST:
+        wait.at_rest(rest, waiting)
+    elif platform.compute(app) != "ACTIVE":
         return
     platform.stop(rest, waiting.name)
     wait.stopped(rest, waiting)

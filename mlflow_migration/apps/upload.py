@@ -19,8 +19,6 @@ from mlflow_migration.server.databricks import workspace_files
 from mlflow_migration.server.rest import Rest
 
 LISTED = ".mlflow-migration-app.json"
-LARGEST = 10 * 1024**2
-"""Bytes of a file; one that is larger fails the deployment as a whole (Databricks' page on apps' source code)."""
 FORMAT = 1
 
 

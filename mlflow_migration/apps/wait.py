@@ -22,6 +22,7 @@ DEPLOYED = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 AT_REST = frozenset({"ACTIVE", "STOPPED", "ERROR", "DELETING", ""})
 """States of compute that don't change by themselves."""
 GROWTH = 1.5
+TELL_SECONDS = 30.0
 
 
 def _silent(_: str) -> None:
@@ -30,7 +31,8 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class Waiting:
-    """For which app is waited, for how many seconds at most; `tell` gets a line at each change.
+    """For which app is waited, for how many seconds at most; `tell` gets a line
+    every half a minute.
 
     It is asked `first` seconds after the beginning, then ever less often until `longest`. An app counts as running
     when it has been so for `steady` seconds, where it can't be called.
@@ -59,13 +61,17 @@ def until(ask: Callable[[], T], what: str, is_over: Callable[[T], bool], waiting
 
     Raises MigrationError where it takes too long, InterruptedJobError at Ctrl-C: the platform goes on in both cases.
     """
-    begun, pause = time.monotonic(), waiting.first
+    begun, pause, told = time.monotonic(), waiting.first, TELL_SECONDS
     try:
         while True:
             answer = ask()
             if is_over(answer):
                 return answer
-            left = waiting.seconds - (time.monotonic() - begun)
+            since = time.monotonic() - begun
+            left = waiting.seconds - since
+            if since >= told:
+                waiting.tell(f"still waiting for {what}: {since:.0f} s")
+                told += TELL_SECONDS
             if left <= 0:
                 raise MigrationError(
                     f"{what} takes longer than {waiting.seconds:.0f} s", "the platform goes on with it", waiting.look

@@ -106,6 +106,7 @@ def test_a_first_deployment_that_failed_is_removed_where_that_is_asked_for(made:
     outcome = deploy(made.place(), configured(), made.options(clean=True), False)
     assert "what had been made is removed" in failure(outcome)
     assert made.app() == {} and made.ask("workspace/get-status", path=made.source).status_code == 404
+    assert made.ask("secrets/list", scope=f"mlflow-app-{NAME}").status_code == 404
 
 
 def test_an_app_that_is_being_deleted_is_waited_for(running: Trial) -> None:

@@ -8,6 +8,7 @@ from mlflow_migration.apps.deploy import deploy
 from mlflow_migration.apps.lifecycle import delete
 from mlflow_migration.errors import ForbiddenError, NotFoundError, UsageError
 from tests.apps.deploying import NAME, Trial, configured, trial
+from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.lakebase_instances import make_instance
 from tests.databricks.lakebase_state import Cluster, lakebase
@@ -165,6 +166,14 @@ def test_who_has_no_right_on_the_project_is_told_so_before_anything_is_made(made
     with pytest.raises(ForbiddenError):
         deploy(made.with_token("ben@example.com"), config, made.options(), False)
     assert made.writes() == []
+
+
+def test_a_workspace_without_provisioned_instances_gets_a_project(made: Trial) -> None:
+    told = {"error_code": "FEATURE_DISABLED", "message": "Database instances are not enabled"}
+    made.workspace.faults.add(Fault("GET /api/2.0/database/instances", 400, times=0, body=told))
+    outcome = deploy(made.place(), configured(**LAKEBASE), made.options(), False)
+    assert outcome.failure is None, outcome.failure
+    assert outcome.lakebase_name == NAME
 
 
 def test_a_branch_that_is_not_there_is_named(made: Trial) -> None:
