@@ -304,7 +304,9 @@ def _broken(work: _Work, error: MigrationError) -> Outcome:
 
 def _tell_made(work: _Work, error: MigrationError) -> None:
     """Name what a first deployment has left behind, or remove it."""
-    made = work.steps.made("app", "passphrase", "database", "upload")
+    made = work.steps.made("app", "passphrase", "database")
+    if work.steps.made("upload"):
+        made.append(f"files in {work.ready.source.path}")
     if work.ready.app is not None or not made:
         return
     if work.options.clean:

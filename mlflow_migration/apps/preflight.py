@@ -176,7 +176,7 @@ def _source(rest: Rest, config: AppConfig, path: str, me: Principal) -> upload.S
 
 def _volume(rest: Rest, volume: str, app: Json | None) -> None:
     client_id = str((app or {}).get("service_principal_client_id") or "")
-    if client_id and not volume_rights.missing(rest, volume, client_id):
+    if client_id and volume_rights.is_there(rest, volume) and not volume_rights.missing(rest, volume, client_id):
         return
     volume_rights.require_grantable(rest, volume)
 

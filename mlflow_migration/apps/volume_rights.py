@@ -25,6 +25,14 @@ def securable(type_: str, volume: str) -> Securable:
     return Securable(type_, ".".join(volume.split(".")[:depth]))
 
 
+def is_there(rest: Rest, volume: str) -> bool:
+    """Whether there is such a Volume that the caller may see."""
+    try:
+        return Grants(rest).head(VOLUME, volume) is not None
+    except ForbiddenError:
+        return False
+
+
 def require_grantable(rest: Rest, volume: str) -> None:
     """Raise UsageError where there is no such Volume, ForbiddenError where the caller can't give an app its rights."""
     try:

@@ -145,6 +145,14 @@ def test_a_missing_right_on_the_volume_is_told_with_the_statement_before_anythin
     assert made.writes() == []
 
 
+def test_a_volume_that_is_not_there_is_named_for_a_new_app_and_for_one_that_runs(running: Trial) -> None:
+    config = configured(volume="/Volumes/main/ml/nowhere")
+    with pytest.raises(UsageError, match=r"no such volume main\.ml\.nowhere"):
+        deploy(running.place(), config, running.options(), True)
+    with pytest.raises(UsageError, match=r"no such volume main\.ml\.nowhere"):
+        deploy(running.place(), config.model_copy(update={"name": "another"}), running.options(), False)
+
+
 def test_who_may_not_manage_an_app_is_told_so(running: Trial) -> None:
     running.workspace.account.add_user("ben@example.com")
     running.workspace.requests.clear()
