@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -227,8 +228,10 @@ def _resolved(roots: Sequence[str], index: str) -> dict[str, str]:
         words += ["--platform", "manylinux2014_x86_64", "--platform", "linux_x86_64"]
         words += ["--index-url", index] if index else []
         try:
+            # A branch's own build says what it needs.
+            env = git_ui.for_foreign_code(os.environ)
             done = subprocess.run(
-                [*words, *roots], capture_output=True, text=True, timeout=RESOLVE_SECONDS, check=False
+                [*words, *roots], env=env, capture_output=True, text=True, timeout=RESOLVE_SECONDS, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise AccessError("pip finds no versions", f"it isn't done after {RESOLVE_SECONDS} s") from error

@@ -20,6 +20,7 @@ import yaml
 from packaging.version import Version
 
 from mlflow_migration.apps import versions
+from mlflow_migration.apps.config import SECRET
 from mlflow_migration.apps.render import UI_FOLDER
 from mlflow_migration.apps.versions import Index, Release
 from mlflow_migration.errors import AccessError, NotFoundError, UsageError
@@ -28,6 +29,9 @@ SOURCE = "mlflow/server/js"
 BUILD = f"{SOURCE}/build/"
 PIECE = 8 * 1024**2
 CLONE_SECONDS, BUILD_SECONDS = 600, 3600
+CREDENTIALS = ("DATABRICKS_", "MLFLOW_", "AWS_", "AZURE_", "ARM_", "GOOGLE_", "PG", "TWINE_")
+BUILDERS = ("npm_config_", "NPM_", "YARN_", "NODE_", "COREPACK_", "PIP_")
+"""What installs packages may need its own tokens."""
 _VERSION = re.compile(r"^VERSION\s*=\s*[\"']([^\"']+)[\"']", re.MULTILINE)
 
 
@@ -98,7 +102,7 @@ def build(source: Checkout) -> Path:
     if not (folder / "package.json").is_file():
         raise _BuildError(f"it has no {SOURCE}/package.json")
     install, make = _steps(folder)
-    environment = {**os.environ, "GENERATE_SOURCEMAP": "false", "CI": "false", **_registry(folder)}
+    environment = {**for_foreign_code(os.environ), "GENERATE_SOURCEMAP": "false", "CI": "false", **_registry(folder)}
     for words in (install, make):
         try:
             done = _run(words, folder, environment, BUILD_SECONDS)
@@ -109,6 +113,15 @@ def build(source: Checkout) -> Path:
     if not (folder / "build" / "index.html").is_file():
         raise _BuildError("it left no build/index.html")
     return folder / "build"
+
+
+def for_foreign_code(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for what a branch brings along to be run: without this machine's credentials."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(BUILDERS) or not (name.startswith(CREDENTIALS) or SECRET.search(name))
+    }
 
 
 def nearest(version: Version, found: Sequence[Release]) -> Release:

@@ -38,7 +38,8 @@ if (words.startsWith("install")) {
 } else {
   fs.mkdirSync("build");
   const from = process.env.YARN_NPM_REGISTRY_SERVER;
-  fs.writeFileSync("build/index.html", `${fs.readFileSync("installed")}; ${words} of ${from}`);
+  const seen = ["DATABRICKS_TOKEN", "GITHUB_TOKEN", "NPM_TOKEN"].map((name) => process.env[name]).join(",");
+  fs.writeFileSync("build/index.html", `${fs.readFileSync("installed")}; ${words} of ${from}; knows ${seen}`);
 }
 """
 PAGES = b"<html>of the release</html>"
@@ -214,7 +215,7 @@ def test_the_pages_of_a_branch_are_built_where_there_is_node(fork: Path, index: 
     assert source.commit[:12] in found.note
 
 
-def test_a_branch_is_built_by_its_own_yarn_from_the_registry_of_this_machine(
+def test_a_branch_is_built_by_its_own_yarn_from_this_machines_registry_without_its_credentials(
     fork: Path, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow's own repository names a registry that only its authors reach (.yarnrc.yml of November 2025)."""
@@ -227,9 +228,12 @@ def test_a_branch_is_built_by_its_own_yarn_from_the_registry_of_this_machine(
     git(fork, "add", ".")
     git(fork, "commit", "--quiet", "--message", "yarn")
     monkeypatch.setenv("npm_config_registry", "https://npm.example.org/")
+    for name in ("DATABRICKS_TOKEN", "GITHUB_TOKEN", "NPM_TOKEN"):
+        monkeypatch.setenv(name, name.lower())
     source = git_ui.checkout(str(fork), "feature/pages", tmp_path / "clone")
     pages = unpacked(dict(git_ui.pages(source, Index(index.url)).files), tmp_path)
-    assert (pages / "index.html").read_text() == "install --immutable; run build of https://npm.example.org/"
+    said = (pages / "index.html").read_text().split("; ")
+    assert said == ["install --immutable", "run build of https://npm.example.org/", "knows ,,npm_token"]
 
 
 @pytest.mark.parametrize(
