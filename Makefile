@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint format bench bench-growth docs clean
+.PHONY: demo test test-all lint format bench bench-growth docs clean build publish
 
 demo: $(READY)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
@@ -40,6 +40,14 @@ bench-growth: $(READY)
 docs: $(READY)
 	$(BIN)/python -m docs
 	$(BIN)/python -m docs --check
+
+# A source archive and a wheel in dist/, their metadata checked.
+build: $(READY)
+	$(BIN)/python -m release build
+
+# To the package index, or with TEST=1 to the test index. Credentials: those twine is configured with.
+publish: $(READY)
+	$(BIN)/python -m release publish $(if $(TEST),--test)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,8 @@ BRANCH = r"^[A-Za-z0-9][\w.-]*/[\w][\w./-]*$"
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 """Names in PostgreSQL that mean the same with and without quotes."""
 OURS = ("MLFLOW_APP_", "DATABRICKS_", "PG")
+KEK = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
+"""What MLflow encrypts stored credentials with."""
 SECRET = re.compile(r"(?:SECRET|PASSWORD|PASSPHRASE|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL)", re.IGNORECASE)
 
 Backend = Literal["sqlite", "lakebase", "databricks"]
@@ -42,9 +44,9 @@ class Git(Form):
 
     git: str = Field(pattern=BRANCH, description="user/branch: that branch of github.com/USER/mlflow.")
 
-    @property
-    def repository(self) -> str:
-        return f"https://github.com/{self.git.partition('/')[0]}/mlflow.git"
+    def repository_at(self, github: str) -> str:
+        """The fork's address below that of GitHub."""
+        return f"{github}/{self.git.partition('/')[0]}/mlflow.git"
 
     @property
     def branch(self) -> str:
@@ -105,16 +107,22 @@ class Encryption(Form):
 class Grant(Form):
     """Who may use or manage the app."""
 
-    user: str = ""
-    group: str = ""
-    service_principal: str = Field("", description="Its application id.")
-    level: Level = "CAN_USE"
+    user: str = Field("", description="A user's e-mail address.")
+    group: str = Field("", description="Or a group's name.")
+    service_principal: str = Field("", description="Or a service principal's application id.")
+    level: Level = Field("CAN_USE", description="CAN_USE or CAN_MANAGE.")
 
     @model_validator(mode="after")
     def _one_principal(self) -> Grant:
         if bool(self.user) + bool(self.group) + bool(self.service_principal) != 1:
             raise ValueError("give one of user, group and service_principal")
         return self
+
+
+class FromResource(Form):
+    """A variable whose value a resource of the app gives: a secret's, a Volume's path."""
+
+    value_from: str = Field(min_length=1, description="The resource's name.")
 
 
 class AppConfig(Form):
@@ -134,14 +142,28 @@ class AppConfig(Form):
     job_execution: bool = Field(False, description="MLflow's job runner: 8 more processes.")
     require_identity: bool = Field(True, description="Refuse requests without the platform's headers.")
     experiment_prefix: str = Field("", description="`databricks`: the folder of experiments whose names are no paths.")
-    environment: dict[str, str] = Field({}, description="Further variables; nothing secret.")
+    environment: dict[str, str | FromResource] = Field(
+        {}, description="Further variables: nothing secret, or value_from: the name of a resource."
+    )
     permissions: tuple[Grant, ...] = Field((), description="Besides whoever deploys.")
     resources: tuple[dict[str, Any], ...] = Field((), description="Further resources, as the Apps API takes them.")
     workspace_path: str = Field("", description="Where the app's files go; below your home folder where none is given.")
-    snapshots: Snapshots = Field(default_factory=lambda: Snapshots.model_validate({}))
+    snapshots: Snapshots = Field(
+        default_factory=lambda: Snapshots.model_validate({}), description="`sqlite`: how the database is kept."
+    )
     lakebase: Lakebase | None = Field(None, description="`lakebase`: its project or instance.")
-    encryption: Encryption = Field(default_factory=lambda: Encryption.model_validate({}))
-    package: Package = Field(default_factory=lambda: Package.model_validate({}))
+    encryption: Encryption = Field(
+        default_factory=lambda: Encryption.model_validate({}),
+        description="Where the passphrase of credentials is kept.",
+    )
+    package: Package = Field(
+        default_factory=lambda: Package.model_validate({}), description="Where the app gets this package from."
+    )
+
+    @property
+    def lakebase_or_default(self) -> Lakebase:
+        """What `lakebase` says, or its defaults."""
+        return self.lakebase or Lakebase.model_validate({})
 
     @model_validator(mode="after")
     def _fits_together(self) -> AppConfig:
@@ -156,7 +178,7 @@ class AppConfig(Form):
 
     def _faults_of_places(self) -> list[str]:
         faults = []
-        if self.volume and not re.match(VOLUME, self.volume) and not self.volume.startswith(("/", "file:///")):
+        if self.volume and not _is_place(self.volume):
             faults.append("volume: /Volumes/CATALOG/SCHEMA/VOLUME/..., or a folder from the root where no App runs it")
         if self.backend != "databricks" and not (self.volume or self.artifacts):
             faults.append("volume: needed for snapshots and artifacts")
@@ -167,13 +189,20 @@ class AppConfig(Form):
         return faults
 
     def _faults_of_environment(self) -> list[str]:
-        taken = [name for name in self.environment if name.startswith(OURS)]
-        secret = [name for name in self.environment if SECRET.search(name)]
-        return [f"environment: {name} is set by the app or the platform" for name in taken] + [
-            f"environment: {name} looks like a secret, which files must not hold: add a resource of kind secret"
-            for name in secret
-            if name not in taken
-        ]
+        known = {resource.get("name") for resource in self.resources}
+        faults = []
+        for name, value in self.environment.items():
+            if name.startswith(OURS) or name == KEK:
+                faults.append(f"environment: {name} is set by the app or the platform")
+            elif isinstance(value, FromResource):
+                if value.value_from not in known:
+                    faults.append(f"environment: {name}: resources has none named {value.value_from}")
+            elif SECRET.search(name):
+                faults.append(
+                    f"environment: {name} looks like a secret, which files must not hold: add a resource of kind "
+                    "secret, and value_from: its name"
+                )
+        return faults
 
 
 def load(path: Path) -> AppConfig:
@@ -206,6 +235,28 @@ def parsed(content: Mapping[str, Any], where: str) -> AppConfig:
         raise UsageError(f"the configuration {where} is wrong", faults, REFERENCE) from error
 
 
+def _is_place(volume: str) -> bool:
+    """A folder of a Volume, or one of the machine where no App runs it."""
+    if volume.startswith("/Volumes/"):
+        return bool(re.match(VOLUME, volume))
+    return volume.startswith(("/", "file:///"))
+
+
+def fault_of(content: Mapping[str, Any], path: Sequence[str]) -> str:
+    """What is wrong with the value at a path, "" if nothing is; what is wrong elsewhere doesn't count."""
+    try:
+        AppConfig.model_validate(content)
+    except ValidationError as error:
+        for fault in error.errors():
+            where = [str(part) for part in fault["loc"]]
+            if where[: len(path)] == list(path) or (where and where == list(path)[: len(where)]):
+                return _fault(fault)
+            if not where:
+                parts = fault["msg"].removeprefix("Value error, ").split("; ")
+                return next((part for part in parts if part.startswith(f"{path[0]}:")), "")
+    return ""
+
+
 def with_arguments(content: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> AppConfig:
     """A file's values and those given beside it. Raises UsageError where one key is given in both."""
     both = sorted(content.keys() & arguments.keys())
@@ -220,13 +271,51 @@ def plain(config: AppConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
+def given(config: AppConfig) -> dict[str, Any]:
+    """What was given of it, defaults too where they were given, each value in its own type."""
+    return config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a configuration's values. Raises StorageError."""
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    """Write a configuration's values; comments beside keys that stay as they are stay too. Raises StorageError."""
     try:
-        path.write_text(text, encoding="utf-8")
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        path.write_text(_edited(before, content), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"can't write {path}", error.strerror or str(error)) from error
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """Values as YAML."""
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+
+
+def _edited(before: str, content: Mapping[str, Any]) -> str:
+    """A file's text with these values: only the blocks of keys that change are written anew.
+
+    A block is a key at the margin, with what is indented, or a list's item, below it.
+    """
+    held = yaml.safe_load(before) or {}
+    lines, kept = before.splitlines(keepends=True), []
+    key, written = "", set()
+    for line in lines:
+        if found := re.match(r"([A-Za-z_]\w*):(?:\s|$)", line):
+            key = found[1]
+            if held.get(key) != content.get(key) and key in content:
+                kept.append(text({key: content[key]}))
+                written.add(key)
+        elif line[:1] not in (" ", "-", "\t"):
+            key = ""
+        if not key or (key in content and held.get(key) == content[key]):
+            kept.append(line)
+    ended = [*kept, "\n"] if kept and not kept[-1].endswith("\n") else kept
+    new = {name: value for name, value in content.items() if name not in held}
+    edited = "".join(ended) + (text(new) if new else "")
+    # Keys in quotes, flow style or anchors are written in ways this doesn't look for.
+    try:
+        return edited if yaml.safe_load(edited) == dict(content) else text(content)
+    except yaml.YAMLError:
+        return text(content)
 
 
 def schema() -> str:

@@ -12,6 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
+    from mlflow_migration.apps import (
+        channel,
+        client,
+        data,
+        deploy,
+        elsewhere,
+        health,
+        lifecycle,
+        logs,
+        opened,
+        permissions,
+        platform,
+        questions,
+        render,
+        resources,
+        restore,
+        seed,
+        snapshot,
+        status,
+    )
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -37,15 +57,21 @@ __all__ = [
     "approvals",
     "audit_forms",
     "auditing",
+    "channel",
     "check_access",
+    "client",
     "compare",
     "config",
     "copies",
+    "data",
+    "deploy",
+    "elsewhere",
     "environments",
     "facts",
     "filtered",
     "findings",
     "flow",
+    "health",
     "history",
     "id_map",
     "inventory",
@@ -53,28 +79,40 @@ __all__ = [
     "layout",
     "ledger",
     "leftovers",
+    "lifecycle",
     "lineage",
     "live",
+    "logs",
     "naming",
     "needed",
     "objects",
+    "opened",
     "opening",
     "pages",
     "parallel",
+    "permissions",
     "pipeline",
+    "platform",
     "policy",
     "principals",
     "progress",
     "proof",
+    "questions",
     "registry",
+    "render",
+    "resources",
+    "restore",
     "rewritten",
     "rollback",
     "run",
     "run_notebooks",
     "samples",
+    "seed",
     "settings",
     "signature",
+    "snapshot",
     "spreading",
+    "status",
     "step",
     "steps",
     "submitting",
@@ -92,6 +130,26 @@ _FOLDERS = {
         "objects",
         "pipeline",
         "submitting",
+    ),
+    "apps.": (
+        "channel",
+        "client",
+        "data",
+        "deploy",
+        "elsewhere",
+        "health",
+        "lifecycle",
+        "logs",
+        "opened",
+        "permissions",
+        "platform",
+        "questions",
+        "render",
+        "resources",
+        "restore",
+        "seed",
+        "snapshot",
+        "status",
     ),
     "bundle.": ("layout",),
     "cicd.": (
@@ -159,6 +217,11 @@ class _Later(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module(self.__name__), name)
+
+
+def module(name: str) -> ModuleType:
+    """What stands for a module whose last name another one here has already."""
+    return _Later(name)
 
 
 globals().update(
