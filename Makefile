@@ -5,10 +5,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint format bench bench-growth docs clean
+FOLDER ?= mlflow-app
+PORT ?= 8000
+
+.PHONY: demo app test test-all lint format bench bench-growth docs clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+# MLflow on SQLite with snapshots to a folder, until Ctrl-C: FOLDER=... PORT=... ARGS="--open".
+app: $(READY)
+	$(BIN)/python -m mlflow_migration app run-local --folder "$(FOLDER)" --port $(PORT) $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not versions" $(ARGS)

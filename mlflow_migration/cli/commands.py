@@ -117,6 +117,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "submitting",
         "Run a notebook or a command of this tool as a Databricks job, follow it, and end as it ended.",
     ),
+    "app": ("app", "Run MLflow as an app: deploy it, look after it, move data into it."),
     "cicd": ("cicd", "Let a repository's CI promote models."),
     "promote": (
         "promote",
