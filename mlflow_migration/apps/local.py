@@ -22,6 +22,7 @@ from mlflow_migration.errors import UsageError
 
 STATUS_PAGE = "/mlflow-app/status"
 LOOK_SECONDS = 0.5
+STDERR = 2
 WORKSPACES_OWN = ("/Volumes/", "dbfs:")
 """How places of a workspace begin."""
 
@@ -159,11 +160,11 @@ def run_local(local: Local, outside: Mapping[str, str]) -> int:
 
     0: ended on demand. 1: the last snapshot failed, or another instance took over. 2: something in the settings.
 
-    The runtime's log goes to stderr. Called on another thread than the main one, signals have to be sent to the
+    All that it and the server say goes to stderr. Called on another thread than the main one, signals have to be sent to the
     runtime itself.
     """
     words = [sys.executable, "-m", "mlflow_migration.apps.runtime"]
-    process = subprocess.Popen(words, env=environment(local, outside), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(words, env=environment(local, outside), stdin=subprocess.DEVNULL, stdout=STDERR)
     with process, _passing_signals_on(process):
         return process.wait()
 
