@@ -24,6 +24,8 @@ BRANCH = r"^[A-Za-z0-9][\w.-]*/[\w][\w./-]*$"
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 """Names in PostgreSQL that mean the same with and without quotes."""
 OURS = ("MLFLOW_APP_", "DATABRICKS_", "PG")
+KEK = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
+"""What MLflow encrypts stored credentials with."""
 SECRET = re.compile(r"(?:SECRET|PASSWORD|PASSPHRASE|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL)", re.IGNORECASE)
 
 Backend = Literal["sqlite", "lakebase", "databricks"]
@@ -117,6 +119,12 @@ class Grant(Form):
         return self
 
 
+class FromResource(Form):
+    """A variable whose value a resource of the app gives: a secret's, a Volume's path."""
+
+    value_from: str = Field(min_length=1, description="The resource's name.")
+
+
 class AppConfig(Form):
     """A whole `mlflow-app.yml`."""
 
@@ -134,7 +142,9 @@ class AppConfig(Form):
     job_execution: bool = Field(False, description="MLflow's job runner: 8 more processes.")
     require_identity: bool = Field(True, description="Refuse requests without the platform's headers.")
     experiment_prefix: str = Field("", description="`databricks`: the folder of experiments whose names are no paths.")
-    environment: dict[str, str] = Field({}, description="Further variables; nothing secret.")
+    environment: dict[str, str | FromResource] = Field(
+        {}, description="Further variables: nothing secret, or value_from: the name of a resource."
+    )
     permissions: tuple[Grant, ...] = Field((), description="Besides whoever deploys.")
     resources: tuple[dict[str, Any], ...] = Field((), description="Further resources, as the Apps API takes them.")
     workspace_path: str = Field("", description="Where the app's files go; below your home folder where none is given.")
@@ -142,6 +152,11 @@ class AppConfig(Form):
     lakebase: Lakebase | None = Field(None, description="`lakebase`: its project or instance.")
     encryption: Encryption = Field(default_factory=lambda: Encryption.model_validate({}))
     package: Package = Field(default_factory=lambda: Package.model_validate({}))
+
+    @property
+    def lakebase_or_default(self) -> Lakebase:
+        """What `lakebase` says, or its defaults."""
+        return self.lakebase or Lakebase.model_validate({})
 
     @model_validator(mode="after")
     def _fits_together(self) -> AppConfig:
@@ -167,13 +182,20 @@ class AppConfig(Form):
         return faults
 
     def _faults_of_environment(self) -> list[str]:
-        taken = [name for name in self.environment if name.startswith(OURS)]
-        secret = [name for name in self.environment if SECRET.search(name)]
-        return [f"environment: {name} is set by the app or the platform" for name in taken] + [
-            f"environment: {name} looks like a secret, which files must not hold: add a resource of kind secret"
-            for name in secret
-            if name not in taken
-        ]
+        known = {resource.get("name") for resource in self.resources}
+        faults = []
+        for name, value in self.environment.items():
+            if name.startswith(OURS) or name == KEK:
+                faults.append(f"environment: {name} is set by the app or the platform")
+            elif isinstance(value, FromResource):
+                if value.value_from not in known:
+                    faults.append(f"environment: {name}: resources has none named {value.value_from}")
+            elif SECRET.search(name):
+                faults.append(
+                    f"environment: {name} looks like a secret, which files must not hold: add a resource of kind "
+                    "secret, and value_from: its name"
+                )
+        return faults
 
 
 def load(path: Path) -> AppConfig:
@@ -222,11 +244,15 @@ def plain(config: AppConfig) -> dict[str, Any]:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a configuration's values. Raises StorageError."""
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text(content), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"can't write {path}", error.strerror or str(error)) from error
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """Values as YAML."""
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
 
 
 def schema() -> str:

@@ -16,13 +16,17 @@ from typing import Any
 import requests
 
 from mlflow_migration.apps import config as configuration
+from mlflow_migration.apps import render
 from mlflow_migration.apps.config import AppConfig
+from mlflow_migration.apps.render import Deployment, Packages
 from mlflow_migration.apps.runtime.settings import EVERYWHERE
 from mlflow_migration.errors import UsageError
 
 STATUS_PAGE = "/mlflow-app/status"
 LOOK_SECONDS = 0.5
 STDERR = 2
+OWN = ("MLFLOW_APP_VOLUME", "MLFLOW_APP_ARTIFACTS", "MLFLOW_APP_REQUIRE_IDENTITY")
+"""Variables that have another value here than in the deployed app."""
 WORKSPACES_OWN = ("/Volumes/", "dbfs:")
 """How places of a workspace begin."""
 
@@ -66,18 +70,20 @@ def configured(local: Local, content: Mapping[str, Any], given: Mapping[str, Any
     needed = {"name": local.name, "volume": own}
     arguments = {**{key: value for key, value in needed.items() if key not in content}, **given}
     config = configuration.with_arguments(content, arguments, where)
+    secret = [key for key, value in config.environment.items() if not isinstance(value, str)]
     far = [key for key in ("volume", "artifacts") if getattr(config, key).startswith(WORKSPACES_OWN)]
     volume = local.volume or ("" if "volume" in far or config.volume == own else config.volume)
     settings = _settings(config)
     if config.artifacts and "artifacts" not in far:
         settings["MLFLOW_APP_ARTIFACTS"] = config.artifacts
     notes = [f"{key} {getattr(config, key)} is left alone: --volume says where data goes here" for key in far]
+    unset = [f"{key} is not set: a resource of the deployed app gives it" for key in secret]
     return replace(
         local,
         name=config.name,
         volume=volume,
         settings={**settings, **local.settings},
-        notes=(*local.notes, *([] if local.volume else notes)),
+        notes=(*local.notes, *([] if local.volume else notes), *unset),
     )
 
 
@@ -129,26 +135,8 @@ def wait_until_serving(local: Local, ended: threading.Event) -> bool:
 
 def _settings(config: AppConfig) -> dict[str, str]:
     """The runtime's variables of a configuration, as far as they mean something on any machine."""
-    found = {
-        "MLFLOW_APP_BACKEND": config.backend,
-        "MLFLOW_APP_WORKERS": str(config.workers),
-        "MLFLOW_APP_ALLOWED_HOSTS": ",".join(config.allowed_hosts),
-        "MLFLOW_APP_JOB_EXECUTION": "true" if config.job_execution else "",
-        "MLFLOW_APP_EXPERIMENT_PREFIX": config.experiment_prefix,
-    }
-    if config.backend == "sqlite":
-        found |= {
-            "MLFLOW_APP_SNAPSHOT_SECONDS": f"{config.snapshots.seconds:g}",
-            "MLFLOW_APP_KEEP": str(config.snapshots.keep),
-            "MLFLOW_APP_KEEP_DAYS": str(config.snapshots.keep_days),
-        }
-    if config.lakebase:
-        found |= {
-            "MLFLOW_APP_LAKEBASE_INSTANCE": config.lakebase.instance,
-            "MLFLOW_APP_DATABASE": config.lakebase.database,
-            "MLFLOW_APP_SCHEMA": config.lakebase.schema_name,
-        }
-    return {**config.environment, **{name: value for name, value in found.items() if value}}
+    found = {**render.variables(config, Deployment(Packages("", ()))), **config.environment}
+    return {name: value for name, value in found.items() if name not in OWN and isinstance(value, str)}
 
 
 def _absolute(folder: Path) -> Path:

@@ -1,21 +1,28 @@
-"""`app`: MLflow as an app, on Databricks Apps or anywhere its runtime is started."""
+"""`app`: MLflow as an app of a Databricks workspace, or anywhere its runtime is started."""
 
 from __future__ import annotations
 
 import click
 
-from mlflow_migration.cli import app_local
+from mlflow_migration.cli import app_config, app_local
 from mlflow_migration.cli.command import Group
 
 
 @click.group("app", cls=Group)
 def app() -> None:
-    """Run MLflow as an app: deploy it, look after it, move data into it.
+    """Run MLflow as an app: set it up, deploy it, look after it, fill it.
 
     \b
     Examples:
-      app run-local
+      app init --name tracking --volume /Volumes/main/mlflow/app
+      app config validate
     """
 
 
-app.add_command(app_local.run_local)
+# One line for each module.
+_COMMANDS = [
+    *app_config.COMMANDS,
+    *app_local.COMMANDS,
+]
+for _command in _COMMANDS:
+    app.add_command(_command)

@@ -13,6 +13,7 @@ import click
 from mlflow_migration.apps import config as configuration
 from mlflow_migration.apps import local
 from mlflow_migration.cli import answer
+from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, file_of
 from mlflow_migration.cli.command import Command
 from mlflow_migration.errors import DONE, UsageError
 
@@ -35,8 +36,7 @@ COMMAND = "app run-local"
     show_default=True,
     help="The address of this machine it listens on.",
 )
-@click.option("--config", "path", metavar="FILE", help="A mlflow-app.yml whose values apply.")
-@click.option("--name", metavar="NAME", help="What the status page calls it [default: mlflow].")
+@CONFIG
 @click.option(
     "--backend",
     type=click.Choice(["sqlite", "lakebase", "databricks"]),
@@ -55,8 +55,8 @@ COMMAND = "app run-local"
     help="A further setting of the runtime, as docs/explanation/app-runtime.md lists them. Repeatable.",
 )
 @click.option("--open", "open_", is_flag=True, help="Open MLflow in the browser as soon as it serves.")
-@click.option("-n", "--dry-run", is_flag=True, help="Show what it would be told, and start nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout when it has ended.")
+@DRY
+@JSON
 def run_local(**given: Any) -> int:
     """Run MLflow as an app on this machine until Ctrl-C, by the very runtime that runs on Databricks Apps.
 
@@ -97,10 +97,9 @@ def _chosen(given: dict[str, Any]) -> local.Local:
         volume=given["volume"] or "",
         settings=dict(map(_setting, given["settings"])),
     )
-    path = given["path"]
-    content = configuration.raw(Path(path)) if path else {}
-    arguments = {key: given[key] for key in ("name", "backend") if given[key]}
-    return local.configured(plain, content, arguments, path or "the arguments")
+    file = file_of(given["path"])
+    arguments = {"backend": given["backend"]} if given["backend"] else {}
+    return local.configured(plain, configuration.raw(file) if file else {}, arguments, str(file or "the arguments"))
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -125,3 +124,6 @@ def _say(chosen: local.Local) -> None:
 def _open(chosen: local.Local, ended: threading.Event) -> None:
     if local.wait_until_serving(chosen, ended):
         click.launch(chosen.url)
+
+
+COMMANDS = (run_local,)

@@ -117,12 +117,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "submitting",
         "Run a notebook or a command of this tool as a Databricks job, follow it, and end as it ended.",
     ),
-    "app": ("app", "Run MLflow as an app: deploy it, look after it, move data into it."),
     "cicd": ("cicd", "Let a repository's CI promote models."),
     "promote": (
         "promote",
         "Promote versions of models from environment to environment, by the gates of a policy.",
     ),
+    "app": ("app", "Run MLflow as an app: set it up, deploy it, look after it, fill it."),
     "config": ("setup", "Look at the configuration."),
     "kinds": ("setup", "List the kinds of objects that are moved and verified, what of each arrives, and what can't."),
     "completion": ("setup", "Print the completion script of a shell."),

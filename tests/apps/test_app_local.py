@@ -154,8 +154,11 @@ def test_a_volume_of_the_workspace_is_used_where_it_is_asked_for(run_here: Run, 
 
 def test_a_key_that_stands_in_the_configuration_too_is_refused(run_here: Run, tmp_path: Path) -> None:
     file = tmp_path / "mlflow-app.yml"
-    file.write_text("name: churn\nvolume: /Volumes/main/apps/mlflow\n")
-    assert "given twice: name" in run_here("app", "run-local", "--config", file, "--name", "other").expect(2).stderr
+    file.write_text("name: churn\nvolume: /Volumes/main/apps/mlflow\nbackend: sqlite\n")
+    assert (
+        "given twice: backend"
+        in run_here("app", "run-local", "--config", file, "--backend", "lakebase").expect(2).stderr
+    )
 
 
 def test_a_setting_that_is_none_is_refused(run_here: Run) -> None:
