@@ -148,8 +148,8 @@ def run_local(local: Local, outside: Mapping[str, str]) -> int:
 
     0: ended on demand. 1: the last snapshot failed, or another instance took over. 2: something in the settings.
 
-    All that it and the server say goes to stderr. Called on another thread than the main one, signals have to be sent to the
-    runtime itself.
+    All that it and the server say goes to stderr. Called on another thread than the main one, signals have to be sent
+    to the runtime itself.
     """
     words = [sys.executable, "-m", "mlflow_migration.apps.runtime"]
     process = subprocess.Popen(words, env=environment(local, outside), stdin=subprocess.DEVNULL, stdout=STDERR)
