@@ -8,7 +8,7 @@ WORKERS ?= 2
 FOLDER ?= mlflow-app
 PORT ?= 8000
 
-.PHONY: demo app test test-all lint format bench bench-growth docs clean
+.PHONY: demo app test test-all lint format bench bench-growth docs screenshots clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
@@ -47,6 +47,10 @@ bench-growth: $(READY)
 docs: $(READY)
 	$(BIN)/python -m docs
 	$(BIN)/python -m docs --check
+
+# The pictures of docs/how-to, as a browser test sees them; needs Chromium.
+screenshots: $(READY)
+	SCREENSHOTS=docs/how-to $(BIN)/python -m pytest -n 0 tests/apps/test_browser.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ START_SECONDS = 120
 
 
 @contextlib.contextmanager
-def started(words: Sequence[str | Path], folder: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    words: Sequence[str | Path], folder: Path, port: int, env: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
     """A command in a session of its own, as from a terminal, once its app serves; nothing of it is left afterwards."""
     with (folder / "said").open("ab") as said:
         process = subprocess.Popen(
             list(map(str, words)),
             cwd=folder,
-            env=servers.clean_environment({"DATABRICKS_CONFIG_FILE": str(folder / "no-profiles")}),
+            env=servers.clean_environment({"DATABRICKS_CONFIG_FILE": str(folder / "no-profiles"), **(env or {})}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,

@@ -15,6 +15,8 @@ import requests
 
 from tests import servers
 from tests.apps.run_local import started
+from tests.databricks import catalogue
+from tests.databricks.fixtures import AccountFactory
 from tests.governance import browser
 
 pytestmark = browser.NEEDED
@@ -60,6 +62,29 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         yield Shown(app.url, experiment, run)
 
 
+@pytest.fixture
+def on_volume(databricks_account: AccountFactory, tmp_path: Path) -> Iterator[str]:
+    """The address of an app whose data is in a Volume."""
+    workspace = databricks_account().workspace("a", metastore="m1")
+    catalogue.make(workspace.metastore, "main.mlflow")
+    requests.post(
+        f"{workspace.url}/api/2.1/unity-catalog/volumes",
+        json={"catalog_name": "main", "schema_name": "mlflow", "name": "app", "volume_type": "MANAGED"},
+        headers=workspace.headers(),
+        timeout=10,
+    ).raise_for_status()
+    port, env = servers.free_port(), {"DATABRICKS_HOST": workspace.url, "DATABRICKS_TOKEN": workspace.token()}
+    (tmp_path / "mlflow-app.yml").write_text("name: tracking\nvolume: /Volumes/main/mlflow/app\n")
+    words = ["app", "run-local", "--volume", "/Volumes/main/mlflow/app", "--port", str(port)]
+    with started([sys.executable, "-m", "mlflow_migration", *words], tmp_path, port, env):
+        yield f"http://127.0.0.1:{port}"
+
+
+def without_assistant(page: Any) -> None:
+    """Close the panel that MLflow's pages open with."""
+    page.get_by_role("button", name="Close").first.click()
+
+
 def keep(page: Any, name: str, height: int = 600) -> None:
     """Keep a picture where the environment names a folder for it."""
     if folder := os.environ.get("SCREENSHOTS"):
@@ -71,7 +96,8 @@ def keep(page: Any, name: str, height: int = 600) -> None:
 def test_the_experiments_page_lists_what_is_there(shown: Shown) -> None:
     with browser.opened(f"{shown.url}/#/experiments", width=1200) as found:
         found.page.get_by_role("link", name="churn").first.wait_for(timeout=60_000)
-        keep(found.page, "mlflow-app-experiments", 420)
+        without_assistant(found.page)
+        keep(found.page, "mlflow-app-experiments", 400)
 
 
 def test_the_page_of_a_run_shows_its_metric(shown: Shown) -> None:
@@ -80,7 +106,9 @@ def test_the_page_of_a_run_shows_its_metric(shown: Shown) -> None:
         found.page.get_by_text("auc").first.wait_for(timeout=60_000)
         # The last step: 0.84 - 0.2 / 29.
         found.page.get_by_text("0.833").first.wait_for(timeout=60_000)
-        keep(found.page, "mlflow-app-run", 640)
+        without_assistant(found.page)
+        found.page.get_by_text("Model metrics").click()
+        keep(found.page, "mlflow-app-run", 520)
 
 
 @pytest.mark.parametrize("width", [1000, 380])
@@ -97,7 +125,12 @@ def test_the_status_page_shows_how_much_would_be_lost_and_asks_for_nothing_else(
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert (browser.background(found) == "rgb(244, 246, 248)") == (scheme == "light")
         assert (found.said, found.asked) == ([], [url])
-        if (scheme, width) == ("light", 1000):
-            keep(page, "mlflow-app-status", 640)
         page.get_by_role("link", name="MLflow").click()
         page.get_by_text("churn").first.wait_for(timeout=60_000)
+
+
+def test_the_status_page_says_where_in_the_workspace_snapshots_are(on_volume: str) -> None:
+    with browser.opened(f"{on_volume}/mlflow-app/status", width=1000) as found:
+        assert found.page.get_by_text("/Volumes/main/mlflow/app", exact=True).count() == 1
+        found.page.get_by_text("seconds ago").wait_for(timeout=60_000)
+        keep(found.page, "mlflow-app-status", 560)

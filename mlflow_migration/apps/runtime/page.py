@@ -25,7 +25,7 @@ section{margin-top:1rem}.figures,.message{margin-bottom:1rem}.message{margin-top
 .message{border-left:4px solid;overflow-wrap:anywhere}.message span{color:var(--ink)}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1rem}
 .figure span,td:first-child,footer{color:var(--soft)}
-.figure b{display:block;font-size:1.45rem;line-height:1.4;overflow-wrap:anywhere}
+.figure b{display:block;font-size:1.3rem;line-height:1.5;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%}tr+tr td{border-top:1px solid var(--line)}
 td{padding:.35rem 0;vertical-align:top;overflow-wrap:anywhere}td:first-child{width:12rem;padding-right:1rem}
 ul{margin:0;padding-left:1.2rem}li+li{margin-top:.3rem}footer{margin-top:1rem;font-size:.85rem}
