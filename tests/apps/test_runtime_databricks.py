@@ -9,7 +9,6 @@ from tests.apps.runtime import PERSON, post, running
 from tests.databricks import catalogue
 from tests.databricks.fixtures import AccountFactory
 
-
 REFUSED = (
     ("GET", "2.0/mlflow/registered-models/search?filter=&max_results=25&order_by=name+ASC"),
     ("GET", "2.0/mlflow/registered-models/search?filter=tags.%60mlflow.prompt.is_prompt%60+%3D+%27true%27"),
