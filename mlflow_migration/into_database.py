@@ -14,7 +14,7 @@ from typing import IO
 from mlflow_migration.bundle.legacy import LegacyBundle
 from mlflow_migration.database.connect import Connected
 from mlflow_migration.database.sink import GROUPS, LIMIT_OF_GROUP, DatabaseSink, Prepared, default_location
-from mlflow_migration.database.storing import roots_of
+from mlflow_migration.database.storing import Roots, roots_of
 from mlflow_migration.engine import naming, parallel
 from mlflow_migration.engine.guard import Listing, guarded
 from mlflow_migration.errors import LeftOutError, MigrationError, UsageError
@@ -47,6 +47,12 @@ def sink(place: Connected, job: Writing, artifact_root: str | None, files: str) 
     where nothing tells where artifacts go."""
     _check(job)
     return DatabaseSink(place, job, roots_of(default_location(place), artifact_root, files), _rename_in)
+
+
+def sink_at(place: Connected, job: Writing, roots: Roots) -> DatabaseSink:
+    """A database to write to, with what is known of its server's artifacts. Raises UsageError as `sink` does."""
+    _check(job)
+    return DatabaseSink(place, job, roots, _rename_in)
 
 
 def _check(job: Writing) -> None:

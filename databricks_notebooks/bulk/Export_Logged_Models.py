@@ -8,7 +8,8 @@
 # MAGIC
 # MAGIC * **experiment-ids** *: Ids, names or globs with commas, a .txt file, or all.
 # MAGIC * **output-dir** *: The bundle's folder: new, empty, or this bundle.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **shard**: Only part N of M parts, the same on every machine: experiments, models and others by a hash of id

@@ -8,7 +8,8 @@
 # MAGIC
 # MAGIC * **input-dir** *: The bundle's folder.
 # MAGIC * **experiments**: Of the experiments only these: names, ids or globs with commas, or a .txt file.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **experiment-rename-file**: CSV (old,new), YAML or JSON with new names.

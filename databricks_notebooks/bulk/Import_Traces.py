@@ -7,7 +7,8 @@
 # MAGIC What the widgets mean (*: has to be filled in):
 # MAGIC
 # MAGIC * **input-dir** *: The bundle's folder.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **rename**: Another name at the destination for an experiment, model or prompt: OLD=NEW, or a CSV (old,new),

@@ -6,10 +6,12 @@
 # MAGIC
 # MAGIC What the widgets mean (*: has to be filled in):
 # MAGIC
-# MAGIC * **src-mlflow-uri**: The source: a server, or the address of a database or file store.
+# MAGIC * **src-mlflow-uri**: The source: a server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **src-artifact-root**: Where the source is a database: the folder or address where its server keeps
 # MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
-# MAGIC * **dst-mlflow-uri**: The destination: a server, or a database's address.
+# MAGIC * **dst-mlflow-uri**: The destination: a server (http(s)://…, databricks[://PROFILE],
+# MAGIC   databricks-uc[://PROFILE], databricks-app://[PROFILE/]NAME), or a database's address.
 # MAGIC * **dst-artifact-root**: Where the destination is a database: the folder or address where its server keeps
 # MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **experiments**: Of the experiments only these: names, ids or globs with commas, or a .txt file.

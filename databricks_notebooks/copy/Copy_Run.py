@@ -8,10 +8,12 @@
 # MAGIC
 # MAGIC * **run-id** *: The run's id.
 # MAGIC * **experiment-name** *: The experiment at the destination.
-# MAGIC * **src-mlflow-uri**: The source: a server, or the address of a database or file store.
+# MAGIC * **src-mlflow-uri**: The source: a server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **src-artifact-root**: Where the source is a database: the folder or address where its server keeps
 # MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
-# MAGIC * **dst-mlflow-uri**: The destination: a server, or a database's address.
+# MAGIC * **dst-mlflow-uri**: The destination: a server (http(s)://…, databricks[://PROFILE],
+# MAGIC   databricks-uc[://PROFILE], databricks-app://[PROFILE/]NAME), or a database's address.
 # MAGIC * **dst-artifact-root**: Where the destination is a database: the folder or address where its server keeps
 # MAGIC   artifacts (what the server has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **check-nested-runs**: Take the run's parents and children too.

@@ -9,7 +9,8 @@
 # MAGIC * **output-dir** *: The bundle's folder: new, empty, or this bundle.
 # MAGIC * **dataset-name**: The dataset's name.
 # MAGIC * **dataset-id**: Its id, as names are not unique.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **checksum**: Compare artifacts that are there already by their bytes, not only by their size.

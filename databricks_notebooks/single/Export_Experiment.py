@@ -8,7 +8,8 @@
 # MAGIC
 # MAGIC * **experiment** *: Name or id.
 # MAGIC * **output-dir** *: The bundle's folder: new, empty, or this bundle.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **run-ids**: Only these runs: ids separated by commas, or a .txt file.

@@ -8,7 +8,8 @@
 # MAGIC
 # MAGIC * **request-id** *: The trace's id.
 # MAGIC * **output-dir** *: The bundle's folder: new, empty, or this bundle.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **artifacts**: Copy artifacts, leave them out, or only keep their address (tag

@@ -9,7 +9,8 @@
 # MAGIC * **model** *: The registered model that gets a new version.
 # MAGIC * **experiment-name** *: The experiment that the versions' runs go into.
 # MAGIC * **input-dir** *: The bundle's folder.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **create-model**: Make the model where it isn't there.

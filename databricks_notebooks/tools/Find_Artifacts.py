@@ -10,7 +10,8 @@
 # MAGIC * **target** *: The file's or folder's name, or a glob.
 # MAGIC * **path**: Look only below this folder of the run.
 # MAGIC * **max-level**: Look so many levels deep [default: all].
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.

@@ -14,7 +14,8 @@
 # MAGIC * **params**: URL parameters: {"key": "value"}, or a file of it as @FILE.
 # MAGIC * **data**: The body: JSON, or a file of it, as FILE or @FILE.
 # MAGIC * **output-file**: Also write the answer to FILE.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **workers**: Requests at once, at most; fewer where a server is slower with more.

@@ -11,7 +11,8 @@
 # MAGIC * **model-uri** *: The model: models:/name/1, models:/name@alias, models:/m-… or runs:/id/path.
 # MAGIC * **input-file** *: CSV with samples of training data, or a whole signature as .json, as get-model-signature
 # MAGIC   writes it.
-# MAGIC * **tracking-uri**: The server, or the address of a database or file store.
+# MAGIC * **tracking-uri**: The server (http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE],
+# MAGIC   databricks-app://[PROFILE/]NAME), or the address of a database or file store.
 # MAGIC * **artifact-root**: Of a database: the folder or address where its server keeps artifacts (what the server
 # MAGIC   has as --artifacts-destination), for those it gives out itself.
 # MAGIC * **output-file**: CSV with samples of predictions.

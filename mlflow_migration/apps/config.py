@@ -44,9 +44,9 @@ class Git(Form):
 
     git: str = Field(pattern=BRANCH, description="user/branch: that branch of github.com/USER/mlflow.")
 
-    @property
-    def repository(self) -> str:
-        return f"https://github.com/{self.git.partition('/')[0]}/mlflow.git"
+    def repository_at(self, github: str) -> str:
+        """The fork's address below that of GitHub."""
+        return f"{github}/{self.git.partition('/')[0]}/mlflow.git"
 
     @property
     def branch(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlflow_migration.engine.config import DATABRICKS_SECRETS, SECRETS, PlaceSettings
 from mlflow_migration.errors import UsageError
 from mlflow_migration.promotion.policy import Policy
-from mlflow_migration.server.address import is_databricks
+from mlflow_migration.server.address import has_workspace_login
 
 OIDC, KEPT = "oidc", "secrets"
 """Federation, where the provider's own short-lived token is traded for one of Databricks; or secrets that are kept."""
@@ -84,7 +84,7 @@ def pipeline(policy: Policy, places: Mapping[str, PlaceSettings], wanted: Wanted
     steps, federated = [], False
     for branch, target in wanted.branches.items():
         names = (policy.before(target), target)
-        on_databricks = any(is_databricks(place_of(policy, places, one).uri) for one in names)
+        on_databricks = any(has_workspace_login(place_of(policy, places, one).uri) for one in names)
         federated = federated or (wanted.login == OIDC and on_databricks)
         secrets = sorted({each for one in names for each in _secrets(policy, places, one, wanted.login)})
         steps.append(Step(branch, target, tuple(secrets)))
@@ -131,7 +131,7 @@ def _secrets(policy: Policy, places: Mapping[str, PlaceSettings], environment: s
     named = [getattr(place, f"{secret}_env") for secret in SECRETS + DATABRICKS_SECRETS]
     found = [name for name in named if name]
     _matching(VARIABLE, tuple(found), "a variable's name")
-    if login == KEPT and is_databricks(place.uri) and not found:
+    if login == KEPT and has_workspace_login(place.uri) and not found:
         raise UsageError(
             f"no secret is named for the environment {environment!r}",
             f"--auth secrets, and {place.uri} has neither token_env nor client_secret_env",

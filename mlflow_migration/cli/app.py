@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mlflow_migration.cli import app_config, app_local
+from mlflow_migration.cli import app_config, app_data, app_local
 from mlflow_migration.cli.command import Group
 
 
@@ -22,6 +22,7 @@ def app() -> None:
 # One line for each module.
 _COMMANDS = [
     *app_config.COMMANDS,
+    *app_data.COMMANDS,
     *app_local.COMMANDS,
 ]
 for _command in _COMMANDS:

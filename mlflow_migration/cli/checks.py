@@ -353,6 +353,7 @@ def doctor(**given: Any) -> int:
       doctor http://old:5000 http://new:5000
       doctor @dev backup
       doctor databricks-uc://DEV databricks-uc://PROD --schema prod.ml
+      doctor databricks-app://mlflow
     """
     places = given.pop("places") or tuple(filter(None, [opening.default()]))
     from importlib import metadata

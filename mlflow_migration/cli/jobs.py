@@ -49,6 +49,7 @@ from mlflow_migration.pipeline import (
     transfer,
 )
 from mlflow_migration.places import SAME_NAMES, Adding, Names, Selection, Source, Writing
+from mlflow_migration.records import Json
 from mlflow_migration.report import Report, check_report_path, write_report
 from mlflow_migration.server.live import Server
 
@@ -253,8 +254,8 @@ def _remove(folder: Path, made: bool) -> None:
 
 def _typed(place: Readable | Connected) -> str:
     """The address by which a command finds a place again: a workspace is reported by its host, and opened by its
-    profile."""
-    return place.rest.typed if isinstance(place, Server) and place.rest.dialect else place.address
+    profile; an app by its URL, and opened by its name."""
+    return place.rest.typed if isinstance(place, Server) else place.address
 
 
 def _what(selection: Selection) -> str:
@@ -404,9 +405,10 @@ def signals(stop: threading.Event) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def show(report: Report, common: Common) -> None:
-    """The report on stderr, as JSON on stdout where asked for, and in its file."""
-    document = report.as_json()
+def show(report: Report, common: Common, told: Json | None = None) -> None:
+    """The report on stderr, as JSON on stdout where asked for, and in its file; `told` is its document where that says
+    more than the report's own."""
+    document = report.as_json() if told is None else told
     lines = list(report.lines())
     if common.report:
         write_report(

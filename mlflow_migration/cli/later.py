@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
+    from mlflow_migration.apps import data, restore, seed, snapshot
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -41,6 +42,7 @@ __all__ = [
     "compare",
     "config",
     "copies",
+    "data",
     "environments",
     "facts",
     "filtered",
@@ -67,13 +69,16 @@ __all__ = [
     "progress",
     "proof",
     "registry",
+    "restore",
     "rewritten",
     "rollback",
     "run",
     "run_notebooks",
     "samples",
+    "seed",
     "settings",
     "signature",
+    "snapshot",
     "spreading",
     "step",
     "steps",
@@ -93,6 +98,7 @@ _FOLDERS = {
         "pipeline",
         "submitting",
     ),
+    "apps.": ("data", "restore", "seed", "snapshot"),
     "bundle.": ("layout",),
     "cicd.": (
         "access",

@@ -124,13 +124,14 @@ def _artifact_root(name: str, where: str) -> Callable[[F], F]:
     )
 
 
+SERVERS = "http(s)://…, databricks[://PROFILE], databricks-uc[://PROFILE], databricks-app://[PROFILE/]NAME"
 SRC_ARTIFACT_ROOT = _artifact_root("--src-artifact-root", "Where the source is")
 ARTIFACT_ROOT = _artifact_root("--artifact-root", "Of")
 TRACKING = _stack(
     click.option(
         "--tracking-uri",
         metavar="URI",
-        help="The server, or the address of a database or file store [default: MLFLOW_TRACKING_URI].",
+        help=f"The server ({SERVERS}), or the address of a database or file store [default: MLFLOW_TRACKING_URI].",
     ),
     ARTIFACT_ROOT,
 )
@@ -138,7 +139,8 @@ SRC = _stack(
     click.option(
         "--src-mlflow-uri",
         metavar="URI",
-        help="The source: a server, or the address of a database or file store [default: MLFLOW_TRACKING_URI].",
+        help=f"The source: a server ({SERVERS}), or the address of a database or file store "
+        "[default: MLFLOW_TRACKING_URI].",
     ),
     SRC_ARTIFACT_ROOT,
 )
@@ -146,7 +148,7 @@ DST = _stack(
     click.option(
         "--dst-mlflow-uri",
         metavar="URI",
-        help="The destination: a server, or a database's address [default: MLFLOW_TRACKING_URI].",
+        help=f"The destination: a server ({SERVERS}), or a database's address [default: MLFLOW_TRACKING_URI].",
     ),
     _artifact_root("--dst-artifact-root", "Where the destination is"),
 )

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -29,7 +29,7 @@ ABOVE = 3
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """What lies directly in a folder."""
 
     name: str
@@ -38,15 +38,44 @@ class _Entry:
     problem: str = ""
 
 
+class Storage(Protocol):
+    """What is behind a server's own artifact addresses where MLflow's clients don't lead there with the credentials of
+    this job. Paths go from its root, with slashes. Every method raises MigrationError."""
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        """What lies in a folder; nothing where there is no such folder."""
+        ...
+
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """The bytes of a file."""
+        ...
+
+    def put(self, path: str, file: File) -> None:
+        """Write a file: it is there whole or not at all, and one that is there is overwritten."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Within:
+    """A folder of a storage."""
+
+    storage: Storage
+    folder: str
+
+    def path(self, below: str) -> str:
+        return f"{self.folder}/{below}".strip("/")
+
+
 class Artifacts:
-    """Reads and writes the artifacts of a database. `root` is what its server has as `--artifacts-destination`.
+    """Reads and writes the artifacts of a database. `root` is what its server has as `--artifacts-destination`: an
+    address, or what leads there.
 
     Raises UsageError where `root` is a local folder that isn't there, unless it is to be written to.
     """
 
-    def __init__(self, root: str = "", writing: bool = False) -> None:
+    def __init__(self, root: str | Storage = "", writing: bool = False) -> None:
         self._root = root
-        if root and not writing and _is_local(root) and not _local(root).is_dir():
+        if isinstance(root, str) and root and not writing and _is_local(root) and not _local(root).is_dir():
             raise UsageError(
                 f"no such folder: {root}", hint=f"{OPTION} is what the server has as --artifacts-destination"
             )
@@ -88,6 +117,10 @@ class Artifacts:
         """The bytes of one artifact. Raises NotFoundError where there is none, ServerError where it can't be read."""
         place = self._place(root.uri)
         _check(path)
+        if isinstance(place, _Within):
+            with place.storage.open(place.path(path)) as reader:
+                yield reader
+            return
         with ExitStack() as stack:
             with _told(path, root.uri):
                 if isinstance(place, Path):
@@ -104,6 +137,9 @@ class Artifacts:
             raise ServerError("an artifact can't be read", file.problem, 0, "")
         place = self._place(root.uri)
         _check(path)
+        if isinstance(place, _Within):
+            place.storage.put(place.path(path), file)
+            return
         with tempfile.TemporaryDirectory(prefix="mlflow-migration-") as folder, _told(path, root.uri):
             if isinstance(place, Path):
                 target = place.joinpath(*path.split("/"))
@@ -126,6 +162,8 @@ class Artifacts:
             below = [part for part in parts.path.split("/") if part]
             if not set(below).isdisjoint({".", ".."}):
                 raise ServerError(UNREACHABLE, f"the address is refused as unsafe: {uri}", 0, "")
+            if not isinstance(self._root, str):
+                return _Within(self._root, "/".join(below))
             if _is_local(self._root):
                 return _local(self._root).joinpath(*below)
             return _client("/".join([self._root.rstrip("/"), *below]))
@@ -177,17 +215,20 @@ def _check(path: str) -> None:
         raise ServerError("an artifact's name is refused as unsafe", path, 0, "")
 
 
-def _listed(place: Any, folder: str) -> Iterator[_Entry]:
+def _listed(place: Any, folder: str) -> Iterator[Entry]:
     if isinstance(place, Path):
         yield from _scanned(place, folder)
+        return
+    if isinstance(place, _Within):
+        yield from place.storage.entries(place.path(folder))
         return
     with _told(folder, str(getattr(place, "artifact_uri", ""))):
         found = place.list_artifacts(folder or None)
     for info in found:
-        yield _Entry(PurePosixPath(info.path).name, bool(info.is_dir), int(info.file_size or 0))
+        yield Entry(PurePosixPath(info.path).name, bool(info.is_dir), int(info.file_size or 0))
 
 
-def _scanned(place: Path, folder: str) -> Iterator[_Entry]:
+def _scanned(place: Path, folder: str) -> Iterator[Entry]:
     here = place.joinpath(*folder.split("/")) if folder else place
     if not here.is_dir():
         return
@@ -196,17 +237,17 @@ def _scanned(place: Path, folder: str) -> Iterator[_Entry]:
             yield _entry(each, here)
 
 
-def _entry(each: os.DirEntry[str], here: Path) -> _Entry:
+def _entry(each: os.DirEntry[str], here: Path) -> Entry:
     try:
         each.name.encode()
     except UnicodeEncodeError:
-        return _Entry(each.name.encode("utf-8", "replace").decode(), False, 0, "its name is not UTF-8")
+        return Entry(each.name.encode("utf-8", "replace").decode(), False, 0, "its name is not UTF-8")
     if each.is_dir():
         above = each.is_symlink() and here.resolve().is_relative_to(Path(each.path).resolve())
-        return _Entry(each.name, True, 0, "it is a link to a folder it lies in" if above else "")
+        return Entry(each.name, True, 0, "it is a link to a folder it lies in" if above else "")
     if not each.is_file():
-        return _Entry(each.name, False, 0, "it is no file, or a link to nothing")
-    return _Entry(each.name, False, each.stat().st_size)
+        return Entry(each.name, False, 0, "it is no file, or a link to nothing")
+    return Entry(each.name, False, each.stat().st_size)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from mlflow_migration.calls.access_lists import AccessListReads
 from mlflow_migration.calls.notebooks import NoNotebooks
 from mlflow_migration.database import filters
-from mlflow_migration.database.artifacts import Artifacts
+from mlflow_migration.database.artifacts import Artifacts, Storage
 from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected
 from mlflow_migration.database.evaluation import Evaluation
 from mlflow_migration.database.experiments import Experiments
@@ -37,7 +37,7 @@ class Database:
     Raises UsageError where that is a folder that isn't there, or where there is no such workspace.
     """
 
-    def __init__(self, connected: Connected, artifact_root: str = "") -> None:
+    def __init__(self, connected: Connected, artifact_root: str | Storage = "") -> None:
         from mlflow.version import VERSION
 
         self._connected = connected

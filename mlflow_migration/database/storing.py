@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from mlflow_migration.database.artifacts import Artifacts
-from mlflow_migration.errors import UsageError
+from mlflow_migration.database.artifacts import Artifacts, Storage
+from mlflow_migration.errors import ConflictError, UsageError
 from mlflow_migration.places import Root
 from mlflow_migration.records import File, Loss
 
@@ -24,10 +24,12 @@ LARGEST_MODEL_FILE = 4 * 1024 * 1024
 @dataclass(frozen=True)
 class Roots:
     """`base` is what the addresses of new artifacts begin with, `root` the storage behind a server's own addresses.
-    Without a `base` objects keep the addresses they have at the source."""
+    Without a `base` objects keep the addresses they have at the source. With `kept` what is there is never overwritten:
+    something else, an older copy of the database, may still name it."""
 
     base: str = ""
-    root: str = ""
+    root: str | Storage = ""
+    kept: bool = False
 
     def location(self, experiment_id: int, before: str) -> str:
         """Where the artifacts of a new experiment lie."""
@@ -79,12 +81,16 @@ class Storing:
 
     def __init__(self, roots: Roots, text: Callable[[str], str], checksum: bool, rehearsal: bool) -> None:
         self._artifacts = Artifacts(roots.root, writing=True)
+        self._kept = roots.kept
         self._text = text
         self._checksum = checksum
         self._rehearsal = rehearsal
 
     def put(self, root: Root, files: Iterator[File]) -> Put:
-        """Write those artifacts that aren't there yet or have another size, or other bytes under `checksum`."""
+        """Write those artifacts that aren't there yet or have another size, or other bytes under `checksum`.
+
+        Raises ConflictError where one has, and those that are there are to be kept.
+        """
         put = Put()
         there: dict[str, File] | None = None
         for file in files:
@@ -97,6 +103,8 @@ class Storing:
             outgoing = self._readdressed(file)
             if self._is_same(there.get(file.path), outgoing):
                 continue
+            if self._kept and file.path in there:
+                raise ConflictError(f"another artifact is there: {file.path}", f"at {root.uri}")
             put.changed = True
             put.bytes += outgoing.size
             if not self._rehearsal:

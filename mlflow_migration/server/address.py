@@ -24,6 +24,8 @@ SETTINGS = ("MLFLOW_TRACKING_", "DATABRICKS_")
 """How the variables begin that tell MLflow something of a server or of where it runs."""
 DATABRICKS, DATABRICKS_UC = "databricks", "databricks-uc"
 """A Databricks workspace with its own model registry, and the same with Unity Catalog's."""
+DATABRICKS_APP = "databricks-app"
+"""An MLflow server of one's own that runs as a Databricks App: databricks-app://[PROFILE/]NAME."""
 PLUGINS = ("mlflow.tracking_store", "mlflow.request_header_provider", "mlflow.request_auth_provider")
 
 
@@ -53,7 +55,9 @@ class Endpoint:
 
     `dialect`: "" for MLflow's own, else DATABRICKS or DATABRICKS_UC. `renew` makes `headers()` give a new token where
     one was refused, None where there is nothing to renew. `hint`: what to do about refused credentials.
-    `login`: what databricks-sdk calls the way of logging in.
+    `login`: what databricks-sdk calls the way of logging in. `address`: what everybody knows the server by, where what
+    was typed means it on one machine only. `stays`: an answer that leads elsewhere is never followed; it is how one
+    is told to log in.
     """
 
     host: str
@@ -66,6 +70,8 @@ class Endpoint:
     workspace_id: str = ""
     renew: Callable[[], None] | None = None
     login: str = ""
+    address: str = ""
+    stays: bool = False
     hint: str = (
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN), "
         "or MLFLOW_MIGRATION_SRC_… and _DST_… where the two servers differ"
@@ -91,14 +97,29 @@ def is_databricks(text: str) -> bool:
     return text.partition("://")[0] in {DATABRICKS, DATABRICKS_UC}
 
 
+def is_app(text: str) -> bool:
+    """Whether an address names a Databricks App."""
+    return text.startswith(DATABRICKS_APP + "://")
+
+
+def has_workspace_login(text: str) -> bool:
+    """Whether one logs in to a Databricks workspace for what an address names: the workspace, or an App of it."""
+    return is_databricks(text) or is_app(text)
+
+
 def resolve(uri: str, given: Credentials) -> Endpoint:
     """The endpoint of a tracking address.
 
     Host and credentials are those of the store MLflow resolves for it (user/password, token, `~/.mlflow/credentials`,
     TLS options, SigV4, request-auth and request-header plug-ins, plug-in addresses); `given` goes before them.
-    A Databricks workspace's are those databricks-sdk resolves. Raises UsageError for an address without a REST server
-    behind it.
+    A Databricks workspace's are those databricks-sdk resolves, and of these come an App's, whose workspace is asked
+    where it is. Raises UsageError for an address without a REST server behind it, AccessError for an App that isn't
+    running or takes no such credentials.
     """
+    if is_app(uri):
+        from mlflow_migration.server.databricks import app
+
+        return app.endpoint(uri, given)
     if is_databricks(uri):
         # Imported here: databricks-sdk takes a while to load, and most places are none of its.
         from mlflow_migration.server.databricks.address import endpoint
@@ -114,7 +135,7 @@ def resolve(uri: str, given: Credentials) -> Endpoint:
         auth=_auth(creds) if given.username is None and given.token is None else None,
         verify=verify,
         cert=given.client_cert or creds.client_cert_path,
-        workspace=_workspace(given),
+        workspace=workspace_of(given),
     )
 
 
@@ -181,7 +202,7 @@ def _mlflow_credentials(uri: str) -> Any:
 
 def _headers(uri: str, given: Credentials) -> dict[str, str]:
     headers = client_headers(uri)
-    if workspace := _workspace(given):
+    if workspace := workspace_of(given):
         headers[WORKSPACE_HEADER] = workspace
     if given.username is not None or given.token is not None:
         username, password, token = given.username, given.password, given.token
@@ -205,7 +226,8 @@ def client_headers(uri: str) -> dict[str, str]:
     return {str(key): str(value) for key, value in resolve_request_headers().items()}
 
 
-def _workspace(given: Credentials) -> str:
+def workspace_of(given: Credentials) -> str:
+    """The workspace of MLflow's own that requests are for, "" for the default one."""
     if "mlflow" not in sys.modules:
         # Nobody can have set one but by the variable.
         return given.workspace or os.environ.get("MLFLOW_WORKSPACE", "").strip()

@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
-from mlflow_migration.server.address import DEFAULT_WORKSPACE, Credentials, printable, resolve
+from mlflow_migration.server.address import DEFAULT_WORKSPACE, Credentials, Endpoint, printable, resolve
 from mlflow_migration.server.answers import TransientError, error_in, plain, reason, retry_after, storage_error_in
 from mlflow_migration.server.pace import Pace
 
@@ -123,23 +123,30 @@ class _Session(requests.Session):
 class Rest:
     """The session of one server. Safe to share between threads."""
 
-    def __init__(self, uri: str, credentials: Credentials, workers: int, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        uri: str,
+        credentials: Credentials,
+        workers: int,
+        patience: float = PATIENCE,
+        endpoint: Endpoint | None = None,
+    ) -> None:
         self.patience = patience
         self._silence = patience
         self.requests = 0
         self._reading = Pace(most=workers, begin=workers, seeks=False)
         self._writing = Pace(most=workers, begin=FIRST_WRITERS, seeks=True)
-        self._endpoint = resolve(uri, credentials)
+        self._endpoint = resolve(uri, credentials) if endpoint is None else endpoint
         self.dialect = self._endpoint.dialect
         self.login = self._endpoint.login
         self.workspace_id = self._endpoint.workspace_id
         self.typed = printable(uri)
-        # A workspace's profile is called so on one machine; its host is what all know it by.
-        self.address = printable(self._endpoint.host) if self.dialect else self.typed
+        self.address = self._endpoint.address or self.typed
         self.workspace = self._endpoint.workspace if self._endpoint.workspace != DEFAULT_WORKSPACE else ""
         if self.workspace:
             # Names are unique within a workspace only, so that it is part of where a thing came from.
             self.address += f"#{self.workspace}"
+            self.typed += f"#{self.workspace}"
         self._session = self._open_session(workers)
         self._headers: dict[str, str] = {}
         self._headers_until = 0.0
@@ -253,11 +260,12 @@ class Rest:
             settings: dict[str, Any] = {**self._transport, "stream": request.keep}
             if request.outside:
                 settings.update({"proxies": get_environ_proxies(request.path), "cert": None})
+            follows = request.method == "GET" and bool(request.outside or not self._endpoint.stays)
             try:
                 response = self._session.send(
                     self._prepare(request),
                     timeout=(CONNECT_SECONDS, READ_SECONDS),
-                    allow_redirects=request.method == "GET",
+                    allow_redirects=follows,
                     **settings,
                 )
                 self._check(response, request.outside)
@@ -411,6 +419,8 @@ class Rest:
             raise TransientError(status, message, retry_after(response), outside)
         if outside:
             raise ServerError(f"{outside} answered {status}", message, status, code)
+        if self._endpoint.stays and response.is_redirect:
+            status, message = HTTPStatus.UNAUTHORIZED, "it answers that one has to log in"
         if status == HTTPStatus.UNAUTHORIZED or (self.dialect and code == NOT_LOGGED_IN):
             if self._renewed(response):
                 raise TransientError(HTTPStatus.UNAUTHORIZED, message, 0.0)

@@ -41,6 +41,8 @@ def of_server(settings: Settings, outside: Mapping[str, str], address: str) -> d
         "MLFLOW_APP_BACKEND": settings.backend,
         "PYTHONPATH": os.pathsep.join(filter(None, (server.register(settings.state), outside.get("PYTHONPATH")))),
     }
+    if settings.ui:
+        told["MLFLOW_APP_UI"] = str(settings.ui_folder)
     if origins := allowed_origins(settings):
         told["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins)
     if host := databricks_host(outside):

@@ -134,8 +134,11 @@ class Gate:
 
 def create_app() -> "ASGIApp":
     """MLflow's application behind the gate, by the environment that the supervisor made; for `mlflow server`."""
+    from mlflow.server import app as pages
     from mlflow.server.fastapi_app import app
 
+    if ui := os.environ.get("MLFLOW_APP_UI"):
+        pages.static_folder = ui
     state = Path(os.environ["MLFLOW_APP_STATE_DIR"])
     _end_with_supervisor(state / "supervisor.lock")
     in_workspace = os.environ.get("MLFLOW_APP_BACKEND") == "databricks"

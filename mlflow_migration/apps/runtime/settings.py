@@ -67,6 +67,12 @@ class Settings:
     experiment_prefix: str
     keeping: Keeping
     lakebase: Lakebase | None
+    ui: str = ""
+
+    @property
+    def ui_folder(self) -> Path:
+        """Where MLflow's pages are put together, of the pieces in the folder `ui`."""
+        return self.state / "ui"
 
     @property
     def status_file(self) -> Path:
@@ -118,6 +124,7 @@ def read(env: Mapping[str, str]) -> Settings:
             start_empty=reader.truth("START_EMPTY"),
         ),
         lakebase=_lakebase(reader) if backend == "lakebase" else None,
+        ui=reader.text("UI"),
     )
     reader.finish()
     return settings

@@ -11,11 +11,12 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import requests
 
-from mlflow_migration.apps.runtime import beginning, environment, server, snapshots, status, waiting
+from mlflow_migration.apps.runtime import beginning, environment, server, snapshots, status, ui, waiting
 from mlflow_migration.apps.runtime.beginning import UpgradeError
 from mlflow_migration.apps.runtime.keeper import Keeper
 from mlflow_migration.apps.runtime.lease import Lease, release
@@ -111,6 +112,8 @@ def _begin(life: Life) -> None:
 def _prepare(life: Life) -> None:
     settings = life.settings
     host = databricks_host(life.env)
+    if settings.ui:
+        ui.unpack(Path(settings.ui), settings.ui_folder)
     if settings.backend == "sqlite":
         # To repeat a request for longer than until the next snapshot gains nothing.
         patience = max(5.0, min(30.0, settings.keeping.seconds))

@@ -75,27 +75,38 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
             f"a Databricks workspace has none in it: {given.workspace!r}",
             hint="write --workspace SRC= or --workspace =DST for the one end that has MLflow's workspaces",
         )
+    return endpoint_of(uri, configured(uri, given), given)
+
+
+def configured(uri: str, given: Credentials) -> Config:
+    """Whom a workspace's address logs in as, by databricks-sdk. Raises UsageError, as `endpoint`."""
     Config.attributes()  # Found once, of the class itself: a subclass would find none.
-    config = _configured(uri, _settled(uri, given), bool(given.insecure_tls))
+    return _configured(uri, _settled(uri, given), bool(given.insecure_tls))
+
+
+def endpoint_of(uri: str, config: Config, given: Credentials) -> Endpoint:
+    """The endpoint of a workspace that is logged in to."""
     fixed = client_headers(uri)
     fixed["User-Agent"] = f"{config.user_agent} {fixed.get('User-Agent', '')}".strip()
     if workspace := getattr(config, "workspace_id", None):  # Not before databricks-sdk 0.90.
         fixed["x-databricks-org-id"] = str(workspace)
 
     def headers() -> dict[str, str]:
-        return {**fixed, **_authenticated(uri, config.authenticate)}
+        return {**fixed, **authenticated(uri, config.authenticate)}
 
-    verify: bool | str = given.ca_bundle or not given.insecure_tls
+    host = str(config.host).rstrip("/")
     return Endpoint(
-        host=str(config.host).rstrip("/"),
+        host=host,
         headers=headers,
         auth=None,
-        verify=verify,
+        verify=given.ca_bundle or not given.insecure_tls,
         cert=given.client_cert,
         dialect=urlsplit(uri).scheme or uri,
         workspace_id=str(config.workspace_id or ""),
-        renew=lambda: _authenticated(uri, config.init_auth),
+        renew=lambda: authenticated(uri, config.init_auth),
         login=str(config.auth_type),
+        # A workspace's profile is called so on one machine; its host is what all know it by.
+        address=printable(host),
         hint=REFUSED,
     )
 
@@ -190,7 +201,8 @@ def _configured(uri: str, settings: Mapping[str, str], skip_verify: bool) -> Con
     return config
 
 
-def _authenticated(uri: str, ask: Callable[[], T]) -> T:
+def authenticated(uri: str, ask: Callable[[], T]) -> T:
+    """What `ask`, a method of `Config`, gives. Raises AccessError where there is no token to be had."""
     try:
         return ask()
     except (ValueError, OSError) as error:

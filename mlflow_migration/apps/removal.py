@@ -1,0 +1,149 @@
+"""Taking an app away, and what was made for it. Its data stays, unless it is to go too.
+
+The app is stopped first, so that its last snapshot is written while it still may write.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import quote
+
+from mlflow_migration.apps import database, lakebase, platform, resources, secrets, upload, volume_rights, wait
+from mlflow_migration.apps.config import AppConfig
+from mlflow_migration.apps.health import Workspace
+from mlflow_migration.apps.preflight import path_of
+from mlflow_migration.apps.steps import DONE, SAME, TOLD, Steps
+from mlflow_migration.apps.wait import Waiting
+from mlflow_migration.errors import ForbiddenError, NotFoundError, ServerError
+from mlflow_migration.records import Json
+from mlflow_migration.server.databricks.principals import Principals
+from mlflow_migration.server.rest import Rest
+
+FILES, FOLDERS = "/api/2.0/fs/files", "/api/2.0/fs/directories"
+OWN_FOLDERS = ("snapshots", "leases", "set-aside", "artifacts")
+OWN_FILES = ("latest.json",)
+"""What the runtime writes below its Volume (docs/explanation/app-runtime.md); anything else there is somebody's."""
+
+
+def remove(workspace: Workspace, config: AppConfig, steps: Steps, waiting: Waiting) -> None:
+    """Take the app away with its source files, and the grants to its service principal. Data and secret stay."""
+    rest, name = workspace.rest, config.name
+    app = platform.get(rest, name)
+    if app is None:
+        steps.add("app", name, SAME, "it isn't there")
+    elif platform.compute(app) == "DELETING":
+        waiting.tell(f"the app {name} is being deleted already")
+        wait.gone(rest, waiting)
+        steps.add("app", name, DONE, "deleted")
+    else:
+        _stop(rest, app, steps, waiting)
+        _grants(rest, app, steps)
+        platform.delete(rest, name)
+        wait.gone(rest, waiting)
+        steps.add("app", name, DONE, "deleted")
+    for path in dict.fromkeys(_paths(rest, config, app)):
+        _source(rest, name, path, steps)
+
+
+def _stop(rest: Rest, app: Json, steps: Steps, waiting: Waiting) -> None:
+    """SIGTERM, upon which the runtime writes its last snapshot."""
+    if platform.compute(app) != "ACTIVE":
+        return
+    platform.stop(rest, waiting.name)
+    wait.stopped(rest, waiting)
+    steps.add("stop", waiting.name)
+
+
+def _grants(rest: Rest, app: Json, steps: Steps) -> None:
+    client_id = str(app.get("service_principal_client_id") or "")
+    for each in app.get("resources") or ():
+        volume = str((each.get("uc_securable") or {}).get("securable_full_name") or "")
+        if not client_id or not volume:
+            continue
+        try:
+            for taken in volume_rights.take(rest, client_id, volume):
+                steps.add("grants", taken)
+        except ForbiddenError as error:
+            steps.add("grants", f"of {client_id} on Volume {volume}", TOLD, str(error))
+
+
+def _paths(rest: Rest, config: AppConfig, app: Json | None) -> list[str]:
+    """Where the source files may be: where the configuration has them, and where the app was deployed from."""
+    told = str((app or {}).get("default_source_code_path") or "")
+    home = "" if app is None else f"/Users/{app.get('service_principal_client_id')}/"
+    own = path_of(config, Principals(rest).me())
+    return [own, *([told] if told and not told.removeprefix("/Workspace").startswith(home) else [])]
+
+
+def _source(rest: Rest, name: str, path: str, steps: Steps) -> None:
+    source = upload.read(rest, path)
+    if source.app == name:
+        whole = upload.clear(rest, source)
+        steps.add("remove", path, DONE, "" if whole else "other files in it stay")
+
+
+def forget_data(workspace: Workspace, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
+    """Remove what the app kept: its files in Volumes, its schema with its role, its passphrase."""
+    rest = workspace.rest
+    for folder in dict.fromkeys([config.volume, config.artifacts.removeprefix("dbfs:")]):
+        if resources.volume_of(folder):
+            _volume(rest, folder.rstrip("/"), steps, is_artifacts=folder != config.volume)
+    if config.backend == "lakebase":
+        _schema(rest, config, client_id, steps, waiting)
+    gone = secrets.forget(rest, config)
+    steps.add("passphrase", gone or secrets.scope_of(config), DONE if gone else SAME, "" if gone else "it isn't there")
+
+
+def _volume(rest: Rest, folder: str, steps: Steps, is_artifacts: bool) -> None:
+    if is_artifacts:
+        count = _emptied(rest, folder)
+    else:
+        count = sum(_emptied(rest, f"{folder}/{each}") for each in OWN_FOLDERS)
+        count += sum(_gone(rest, FILES, f"{folder}/{each}") for each in OWN_FILES)
+    steps.add("data", folder, DONE if count else SAME, f"{count} files removed")
+
+
+def _emptied(rest: Rest, folder: str) -> int:
+    """Remove a folder with all that is in it; how many files that were."""
+    path, query, entries = FOLDERS + quote(folder), {}, []
+    while True:
+        answer = platform.found(rest, path, query)
+        if answer is None:
+            return 0
+        entries += answer.get("contents", [])
+        if not answer.get("next_page_token"):
+            break
+        query = {"page_token": str(answer["next_page_token"])}
+    count = 0
+    for each in entries:
+        inside = f"{folder}/{each['name']}"
+        count += _emptied(rest, inside) if each.get("is_directory") else _gone(rest, FILES, inside)
+    _gone(rest, FOLDERS, folder)
+    return count
+
+
+def _gone(rest: Rest, route: str, path: str) -> int:
+    try:
+        rest.call("DELETE", route + quote(path))
+    except ServerError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return 0
+        raise
+    return 1
+
+
+def _schema(rest: Rest, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
+    try:
+        home = lakebase.home(rest, config)
+    except NotFoundError as error:
+        steps.add("database", config.lakebase_or_default.instance, SAME, str(error))
+        return
+    if not home.is_there:
+        steps.add("database", str(home), SAME, "it isn't there")
+        return
+    place = lakebase.connection(rest, config, home, waiting)
+    database.reset(rest, config, place, steps)
+    # What was granted to a role stands in the way of its end, until somebody inherits it.
+    if client_id and lakebase.drop_role(rest, home, client_id, Principals(rest).me().name, waiting):
+        steps.add("database", f"role {client_id}", DONE, "removed")
+    steps.add("database", str(home), TOLD, "it stays: it may hold other databases")

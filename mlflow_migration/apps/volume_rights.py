@@ -1,0 +1,107 @@
+"""Who may use an app's Volume: whether whoever deploys can give it to the app, and whether the app has it.
+
+Binding a Volume to an app grants the app's service principal USE CATALOG, USE SCHEMA, READ VOLUME and WRITE VOLUME,
+where the one who binds it has MANAGE there (Databricks' page "Add a Unity Catalog volume resource to an app").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from mlflow_migration.check_access import ALL_PRIVILEGES, MANAGE, Finding, Securable, check
+from mlflow_migration.errors import ForbiddenError, MigrationError, UsageError
+from mlflow_migration.server.databricks.grants import CATALOG, ROUTE, SCHEMA, VOLUME, Grants, quoted, statement
+from mlflow_migration.server.databricks.principals import EVERYBODY, Principals
+from mlflow_migration.server.rest import Rest
+
+OF_APP = (("USE_CATALOG", CATALOG), ("USE_SCHEMA", SCHEMA), ("READ_VOLUME", VOLUME), ("WRITE_VOLUME", VOLUME))
+"""What the app needs, and on what."""
+
+
+def securable(type_: str, volume: str) -> Securable:
+    """The Volume, its schema or its catalog."""
+    depth = {CATALOG: 1, SCHEMA: 2, VOLUME: 3}[type_]
+    return Securable(type_, ".".join(volume.split(".")[:depth]))
+
+
+def require_grantable(rest: Rest, volume: str) -> None:
+    """Raise UsageError where there is no such Volume, ForbiddenError where the caller can't give an app its rights."""
+    if _owns_metastore(rest):
+        check(rest, "", [(MANAGE, securable(VOLUME, volume))])
+        return
+    wanted = [(MANAGE, securable(type_, volume)) for type_ in (CATALOG, SCHEMA, VOLUME)]
+    can_manage = {each.securable.type: bool(each.how or each.note) for each in check(rest, "", wanted).findings}
+    lacking = [
+        (privilege, securable(type_, volume))
+        for privilege, type_ in OF_APP
+        if not can_manage[type_] and not _is_everybodys(rest, privilege, securable(type_, volume))
+    ]
+    if lacking:
+        me = Principals(rest).me().name
+        on = list(dict.fromkeys(target for _, target in lacking))
+        raise ForbiddenError(
+            f"the app can't be given the Volume {volume}",
+            f"{me} may not grant {', '.join(f'{privilege} on {target}' for privilege, target in lacking)}",
+            "who may, types: " + " ".join(statement(MANAGE, each.type, each.name, me) for each in on),
+        )
+
+
+def missing(rest: Rest, volume: str, client_id: str) -> tuple[Finding, ...]:
+    """What an app's service principal lacks on a Volume."""
+    wanted = [(privilege, securable(type_, volume)) for privilege, type_ in OF_APP]
+    return check(rest, client_id, wanted).missing
+
+
+def give(rest: Rest, client_id: str, lacking: tuple[Finding, ...]) -> None:
+    """Grant it. Raises ForbiddenError with the statements for somebody who may."""
+    try:
+        for each in lacking:
+            path = f"{ROUTE}permissions/{each.securable.type}/{quote(each.securable.name, safe='')}"
+            rest.call("PATCH", path, {"changes": [{"principal": client_id, "add": [each.privilege]}]})
+    except ForbiddenError as error:
+        statements = " ".join(each.statement for each in lacking)
+        raise ForbiddenError(
+            "the app lacks rights on its Volume", error.why, f"who may, types: {statements}"
+        ) from error
+
+
+def take(rest: Rest, client_id: str, volume: str) -> Iterator[str]:
+    """Take what was granted to a principal directly; what was taken, in words.
+
+    Grants to a service principal that is deleted stay with nobody's name, and can't be taken away any more.
+    """
+    for type_ in (VOLUME, SCHEMA, CATALOG):
+        target = securable(type_, volume)
+        try:
+            rows = [row for row in Grants(rest).direct(type_, target.name) if row.get("principal") == client_id]
+            held = [str(each) for row in rows for each in row.get("privileges", ())]
+            if held:
+                path = f"{ROUTE}permissions/{type_}/{quote(target.name, safe='')}"
+                rest.call("PATCH", path, {"changes": [{"principal": client_id, "remove": held}]})
+        except MigrationError as error:
+            yield f"{target}: {error}"
+            continue
+        if held:
+            yield f"{', '.join(held)} on {target} from {quoted(client_id)}"
+
+
+def _owns_metastore(rest: Rest) -> bool:
+    head = Grants(rest).metastore()
+    if head is None:
+        raise UsageError("the workspace has no Unity Catalog", "Volumes are part of it", "use a workspace that has it")
+    principals = Principals(rest)
+    me = principals.me()
+    names = {me.name, *(each.group for each in principals.memberships(me).all)}
+    return str(head.get("owner", "")) in names
+
+
+def _is_everybodys(rest: Rest, privilege: str, target: Securable) -> bool:
+    rows = Grants(rest).effective(target.type, target.name, [EVERYBODY])
+    held = {
+        str(each.get("privilege"))
+        for row in rows
+        if row.get("principal") == EVERYBODY
+        for each in row.get("privileges", ())
+    }
+    return bool(held & {privilege, ALL_PRIVILEGES})

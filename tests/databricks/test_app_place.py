@@ -1,0 +1,237 @@
+"""`databricks-app://` as a place: an MLflow server that runs as an App, whoever may log in to it and however it is."""
+
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from databricks.sdk.service.apps import App
+
+from mlflow_migration.errors import AccessError, ForbiddenError, UsageError
+from mlflow_migration.server.address import Credentials
+from mlflow_migration.server.databricks.app import parsed
+from mlflow_migration.server.live import Server as Live
+from mlflow_migration.server.rest import Rest
+from tests.conftest import Tool
+from tests.databricks import profiles
+from tests.databricks.app_proxy import NAME, oauth, proxied
+from tests.databricks.app_samples import bearer
+from tests.databricks.app_state import apps
+from tests.databricks.clients import sdk
+from tests.databricks.faults import Fault
+from tests.databricks.state import Account, Workspace
+from tests.rest import Api
+from tests.servers import Server
+
+ADDRESS = f"databricks-app://{NAME}"
+SECRETS = ("dapi", "dose", "eyJ")
+
+
+def connect(uri: str, variables: Mapping[str, str]) -> Live:
+    """A connected server, as one role's variables say."""
+    server = Live(Rest(uri, Credentials(databricks=(variables,)), workers=2, patience=5))
+    server.connect()
+    return server
+
+
+def refusal(uri: str, variables: Mapping[str, str]) -> AccessError:
+    with pytest.raises(AccessError) as caught:
+        connect(uri, variables)
+    assert caught.value.exit_code == 3
+    told = f"{caught.value} {caught.value.hint}"
+    assert not [secret for secret in SECRETS if secret in told], told
+    return caught.value
+
+
+@pytest.fixture
+def app(workspace: Workspace, destination: Server) -> App:
+    """An app in front of `destination`."""
+    return proxied(workspace, destination)
+
+
+@pytest.fixture
+def login(account: Account, workspace: Workspace) -> dict[str, str]:
+    return oauth(account, workspace)
+
+
+@pytest.fixture
+def in_app(run_tool: Tool, app: App, login: dict[str, str]) -> Tool:
+    """The tool of whoever may use the app."""
+    assert app.url
+    return Tool(run_tool.home, {**run_tool.env, **login})
+
+
+def test_an_address_names_an_app_and_maybe_a_profile() -> None:
+    assert (parsed("databricks-app://mlflow").name, parsed("databricks-app://mlflow").profile) == ("mlflow", "")
+    there = parsed("databricks-app://PROD/mlflow/")
+    assert (there.name, there.workspace, there.uri) == ("mlflow", "databricks://PROD", "databricks-app://PROD/mlflow")
+    for wrong in ("databricks-app://", "databricks-app://A/b/c", "databricks-app://MLflow", "databricks-app:///x"):
+        with pytest.raises(UsageError, match="not an app's address"):
+            parsed(wrong)
+
+
+def test_an_app_is_a_plain_server_known_by_its_url(app: App, login: dict[str, str]) -> None:
+    live = connect(ADDRESS, login)
+    assert live.address == app.url
+    assert live.rest.typed == ADDRESS
+    assert live.rest.dialect == ""
+    assert live.abilities.registry.dialect == "mlflow"
+    live.close()
+
+
+def test_what_a_bundle_holds_arrives_in_an_app_and_verifies_there_and_a_second_time_nothing_is_written(
+    source: Server, destination: Server, in_app: Tool, tmp_path: Path
+) -> None:
+    in_app("export-all", "--tracking-uri", source.url, "--output-dir", tmp_path / "b").expect(0)
+    into = ("import-all", "--input-dir", tmp_path / "b", "--tracking-uri", ADDRESS, "--json")
+    first = in_app(*into).expect(0)
+    in_app("verify", tmp_path / "b", ADDRESS, "--json").expect(0)
+    here, there = (
+        {each["name"] for each in Api(one.url).post("experiments/search", max_results=100)["experiments"]}
+        for one in (source, destination)
+    )
+    assert here == there
+    again = in_app(*into).expect(0).json
+    assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]
+    assert not [secret for secret in SECRETS if secret in first.stdout + first.stderr]
+
+
+def test_a_copy_goes_on_when_its_token_ends_in_the_middle(
+    app: App, account: Account, login: dict[str, str], source: Server, run_tool: Tool
+) -> None:
+    stop = threading.Event()
+
+    def expire() -> None:
+        while not stop.wait(0.3):
+            account.expire_tokens()
+
+    ends = ("--src-mlflow-uri", source.url, "--dst-mlflow-uri", ADDRESS)
+    thread = threading.Thread(target=expire)
+    thread.start()
+    try:
+        run_tool("copy-experiments", "--experiments", "all", *ends, env=login).expect(0)
+    finally:
+        stop.set()
+        thread.join()
+    run_tool("verify", source.url, ADDRESS, "--experiments", "all", env=login).expect(0)
+
+
+def test_a_personal_token_is_refused_before_anything_is_sent(app: App, workspace: Workspace) -> None:
+    workspace.requests.clear()
+    told = refusal(ADDRESS, {"DATABRICKS_HOST": workspace.url, "DATABRICKS_TOKEN": workspace.token()})
+    assert f"databricks auth login --host {workspace.url}" in told.hint
+    assert "OAuth" in told.what
+    assert not [path for _, path, _ in workspace.requests if "/api/" in path]
+
+
+def test_an_oauth_token_that_stands_where_personal_ones_do_opens_an_app(app: App, workspace: Workspace) -> None:
+    token = bearer(workspace)["Authorization"].partition(" ")[2]
+    connect(ADDRESS, {"DATABRICKS_HOST": workspace.url, "DATABRICKS_TOKEN": token}).close()
+
+
+def test_a_profile_of_the_machine_opens_an_app(app: App, login: dict[str, str], tmp_path: Path) -> None:
+    section = {
+        "host": login["DATABRICKS_HOST"],
+        "client_id": login["DATABRICKS_CLIENT_ID"],
+        "client_secret": login["DATABRICKS_CLIENT_SECRET"],
+    }
+    file = profiles.write_sections(tmp_path / "profiles", {"PROD": section})
+    live = connect(f"databricks-app://PROD/{NAME}", {"DATABRICKS_CONFIG_FILE": str(file)})
+    assert live.address == app.url
+    live.close()
+
+
+def test_an_app_that_is_not_there_is_told_with_its_workspace(workspace: Workspace, login: dict[str, str]) -> None:
+    told = refusal("databricks-app://elsewhere", login)
+    assert told.what == f"there is no app elsewhere at {workspace.url}"
+    assert "app create --name elsewhere" in told.hint
+
+
+def test_an_app_that_does_not_run_is_told_with_the_command_to_type(
+    app: App, workspace: Workspace, login: dict[str, str]
+) -> None:
+    held = apps(workspace).held[NAME]
+    held.status = ("CRASHED", "app crashed unexpectedly")
+    crashed = refusal(ADDRESS, login)
+    assert "CRASHED" in crashed.what and "app crashed" in crashed.why
+    assert crashed.hint == f"mlflow-migration app logs --name {NAME}"
+    held.status = ("DEPLOYING", "")
+    assert refusal(ADDRESS, login).hint == f"mlflow-migration app status --name {NAME}"
+    sdk(workspace).apps.stop_and_wait(NAME)
+    stopped = refusal(ADDRESS, login)
+    assert "STOPPED" in stopped.what
+    assert stopped.hint == f"mlflow-migration app start --name {NAME}"
+
+
+def test_an_app_without_a_deployment_is_to_be_deployed(workspace: Workspace, login: dict[str, str]) -> None:
+    sdk(workspace).apps.create_and_wait(App(name=NAME))
+    assert refusal(ADDRESS, login).hint == f"mlflow-migration app deploy --name {NAME}"
+
+
+def test_whoever_may_not_use_an_app_is_refused(app: App, account: Account, workspace: Workspace) -> None:
+    with pytest.raises(ForbiddenError, match="does not have CAN_USE") as caught:
+        connect(ADDRESS, oauth(account, workspace, "users"))
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "", "http://a:b@127.0.0.1:1", "http://127.0.0.1:1/path"])
+def test_no_token_goes_to_an_address_that_cannot_be_an_app(
+    app: App, workspace: Workspace, login: dict[str, str], url: str
+) -> None:
+    apps(workspace).held[NAME].url = url
+    assert "no address that a token may be sent to" in refusal(ADDRESS, login).what
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_login_page_is_told_as_refused_credentials_and_is_not_followed(
+    app: App, workspace: Workspace, login: dict[str, str], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fault, "headers", property(lambda _: {"Location": f"{workspace.url}/login.html"}))
+    workspace.faults.add(Fault(f"app://{NAME}/", status, times=0))
+    workspace.requests.clear()
+    told = refusal(ADDRESS, login)
+    assert "refuses these credentials" in told.what and "log in" in told.why
+    assert not [path for _, path, _ in workspace.requests if "login.html" in path]
+
+
+def test_a_login_page_shown_once_is_an_ended_token(app: App, workspace: Workspace, login: dict[str, str]) -> None:
+    workspace.faults.add(Fault(f"app://{NAME}/", 401, times=1))
+    connect(ADDRESS, login).close()
+
+
+def test_azures_further_tokens_stay_with_the_workspace(app: App, login: dict[str, str]) -> None:
+    with closing(Rest(ADDRESS, Credentials(databricks=(login,)), 1, 5)) as rest:
+        sent = rest._endpoint.headers()
+    assert {name for name in sent if name.lower().startswith("x-databricks")} == set()
+
+
+def test_commands_that_take_addresses_take_an_apps(
+    app: App, login: dict[str, str], run_tool: Tool, destination: Server
+) -> None:
+    Api(destination.url).post("experiments/create", name="churn")
+    Api(destination.url).post("registered-models/create", name="m")
+    row = run_tool("doctor", ADDRESS, "--json", env=login).expect(0).json["places"][0]
+    assert (row["place"], row["experiments"], row["may_write"]) == (app.url, 2, True)
+    listed = run_tool("list-registered-models", "--tracking-uri", ADDRESS, "--json", env=login).expect(0)
+    assert "m" in listed.stdout
+    shown = run_tool(
+        "http-client", "--resource", "experiments/get", "--params", '{"experiment_id": "0"}', "--tracking-uri", ADDRESS,
+        env=login,
+    ).expect(0)  # fmt: skip
+    assert shown.json["experiment"]["experiment_id"] == "0"
+    run_tool("inventory", "--tracking-uri", ADDRESS, "--json", env=login).expect(0)
+    refused = run_tool("check-access", ADDRESS, "--catalog", "main", env=login).expect(2)
+    assert "not a Databricks workspace" in refused.stderr
+
+
+def test_a_place_of_the_configuration_may_be_an_app(
+    app: App, login: dict[str, str], run_tool: Tool, tmp_path: Path
+) -> None:
+    config = tmp_path / "mlflow-migration.yml"
+    config.write_text(
+        f"places:\n  prod: {{uri: '{ADDRESS}', host: '{login['DATABRICKS_HOST']}', "
+        f"client_id: {login['DATABRICKS_CLIENT_ID']}, client_secret_env: MINE}}\n"
+    )
+    env = {"MINE": login["DATABRICKS_CLIENT_SECRET"], "DATABRICKS_CONFIG_FILE": login["DATABRICKS_CONFIG_FILE"]}
+    run_tool("doctor", "@prod", "--config", config, env=env).expect(0)
