@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -228,6 +228,20 @@ def parsed(content: Mapping[str, Any], where: str) -> AppConfig:
         raise UsageError(f"the configuration {where} is wrong", faults, REFERENCE) from error
 
 
+def fault_of(content: Mapping[str, Any], path: Sequence[str]) -> str:
+    """What is wrong with the value at a path, "" if nothing is; what is wrong elsewhere doesn't count."""
+    try:
+        AppConfig.model_validate(content)
+    except ValidationError as error:
+        for fault in error.errors():
+            where = [str(part) for part in fault["loc"]]
+            if where[: len(path)] == list(path) or (where and where == list(path)[: len(where)]):
+                return _fault(fault)
+            if not where and any(part.startswith(f"{path[0]}:") for part in _fault(fault).split("; ")):
+                return _fault(fault)
+    return ""
+
+
 def with_arguments(content: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> AppConfig:
     """A file's values and those given beside it. Raises UsageError where one key is given in both."""
     both = sorted(content.keys() & arguments.keys())
@@ -242,10 +256,16 @@ def plain(config: AppConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
+def given(config: AppConfig) -> dict[str, Any]:
+    """What was given of it, defaults too where they were given, each value in its own type."""
+    return config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a configuration's values. Raises StorageError."""
+    """Write a configuration's values; comments beside keys that stay as they are stay too. Raises StorageError."""
     try:
-        path.write_text(text(content), encoding="utf-8")
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        path.write_text(_edited(before, content), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"can't write {path}", error.strerror or str(error)) from error
 
@@ -253,6 +273,31 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 def text(content: Mapping[str, Any]) -> str:
     """Values as YAML."""
     return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+
+
+def _edited(before: str, content: Mapping[str, Any]) -> str:
+    """A file's text with these values: only the blocks of keys that change are written anew.
+
+    A block is a key at the margin, with what is indented, or a list's item, below it.
+    """
+    held = yaml.safe_load(before) or {}
+    lines, kept = before.splitlines(keepends=True), []
+    key, written = "", set()
+    for line in lines:
+        if found := re.match(r"([A-Za-z_]\w*):(?:\s|$)", line):
+            key = found[1]
+            if held.get(key) != content.get(key) and key in content:
+                kept.append(text({key: content[key]}))
+                written.add(key)
+        elif line[:1] not in (" ", "-", "\t"):
+            key = ""
+        if not key or (key in content and held.get(key) == content[key]):
+            kept.append(line)
+    ended = [*kept, "\n"] if kept and not kept[-1].endswith("\n") else kept
+    new = {name: value for name, value in content.items() if name not in held}
+    edited = "".join(ended) + (text(new) if new else "")
+    # Keys in quotes, flow style or anchors are written in ways this doesn't look for.
+    return edited if yaml.safe_load(edited) == dict(content) else text(content)
 
 
 def schema() -> str:

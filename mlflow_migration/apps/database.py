@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlflow_migration.apps import lakebase, lakebase_schema
 from mlflow_migration.apps.config import AppConfig
-from mlflow_migration.apps.lakebase import Connection, Home
+from mlflow_migration.apps.lakebase import Connection
 from mlflow_migration.apps.lakebase_schema import Login
 from mlflow_migration.apps.steps import DONE, SAME, Steps
 from mlflow_migration.apps.wait import Waiting

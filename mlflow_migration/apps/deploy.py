@@ -56,7 +56,7 @@ class Options:
     seconds: float = 1200.0
     steady: float = 5.0
     tell: Callable[[str], object] = _silent
-    making: Making = field(default_factory=lambda: Making(channel.packages, render.render))
+    making: Making = field(default_factory=lambda: Making(channel.packages, render.render, channel.missing))
 
     def waiting(self, name: str) -> Waiting:
         """How an app is waited for."""
@@ -292,9 +292,7 @@ def _failed(work: _Work, then: rollback.Previous, ended: running.Ended) -> Outco
     status = "rolled back" if is_back else "failed"
     if not then.id:
         _tell_made(work, failure)
-    return replace(
-        _outcome(work, {"url": _url(work)}), status=status, deployment_id=ended.id, failure=failure
-    )
+    return replace(_outcome(work, {"url": _url(work)}), status=status, deployment_id=ended.id, failure=failure)
 
 
 def _broken(work: _Work, error: MigrationError) -> Outcome:

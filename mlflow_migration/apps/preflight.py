@@ -25,10 +25,12 @@ FOLDER = "mlflow-apps"
 
 @dataclass(frozen=True)
 class Making:
-    """What makes an app's files: `packages` finds what is to be installed, `render` writes the files."""
+    """What makes an app's files: `packages` finds what is to be installed, `missing` says
+    why the app couldn't install this package itself, `render` writes the files."""
 
     packages: Callable[[AppConfig], Packages]
     render: Render
+    missing: Callable[[AppConfig], str]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Ready:
     packages: Packages
     home: lakebase.Home | None = None
     secret_is_there: bool = False
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An app as it is there, its files, and who asks."""
+
+    name: str
+    me: Principal
+    app: Json | None
+    source: upload.Source
 
 
 @dataclass
@@ -78,13 +90,15 @@ def check(rest: Rest, config: AppConfig, making: Making, expects: bool | None) -
         platform.are_there(rest)
         app = platform.get(rest, config.name)
     with faults.gathered():
-        source = _source(rest, config, source.path)
+        source = _source(rest, config, source.path, me)
     with faults.gathered():
-        _app(rest, config, app, source, expects)
+        _app(rest, _Found(config.name, me, app, source), expects)
     with faults.gathered():
         resources.check(config)
     with faults.gathered():
         packages = making.packages(config)
+        if fault := making.missing(config):
+            raise UsageError("the app can't install mlflow-migration", fault)
         making.render(config, foreseen(config, packages, None))
     for volume in resources.volumes(config).values():
         with faults.gathered():
@@ -117,13 +131,15 @@ def foreseen(config: AppConfig, packages: Packages, home: lakebase.Home | None, 
     )
 
 
-def _app(rest: Rest, config: AppConfig, app: Json | None, source: upload.Source, expects: bool | None) -> None:
-    name = config.name
+def _app(rest: Rest, found: _Found, expects: bool | None) -> None:
+    app, me, source, name = found.app, found.me, found.source, found.name
     if app is None:
         if expects:
             raise UsageError(f"there is no app {name}", f"at {rest.address}", "mlflow-migration app create makes it")
         return
-    if expects is False and source.app != name:
+    # One that was made and never deployed is what an attempt that failed has left: the same command goes on.
+    is_begun = not app.get("active_deployment") and app.get("creator") == me.name
+    if expects is False and source.app != name and not is_begun:
         raise UsageError(
             f"there is an app {name} already",
             f"made by {app.get('creator')}; its files are not those of this configuration",
@@ -135,11 +151,12 @@ def _app(rest: Rest, config: AppConfig, app: Json | None, source: upload.Source,
         raise ForbiddenError(f"CAN_MANAGE is needed on the app {name}", error.why, "ask who made it") from error
 
 
-def _source(rest: Rest, config: AppConfig, path: str) -> upload.Source:
+def _source(rest: Rest, config: AppConfig, path: str, me: Principal) -> upload.Source:
     """The folder's content. Raises UsageError where it is no place for the app's files."""
     if path.startswith(HOMES):
         home = HOMES + path.removeprefix(HOMES).partition("/")[0]
-        if workspace_files.status(rest, home) is None:
+        # One's own is made by the first folder in it, as a service principal's is.
+        if home != HOMES + me.name and workspace_files.status(rest, home) is None:
             raise UsageError(f"workspace_path: no home folder {home}", "the workspace has no such user")
     source = upload.read(rest, path)
     if source.app not in {"", config.name}:
@@ -172,7 +189,9 @@ def _secret(rest: Rest, config: AppConfig) -> list[str] | None:
             secrets.require_managed(rest, scope)
     except ForbiddenError as error:
         why = f"{error.why}; the app is bound to a secret in it"
-        raise ForbiddenError(f"MANAGE is needed on the secret scope {scope}", why, "give another encryption.scope") from error
+        raise ForbiddenError(
+            f"MANAGE is needed on the secret scope {scope}", why, "give another encryption.scope"
+        ) from error
     return there
 
 

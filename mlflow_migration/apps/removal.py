@@ -105,7 +105,8 @@ def _volume(rest: Rest, folder: str, steps: Steps, is_artifacts: bool) -> None:
 
 def _emptied(rest: Rest, folder: str) -> int:
     """Remove a folder with all that is in it; how many files that were."""
-    path, query, entries = FOLDERS + quote(folder), {}, []
+    path, entries = FOLDERS + quote(folder), list[Json]()
+    query: dict[str, str] = {}
     while True:
         answer = platform.found(rest, path, query)
         if answer is None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlflow_migration.apps.config import AppConfig, FromResource
+from mlflow_migration.apps.config import AppConfig
 from mlflow_migration.apps.lakebase import Connection
 from mlflow_migration.apps.secrets import scope_of
 from mlflow_migration.errors import UsageError
@@ -50,19 +50,14 @@ def of(config: AppConfig, database: Connection | None) -> list[Json]:
 
 
 def check(config: AppConfig) -> None:
-    """Raise UsageError where resources share a name, or a variable is to come from one that isn't there."""
+    """Raise UsageError where a resource has no name, or two have the same."""
     own = [*volumes(config), PASSPHRASE, *([DATABASE] if config.backend == "lakebase" else [])]
     names = [*own, *(str(each.get("name") or "") for each in config.resources)]
-    faults = [f"{name or 'a resource without a name'} is there twice" for name in names if names.count(name) > 1]
-    faults += [
-        f"environment.{key}: there is no resource {value.value_from}"
-        for key, value in config.environment.items()
-        if isinstance(value, FromResource) and value.value_from not in names
-    ]
+    faults = [f"{name or 'one without a name'} is there twice" for name in names if names.count(name) > 1]
     if "" in names:
-        faults.append("each of resources needs a name")
+        faults.append("each needs a name")
     if faults:
-        hint = f"names of the app's own resources: {', '.join(own)}"
+        hint = f"names of the app's own: {', '.join(own)}"
         raise UsageError("resources are wrong", "; ".join(dict.fromkeys(faults)), hint)
 
 

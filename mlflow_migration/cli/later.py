@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
-    from mlflow_migration.apps import data, restore, seed, snapshot
+    from mlflow_migration.apps import client, data, deploy, health, lifecycle, logs, opened, permissions, restore, seed, snapshot, status
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
@@ -39,15 +39,18 @@ __all__ = [
     "audit_forms",
     "auditing",
     "check_access",
+    "client",
     "compare",
     "config",
     "copies",
     "data",
+    "deploy",
     "environments",
     "facts",
     "filtered",
     "findings",
     "flow",
+    "health",
     "history",
     "id_map",
     "inventory",
@@ -55,14 +58,18 @@ __all__ = [
     "layout",
     "ledger",
     "leftovers",
+    "lifecycle",
     "lineage",
     "live",
+    "logs",
     "naming",
     "needed",
     "objects",
+    "opened",
     "opening",
     "pages",
     "parallel",
+    "permissions",
     "pipeline",
     "policy",
     "principals",
@@ -80,6 +87,7 @@ __all__ = [
     "signature",
     "snapshot",
     "spreading",
+    "status",
     "step",
     "steps",
     "submitting",
@@ -98,7 +106,20 @@ _FOLDERS = {
         "pipeline",
         "submitting",
     ),
-    "apps.": ("data", "restore", "seed", "snapshot"),
+    "apps.": (
+        "client",
+        "data",
+        "deploy",
+        "health",
+        "lifecycle",
+        "logs",
+        "opened",
+        "permissions",
+        "restore",
+        "seed",
+        "snapshot",
+        "status",
+    ),
     "bundle.": ("layout",),
     "cicd.": (
         "access",

@@ -188,21 +188,7 @@ class Rest:
         """As `call`, but sent only once: for what isn't known to be harmless when it arrives twice."""
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
-        request = _Request(method, path, query, data, headers)
-        try:
-            try:
-                with self._send(request) as response:
-                    return self._json(response)
-            except TransientError as error:
-                if error.status != HTTPStatus.UNAUTHORIZED:
-                    raise
-            # A token that had expired: the request was refused, and never reached what it asks for.
-            with self._send(request) as response:
-                return self._json(response)
-        except TransientError as error:
-            if error.status in {0, HTTPStatus.UNAUTHORIZED}:
-                raise self._give_up(error) from error
-            raise ServerError(f"{self.address} answered {error.status}", str(error), error.status, "") from error
+        return self._json(self._exchange(_Request(method, path, query, data, headers)))
 
     def upload(
         self, method: str, path: str, body: Callable[[], Any], size: int, headers: Mapping[str, str] | None = None
@@ -226,6 +212,29 @@ class Rest:
                 pass
 
         self._repeat(once, None)
+
+    def exchange(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> requests.Response:
+        """One request as it is given, and its whole answer; sent again only where its token had ended.
+
+        Raises ServerError, ForbiddenError, AccessError, as `call`.
+        """
+        return self._exchange(_Request(method, path, None, data, headers))
+
+    def _exchange(self, request: _Request) -> requests.Response:
+        try:
+            try:
+                with self._send(request) as response:
+                    return response
+            except TransientError as error:
+                if error.status != HTTPStatus.UNAUTHORIZED:
+                    raise
+            # A token that had expired: the request was refused, and never reached what it asks for.
+            with self._send(request) as response:
+                return response
+        except TransientError as error:
+            if error.status in {0, HTTPStatus.UNAUTHORIZED}:
+                raise self._give_up(error) from error
+            raise ServerError(f"{self.address} answered {error.status}", str(error), error.status, "") from error
 
     def open(
         self, path: str, query: Any = None, offset: int = 0, headers: Mapping[str, str] | None = None

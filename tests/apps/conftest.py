@@ -1,4 +1,4 @@
-"""Fixtures of the tests that move data: a team's server and its bundle, made once."""
+"""Fixtures of the tests of apps: a workspace of the emulator; a team's server and its bundle, made once."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,8 +9,20 @@ from tests import servers
 from tests.apps import dev
 from tests.apps.dev import Dev, Team
 from tests.conftest import ServerPool, Tool, once
+from tests.databricks.fixtures import AccountFactory
+from tests.databricks.state import Account, Workspace
 from tests.rest import Json
 from tests.servers import Server, Snapshot
+
+
+@pytest.fixture
+def account(databricks_account: AccountFactory) -> Account:
+    return databricks_account()
+
+
+@pytest.fixture
+def workspace(account: Account) -> Workspace:
+    return account.workspace("a", metastore="m1")
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +34,8 @@ def team_made(shared_folder: Path, template: Path, server_pool: ServerPool) -> D
         servers.reset(server, Snapshot(template))
         made = dev.fill(server, folder.with_suffix(".work"))
         servers.photograph(server, folder)
-        Tool(folder.with_suffix(".home"))(
-            "export-all", "--output-dir", folder / "bundle", "--tracking-uri", server.url
-        ).expect(0)
+        tool = Tool(folder.with_suffix(".home"))
+        tool("export-all", "--output-dir", folder / "bundle", "--tracking-uri", server.url).expect(0)
         return asdict(made)
 
     found = once(shared_folder, "team", make)

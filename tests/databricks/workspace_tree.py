@@ -37,9 +37,10 @@ class Tree:
 
 
 def tree(workspace: Workspace) -> dict[str, Node]:
-    """The nodes by path; users' homes are there from the start."""
+    """The nodes by path; homes of users and of service principals are there from the start: a bundle of Databricks'
+    CLI goes below either by default."""
     nodes = workspace.part(Tree).nodes
-    users = [one.name for one in workspace.account.principals.values() if not one.service]
+    users = list(workspace.account.principals)
     for path in (*PROTECTED, *(f"/Users/{name}" for name in users)):
         if path not in nodes:
             nodes[path] = Node(path, "DIRECTORY", workspace.account.new_id())

@@ -77,6 +77,13 @@ def parsed(uri: str) -> AppAddress:
     return AppAddress(words[-1], "/".join(words[:-1]))
 
 
+def at(workspace: str, name: str) -> AppAddress:
+    """An app by its workspace's address and its name. Raises UsageError for what no app can be called."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"not an app's name: {name!r}", "apps have names of lowercase letters, digits and hyphens")
+    return AppAddress(name, workspace.partition("://")[2].rstrip("/"))
+
+
 def endpoint(uri: str, given: Credentials) -> Endpoint:
     """The endpoint of an app that runs.
 
@@ -87,13 +94,7 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
     config = configured(where.workspace, given)
     require_oauth(where, config)
     with closing(workspace_session(where, config, given)) as rest:
-        app = head(rest, where.name)
-        if app is None:
-            raise AccessError(
-                f"there is no app {where.name} at {rest.address}",
-                "or these credentials may not see it",
-                f"check name and profile; {where.command('create')} makes one",
-            )
+        app = required(rest, where)
     _require_running(where, app)
     return endpoint_at(url_of(where, app, config), where, config, given)
 
@@ -112,6 +113,18 @@ def head(rest: Rest, name: str) -> Json | None:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
         return None
+
+
+def required(rest: Rest, where: AppAddress) -> Json:
+    """What the Apps API tells of an app. Raises AccessError where there is none, ForbiddenError, ServerError."""
+    app = head(rest, where.name)
+    if app is None:
+        raise AccessError(
+            f"there is no app {where.name} at {rest.address}",
+            "or these credentials may not see it",
+            f"check name and profile; {where.command('create')} makes one",
+        )
+    return app
 
 
 def endpoint_at(url: str, where: AppAddress, config: Config, given: Credentials) -> Endpoint:
