@@ -27,24 +27,34 @@ def securable(type_: str, volume: str) -> Securable:
 
 def require_grantable(rest: Rest, volume: str) -> None:
     """Raise UsageError where there is no such Volume, ForbiddenError where the caller can't give an app its rights."""
+    try:
+        lacking, why = _not_grantable(rest, volume), ""
+    except ForbiddenError as error:
+        lacking, why = list(OF_APP), error.why
+    if not lacking:
+        return
+    me = Principals(rest).me().name
+    on = list(dict.fromkeys(securable(type_, volume) for _, type_ in lacking))
+    words = ", ".join(f"{privilege} on {securable(type_, volume)}" for privilege, type_ in lacking)
+    raise ForbiddenError(
+        f"the app can't be given the Volume {volume}",
+        why or f"{me} may not grant {words}",
+        "who may, types: " + " ".join(statement(MANAGE, each.type, each.name, me) for each in on),
+    )
+
+
+def _not_grantable(rest: Rest, volume: str) -> list[tuple[str, str]]:
+    """What of `OF_APP` the caller can't grant, and not everybody has already."""
     if _owns_metastore(rest):
         check(rest, "", [(MANAGE, securable(VOLUME, volume))])
-        return
+        return []
     wanted = [(MANAGE, securable(type_, volume)) for type_ in (CATALOG, SCHEMA, VOLUME)]
     can_manage = {each.securable.type: bool(each.how or each.note) for each in check(rest, "", wanted).findings}
-    lacking = [
-        (privilege, securable(type_, volume))
+    return [
+        (privilege, type_)
         for privilege, type_ in OF_APP
         if not can_manage[type_] and not _is_everybodys(rest, privilege, securable(type_, volume))
     ]
-    if lacking:
-        me = Principals(rest).me().name
-        on = list(dict.fromkeys(target for _, target in lacking))
-        raise ForbiddenError(
-            f"the app can't be given the Volume {volume}",
-            f"{me} may not grant {', '.join(f'{privilege} on {target}' for privilege, target in lacking)}",
-            "who may, types: " + " ".join(statement(MANAGE, each.type, each.name, me) for each in on),
-        )
 
 
 def missing(rest: Rest, volume: str, client_id: str) -> tuple[Finding, ...]:

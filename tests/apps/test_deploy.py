@@ -148,7 +148,7 @@ def test_a_folder_with_other_files_is_refused_and_stays_as_it_is(made: Trial) ->
     deploy(made.place(), configured(), made.options())
     address = f"{made.workspace.url}/api/2.0/workspace-files/import-file{made.source}/mine.txt"
     assert requests.post(address, data=b"mine", headers=made.workspace.headers(), timeout=30).ok
-    with pytest.raises(UsageError, match="other files, which would be deployed too: mine.txt"):
+    with pytest.raises(UsageError, match=r"other files, which would be deployed too: mine\.txt"):
         deploy(made.place(), configured(), made.options("two"))
     assert "mine.txt" in made.files()
 
