@@ -81,6 +81,16 @@ NOTEBOOKS: Mapping[str, Sequence[str]] = {
         "set-model-signature",
         "list-model-versions-without-signatures",
     ),
+    "app": (
+        "app create",
+        "app seed",
+        "app test",
+        "app status",
+        "app update",
+        "app snapshot",
+        "app restore",
+        "app delete",
+    ),
     "scripts": ("run-submit",),
 }
 """Folder → the commands that have a notebook in it."""

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
-    from mlflow_migration.apps import client, data, deploy, health, lifecycle, logs, opened, permissions, restore, seed, snapshot, status
+    from mlflow_migration.apps import (
+        client,
+        data,
+        deploy,
+        health,
+        lifecycle,
+        logs,
+        opened,
+        permissions,
+        restore,
+        seed,
+        snapshot,
+        status,
+    )
     from mlflow_migration.bundle import layout
     from mlflow_migration.cicd import access, proof, steps, workflows
     from mlflow_migration.cli import copies, jobs, opening, spreading
