@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
-from tests import servers
+from tests import postgres, servers
 from tests.apps.run_local import interrupted, started
 from tests.conftest import Run
 
@@ -82,6 +83,27 @@ def test_make_app_in_a_fresh_clone_keeps_everything_from_one_start_to_the_next(t
         ["git", "status", "--porcelain"], cwd=tmp_path / "clone", capture_output=True, text=True, check=True
     )
     assert [line for line in left.stdout.splitlines() if not line.endswith(" said")] == []
+
+
+def test_a_postgresql_of_ones_own_is_a_backend_with_its_password_in_a_file(tmp_path: Path) -> None:
+    port = servers.free_port()
+    with postgres.running() as server:
+        address = server.database()
+        with psycopg.connect(address, autocommit=True) as base:
+            base.execute("CREATE SCHEMA mlflow")
+            user, name = base.info.user, base.info.dbname
+        (tmp_path / "password").write_text("asked for by nobody here")
+        environment = {"PGHOST": address.rpartition("?host=")[2], "PGUSER": user, "PGSSLMODE": "disable"}
+        words = ["--backend", "lakebase", "--port", str(port)]
+        words += ["--setting", f"MLFLOW_APP_DATABASE_PASSWORD_FILE={tmp_path / 'password'}"]
+        words += ["--setting", f"MLFLOW_APP_DATABASE={name}"]
+        command = [sys.executable, "-m", "mlflow_migration", "app", "run-local", *words]
+        with started(command, tmp_path, port, environment) as process:
+            new_experiment(port, "kept")
+            code, _ = interrupted(process)
+        with psycopg.connect(address) as base:
+            found = {str(row[0]) for row in base.execute("SELECT name FROM mlflow.experiments")}
+    assert (code, found) == (0, {"Default", "kept"})
 
 
 def test_a_port_that_is_taken_is_told_before_anything_starts(run_here: Run, tmp_path: Path) -> None:
