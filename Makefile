@@ -8,7 +8,7 @@ WORKERS ?= 2
 FOLDER ?= mlflow-app
 PORT ?= 8000
 
-.PHONY: demo app test test-all lint format bench bench-growth docs screenshots clean
+.PHONY: demo app test test-all lint format bench bench-growth docs screenshots clean build publish
 
 demo: $(READY)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
@@ -51,6 +51,14 @@ docs: $(READY)
 # The pictures of docs/how-to, as a browser test sees them; needs Chromium.
 screenshots: $(READY)
 	SCREENSHOTS=docs/how-to $(BIN)/python -m pytest -n 0 tests/apps/test_browser.py
+
+# A source archive and a wheel in dist/, their metadata checked.
+build: $(READY)
+	$(BIN)/python -m release build
+
+# To the package index, or with TEST=1 to the test index. Credentials: those twine is configured with.
+publish: $(READY)
+	$(BIN)/python -m release publish $(if $(TEST),--test)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

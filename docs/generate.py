@@ -22,6 +22,7 @@ from benchmarks.page import CHARTS
 from docs import policies, values
 from docs.helptexts import description_of, examples_of
 from docs.notebooks import FOLDER, listing, notebooks
+from mlflow_migration.apps import config as app_config
 from mlflow_migration.cli.main import all_commands
 from mlflow_migration.errors import EXIT_CODES, MigrationError
 
@@ -151,6 +152,10 @@ def variables() -> str:
     return table(("variable", "meaning"), ((f"`{name}`", text) for name, text in found.items()))
 
 
+def _app_form(form: str) -> Callable[[], str]:
+    return lambda: table(("key", "meaning", "default"), policies.rows(form, app_config.schema()))
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     **BENCH_BLOCKS,
     "commands": commands,
@@ -174,6 +179,9 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "audit-rules": lambda: table(("rule", "severity", "a finding means", "what to do"), policies.audit_rules()),
     "policy-gates": policies.gates,
     "policy-schema": policies.fenced,
+    "app-keys": lambda: table(("key", "meaning", "default"), policies.rows("", app_config.schema())),
+    **{f"app-{form.lower()}": _app_form(form) for form in ("Snapshots", "Lakebase", "Package", "Encryption", "Grant")},
+    "app-schema": lambda: policies.fenced(app_config.schema()),
     "coverage": lambda: table(("kind", "since", "carried", "kept beside", "lost"), values.coverage()),
     "notebooks": listing,
     "kinds": lambda: table(("kind", "in a bundle", "rows", "needs"), values.kinds()),

@@ -13,11 +13,11 @@ from mlflow_migration.promotion.policy import schema
 Schema = dict[str, Any]
 
 
-def rows(form: str) -> list[tuple[str, str, str]]:
-    """Key, meaning and default of a form's keys; of the whole policy for ""."""
-    whole: Schema = json.loads(schema())
+def rows(form: str, text: str = "") -> list[tuple[str, str, str]]:
+    """Key, meaning and default of a form's keys; of the whole for "". `text` is a schema other than the policy's."""
+    whole: Schema = json.loads(text or schema())
     found = whole["$defs"][form] if form else whole
-    return [(f"`{key}`", value["description"], _default(key, value, found)) for key, value in _keys(found)]
+    return [(f"`{key}`", value.get("description", ""), _default(key, value, found)) for key, value in _keys(found)]
 
 
 def gates() -> str:
@@ -41,9 +41,9 @@ def audit_rules() -> list[tuple[str, str, str, str]]:
     return [(f"`{rule}`", severity, *RULE_TEXTS[rule]) for rule, severity in RULES.items()]
 
 
-def fenced() -> str:
-    """The whole JSON schema."""
-    return f"```json\n{schema().strip()}\n```\n"
+def fenced(text: str = "") -> str:
+    """A whole JSON schema: the policy's, or `text`."""
+    return f"```json\n{(text or schema()).strip()}\n```\n"
 
 
 def _keys(form: Schema) -> Iterator[tuple[str, Schema]]:

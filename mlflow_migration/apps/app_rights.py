@@ -25,7 +25,7 @@ def give(rest: Rest, config: AppConfig, client_id: str, steps: Steps) -> None:
     for volume in resources.volumes(config).values():
         lacking = volume_rights.missing(rest, volume, client_id)
         volume_rights.give(rest, client_id, lacking)
-        words = ", ".join(each.privilege for each in lacking)
+        words = ", ".join(privilege for privilege, _ in lacking)
         steps.add(STEP, f"Volume {volume}", DONE if lacking else SAME, words)
     if config.backend == "databricks":
         _experiments(rest, config, client_id, steps)

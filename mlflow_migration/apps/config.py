@@ -107,10 +107,10 @@ class Encryption(Form):
 class Grant(Form):
     """Who may use or manage the app."""
 
-    user: str = ""
-    group: str = ""
-    service_principal: str = Field("", description="Its application id.")
-    level: Level = "CAN_USE"
+    user: str = Field("", description="A user's e-mail address.")
+    group: str = Field("", description="Or a group's name.")
+    service_principal: str = Field("", description="Or a service principal's application id.")
+    level: Level = Field("CAN_USE", description="CAN_USE or CAN_MANAGE.")
 
     @model_validator(mode="after")
     def _one_principal(self) -> Grant:
@@ -148,10 +148,17 @@ class AppConfig(Form):
     permissions: tuple[Grant, ...] = Field((), description="Besides whoever deploys.")
     resources: tuple[dict[str, Any], ...] = Field((), description="Further resources, as the Apps API takes them.")
     workspace_path: str = Field("", description="Where the app's files go; below your home folder where none is given.")
-    snapshots: Snapshots = Field(default_factory=lambda: Snapshots.model_validate({}))
+    snapshots: Snapshots = Field(
+        default_factory=lambda: Snapshots.model_validate({}), description="`sqlite`: how the database is kept."
+    )
     lakebase: Lakebase | None = Field(None, description="`lakebase`: its project or instance.")
-    encryption: Encryption = Field(default_factory=lambda: Encryption.model_validate({}))
-    package: Package = Field(default_factory=lambda: Package.model_validate({}))
+    encryption: Encryption = Field(
+        default_factory=lambda: Encryption.model_validate({}),
+        description="Where the passphrase of credentials is kept.",
+    )
+    package: Package = Field(
+        default_factory=lambda: Package.model_validate({}), description="Where the app gets this package from."
+    )
 
     @property
     def lakebase_or_default(self) -> Lakebase:
@@ -171,7 +178,7 @@ class AppConfig(Form):
 
     def _faults_of_places(self) -> list[str]:
         faults = []
-        if self.volume and not re.match(VOLUME, self.volume) and not self.volume.startswith(("/", "file:///")):
+        if self.volume and not _is_place(self.volume):
             faults.append("volume: /Volumes/CATALOG/SCHEMA/VOLUME/..., or a folder from the root where no App runs it")
         if self.backend != "databricks" and not (self.volume or self.artifacts):
             faults.append("volume: needed for snapshots and artifacts")
@@ -228,6 +235,13 @@ def parsed(content: Mapping[str, Any], where: str) -> AppConfig:
         raise UsageError(f"the configuration {where} is wrong", faults, REFERENCE) from error
 
 
+def _is_place(volume: str) -> bool:
+    """A folder of a Volume, or one of the machine where no App runs it."""
+    if volume.startswith("/Volumes/"):
+        return bool(re.match(VOLUME, volume))
+    return volume.startswith(("/", "file:///"))
+
+
 def fault_of(content: Mapping[str, Any], path: Sequence[str]) -> str:
     """What is wrong with the value at a path, "" if nothing is; what is wrong elsewhere doesn't count."""
     try:
@@ -237,8 +251,9 @@ def fault_of(content: Mapping[str, Any], path: Sequence[str]) -> str:
             where = [str(part) for part in fault["loc"]]
             if where[: len(path)] == list(path) or (where and where == list(path)[: len(where)]):
                 return _fault(fault)
-            if not where and any(part.startswith(f"{path[0]}:") for part in _fault(fault).split("; ")):
-                return _fault(fault)
+            if not where:
+                parts = fault["msg"].removeprefix("Value error, ").split("; ")
+                return next((part for part in parts if part.startswith(f"{path[0]}:")), "")
     return ""
 
 
@@ -297,7 +312,10 @@ def _edited(before: str, content: Mapping[str, Any]) -> str:
     new = {name: value for name, value in content.items() if name not in held}
     edited = "".join(ended) + (text(new) if new else "")
     # Keys in quotes, flow style or anchors are written in ways this doesn't look for.
-    return edited if yaml.safe_load(edited) == dict(content) else text(content)
+    try:
+        return edited if yaml.safe_load(edited) == dict(content) else text(content)
+    except yaml.YAMLError:
+        return text(content)
 
 
 def schema() -> str:

@@ -194,9 +194,8 @@ def _made(work: _Work, place: Connection | None) -> tuple[Json, Json]:
     if work.ready.app is None:
         work.waiting.tell(f"making the app {name}")
         _created(work, {"name": name, **fields})
-        app = wait.active(rest, work.waiting)
-        work.steps.add("app", name, DONE, f"made, {app.get('url')}")
-        return app, {}
+        work.steps.add("app", name, DONE, "made")
+        return wait.active(rest, work.waiting), {}
     app = work.ready.app
     differ = resources.changed(app, fields)
     if not differ:
@@ -310,12 +309,25 @@ def _tell_made(work: _Work, error: MigrationError) -> None:
         return
     name = work.config.name
     if work.options.clean:
-        removal.remove(work.workspace, work.config, work.steps, work.waiting)
-        error.why = f"{error.why}; what had been made is removed".lstrip("; ")
+        error.why = f"{error.why}; {_cleaned(work)}".lstrip("; ")
         return
     error.why = f"{error.why}; made so far: {', '.join(made)}".lstrip("; ")
     after = f"the same command goes on, mlflow-migration app delete --name {name} removes what was made"
     error.hint = f"{error.hint}; {after}".lstrip("; ")
+
+
+def _cleaned(work: _Work) -> str:
+    """Remove what was made; how that went. A project of Lakebase stays: it may hold other databases by now."""
+    has_secret = bool(work.steps.made("passphrase"))
+    try:
+        removal.remove(work.workspace, work.config, work.steps, work.waiting)
+        if has_secret and (gone := secrets.forget(work.workspace.rest, work.config)):
+            work.steps.add("remove", gone)
+    except InterruptedJobError:
+        raise
+    except MigrationError as error:
+        return f"removing what had been made failed: {error}"
+    return "what had been made is removed"
 
 
 def _url(work: _Work) -> str:

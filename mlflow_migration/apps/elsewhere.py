@@ -144,9 +144,10 @@ def _compose(place: Place) -> Files:
 def _systemd(place: Place) -> Files:
     unit = f"{place.config.name}.service"
     command = shlex.join([f"{HOME}/venv/bin/{COMMAND[0]}", *COMMAND[1:]])
+    beside = shlex.join(["requirements.txt", *sorted({name.partition("/")[0] for name in place.packages.files})])
     text = f"""\
 # useradd --system mlflow-app
-# python{PYTHON} -m venv {HOME}/venv && cp -r . {HOME} && cd {HOME} && venv/bin/pip install -r requirements.txt
+# python{PYTHON} -m venv {HOME}/venv && cp -r {beside} {HOME} && cd {HOME} && venv/bin/pip install -r requirements.txt
 # install -D -m 600 {SECRETS} /etc/mlflow-app/{SECRETS} && install -m 644 app.env /etc/mlflow-app/app.env
 # cp {unit} /etc/systemd/system && systemctl enable --now {unit}
 [Unit]

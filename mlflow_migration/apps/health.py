@@ -9,7 +9,7 @@ from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server.address import DATABRICKS_APP, Credentials
 from mlflow_migration.server.databricks import app as app_address
-from mlflow_migration.server.databricks.address import configured, profile_of
+from mlflow_migration.server.databricks.address import authenticated, configured, profile_of
 from mlflow_migration.server.rest import Rest
 
 PATIENCE = 1.0
@@ -37,7 +37,8 @@ def opened(uri: str, credentials: Credentials, patience: float) -> Workspace:
 
 def cannot_be_called(workspace: Workspace) -> str:
     """Why the workspace's apps can't be called with its credentials, "" where they can: apps refuse personal tokens."""
-    return app_address.oauth_fault(configured(workspace.uri, workspace.credentials))
+    config = configured(workspace.uri, workspace.credentials)
+    return authenticated(workspace.uri, lambda: app_address.oauth_fault(config))
 
 
 def fault(workspace: Workspace, name: str) -> str:

@@ -52,7 +52,12 @@ def change(rest: Rest, name: str, fields: Json) -> Json:
     """Begin to give an app these fields; one that is None or empty is cleared. `updating` tells how far it is."""
     told = {key: value for key, value in fields.items() if value not in (None, [], ())}
     body = {"app": {"name": name, **told}, "update_mask": ",".join(fields)}
-    return rest.call("POST", f"{path_of(name)}/update", body)
+
+    def look() -> Json | None:
+        answer = updating(rest, name)
+        return answer if state_of(answer, "status")[0] == "IN_PROGRESS" else None
+
+    return rest.call("POST", f"{path_of(name)}/update", body, look=look)
 
 
 def updating(rest: Rest, name: str) -> Json:

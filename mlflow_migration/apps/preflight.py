@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.parse import quote
 
 from mlflow_migration.apps import lakebase, lakebase_schema, platform, resources, secrets, upload, volume_rights
 from mlflow_migration.apps.config import AppConfig, Grant
 from mlflow_migration.apps.render import Database, Deployment, Packages
-from mlflow_migration.errors import AccessError, ForbiddenError, MigrationError, UsageError
+from mlflow_migration.errors import AccessError, ForbiddenError, MigrationError, ServerError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks import workspace_files
 from mlflow_migration.server.databricks.permissions import ROUTE
@@ -94,6 +95,8 @@ def check(rest: Rest, config: AppConfig, making: Making, expects: bool | None) -
     with faults.gathered():
         _app(rest, _Found(config.name, me, app, source), expects)
     with faults.gathered():
+        _lasting(config)
+    with faults.gathered():
         resources.check(config)
     with faults.gathered():
         packages = making.packages(config)
@@ -145,10 +148,7 @@ def _app(rest: Rest, found: _Found, expects: bool | None) -> None:
             f"made by {app.get('creator')}; its files are not those of this configuration",
             "mlflow-migration app update makes it what the configuration says, or give another name",
         )
-    try:
-        rest.call("GET", f"{ROUTE}apps/{quote(name)}")
-    except ForbiddenError as error:
-        raise ForbiddenError(f"CAN_MANAGE is needed on the app {name}", error.why, "ask who made it") from error
+    _require_managed(rest, f"apps/{quote(name)}", f"app {name}")
 
 
 def _source(rest: Rest, config: AppConfig, path: str, me: Principal) -> upload.Source:
@@ -199,11 +199,33 @@ def _lakebase(rest: Rest, config: AppConfig) -> lakebase.Home:
     home = lakebase.home(rest, config)
     if home.is_there:
         kind = "database-instances" if home.is_instance else "database-projects"
-        try:
-            rest.call("GET", f"{ROUTE}{kind}/{quote(home.name)}")
-        except ForbiddenError as error:
-            raise ForbiddenError(f"CAN_MANAGE is needed on the Lakebase {home}", error.why, "ask its owner") from error
+        _require_managed(rest, f"{kind}/{quote(home.name)}", f"Lakebase {home}")
     return home
+
+
+def _require_managed(rest: Rest, target: str, what: str) -> None:
+    """Raise ForbiddenError where permissions may not be looked at, which takes CAN_MANAGE."""
+    try:
+        rest.call("GET", ROUTE + target)
+    except ForbiddenError as error:
+        raise ForbiddenError(f"CAN_MANAGE is needed on the {what}", error.why, "ask who made it") from error
+    except ServerError as error:
+        # A kind of object whose permissions this workspace doesn't show yet.
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+
+
+def _lasting(config: AppConfig) -> None:
+    """Raise UsageError where something would be kept on the app's own disk, which goes with every deployment."""
+    told = {"volume": config.volume, "artifacts": config.artifacts}
+    local = [name for name, place in told.items() if place and not _outlives(place)]
+    if local:
+        why = "an app's disk goes with every deployment"
+        raise UsageError(f"{' and '.join(local)}: no Volume", why, "give /Volumes/CATALOG/SCHEMA/VOLUME/...")
+
+
+def _outlives(place: str) -> bool:
+    return bool(resources.volume_of(place.removeprefix("dbfs:"))) or ("://" in place and not place.startswith("file:"))
 
 
 def _principal(rest: Rest, grant: Grant) -> None:

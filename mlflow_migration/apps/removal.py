@@ -14,7 +14,7 @@ from mlflow_migration.apps.health import Workspace
 from mlflow_migration.apps.preflight import path_of
 from mlflow_migration.apps.steps import DONE, SAME, TOLD, Steps
 from mlflow_migration.apps.wait import Waiting
-from mlflow_migration.errors import ForbiddenError, NotFoundError, ServerError
+from mlflow_migration.errors import NotFoundError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks.principals import Principals
 from mlflow_migration.server.rest import Rest
@@ -60,11 +60,8 @@ def _grants(rest: Rest, app: Json, steps: Steps) -> None:
         volume = str((each.get("uc_securable") or {}).get("securable_full_name") or "")
         if not client_id or not volume:
             continue
-        try:
-            for taken in volume_rights.take(rest, client_id, volume):
-                steps.add("grants", taken)
-        except ForbiddenError as error:
-            steps.add("grants", f"of {client_id} on Volume {volume}", TOLD, str(error))
+        for taken, fault in volume_rights.take(rest, client_id, volume):
+            steps.add("grants", taken, TOLD if fault else DONE, fault)
 
 
 def _paths(rest: Rest, config: AppConfig, app: Json | None) -> list[str]:

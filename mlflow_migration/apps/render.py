@@ -19,8 +19,6 @@ from mlflow_migration.errors import UsageError
 COMMAND = ("python", "-m", "mlflow_migration.apps.runtime")
 LARGEST_FILE = 10 * 1024**2
 """A larger file fails the whole deployment."""
-KEK_RESOURCE, VOLUME_RESOURCE, DATABASE_RESOURCE = "encryption", "volume", "database"
-"""The keys of the resources that a deployment gives the app."""
 UI_FOLDER = "mlflow_ui"
 """Beside `app.yaml`: MLflow's pages, where the package that is installed has none."""
 

@@ -144,7 +144,7 @@ def fetch(file: File, index: Index) -> bytes:
 
 def _session(index: Index) -> requests.Session:
     session = requests.Session()
-    retry = Retry(3, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), raise_on_status=False)
+    retry = Retry(3, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False)
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
     if index.cert:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from mlflow_migration.check_access import ALL_PRIVILEGES, MANAGE, Finding, Securable, check
+from mlflow_migration.check_access import ALL_PRIVILEGES, ALSO, MANAGE, Securable, check
 from mlflow_migration.errors import ForbiddenError, MigrationError, UsageError
-from mlflow_migration.server.databricks.grants import CATALOG, ROUTE, SCHEMA, VOLUME, Grants, quoted, statement
+from mlflow_migration.server.databricks.grants import CATALOG, ROUTE, SCHEMA, VOLUME, Grants, statement
 from mlflow_migration.server.databricks.principals import EVERYBODY, Principals
 from mlflow_migration.server.rest import Rest
 
@@ -53,31 +53,34 @@ def _not_grantable(rest: Rest, volume: str) -> list[tuple[str, str]]:
     return [
         (privilege, type_)
         for privilege, type_ in OF_APP
-        if not can_manage[type_] and not _is_everybodys(rest, privilege, securable(type_, volume))
+        if not can_manage[type_] and not _holds(rest, privilege, securable(type_, volume), (EVERYBODY,))
     ]
 
 
-def missing(rest: Rest, volume: str, client_id: str) -> tuple[Finding, ...]:
-    """What an app's service principal lacks on a Volume."""
+def missing(rest: Rest, volume: str, client_id: str) -> list[tuple[str, Securable]]:
+    """What an app's service principal lacks on a Volume.
+
+    Only its own grants and everybody's are looked at: nobody but administrators may ask which groups it is in.
+    """
     wanted = [(privilege, securable(type_, volume)) for privilege, type_ in OF_APP]
-    return check(rest, client_id, wanted).missing
+    return [(privilege, on) for privilege, on in wanted if not _holds(rest, privilege, on, (client_id, EVERYBODY))]
 
 
-def give(rest: Rest, client_id: str, lacking: tuple[Finding, ...]) -> None:
+def give(rest: Rest, client_id: str, lacking: list[tuple[str, Securable]]) -> None:
     """Grant it. Raises ForbiddenError with the statements for somebody who may."""
     try:
-        for each in lacking:
-            path = f"{ROUTE}permissions/{each.securable.type}/{quote(each.securable.name, safe='')}"
-            rest.call("PATCH", path, {"changes": [{"principal": client_id, "add": [each.privilege]}]})
+        for privilege, on in lacking:
+            path = f"{ROUTE}permissions/{on.type}/{quote(on.name, safe='')}"
+            rest.call("PATCH", path, {"changes": [{"principal": client_id, "add": [privilege]}]})
     except ForbiddenError as error:
-        statements = " ".join(each.statement for each in lacking)
+        statements = " ".join(statement(privilege, on.type, on.name, client_id) for privilege, on in lacking)
         raise ForbiddenError(
             "the app lacks rights on its Volume", error.why, f"who may, types: {statements}"
         ) from error
 
 
-def take(rest: Rest, client_id: str, volume: str) -> Iterator[str]:
-    """Take what was granted to a principal directly; what was taken, in words.
+def take(rest: Rest, client_id: str, volume: str) -> Iterator[tuple[str, str]]:
+    """Take what was granted to a principal directly: what was taken in words, and why it couldn't be, "" where it was.
 
     Grants to a service principal that is deleted stay with nobody's name, and can't be taken away any more.
     """
@@ -90,10 +93,10 @@ def take(rest: Rest, client_id: str, volume: str) -> Iterator[str]:
                 path = f"{ROUTE}permissions/{type_}/{quote(target.name, safe='')}"
                 rest.call("PATCH", path, {"changes": [{"principal": client_id, "remove": held}]})
         except MigrationError as error:
-            yield f"{target}: {error}"
+            yield f"of {client_id} on {target}", str(error)
             continue
         if held:
-            yield f"{', '.join(held)} on {target} from {quoted(client_id)}"
+            yield f"{', '.join(held)} on {target} from {client_id}", ""
 
 
 def _owns_metastore(rest: Rest) -> bool:
@@ -106,12 +109,12 @@ def _owns_metastore(rest: Rest) -> bool:
     return str(head.get("owner", "")) in names
 
 
-def _is_everybodys(rest: Rest, privilege: str, target: Securable) -> bool:
-    rows = Grants(rest).effective(target.type, target.name, [EVERYBODY])
+def _holds(rest: Rest, privilege: str, target: Securable, principals: tuple[str, ...]) -> bool:
+    """Whether one of these principals has a privilege, or the old name of it, or all."""
     held = {
         str(each.get("privilege"))
-        for row in rows
-        if row.get("principal") == EVERYBODY
+        for row in Grants(rest).effective(target.type, target.name, principals)
+        if row.get("principal") in principals
         for each in row.get("privileges", ())
     }
-    return bool(held & {privilege, ALL_PRIVILEGES})
+    return bool(held & {privilege, ALL_PRIVILEGES, *ALSO.get(privilege, ())})

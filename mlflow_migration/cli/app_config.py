@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlflow_migration.apps import channel, elsewhere, questions, versions
+from mlflow_migration.apps import channel, elsewhere, questions, resources, versions
 from mlflow_migration.apps import config as settings
 from mlflow_migration.apps import render as rendering
 from mlflow_migration.cli.app_init import init
@@ -154,7 +154,8 @@ def _marks(row: dict[str, Any]) -> str:
 def render_(target: str, output_dir: str, path: str | None, dry_run: bool, as_json: bool) -> int:
     """Write the files that run the app: for Databricks those that a deployment uploads, else what starts it elsewhere.
 
-    Nothing secret is in them. Files that are equal already are left alone; none is deleted.
+    Nothing secret is in them. Files that are equal already are left alone; none is deleted. What only the workspace
+    knows, the app's address and its database's, a deployment adds to app.yaml.
 
     \b
     Examples:
@@ -182,7 +183,9 @@ def render_(target: str, output_dir: str, path: str | None, dry_run: bool, as_js
 def _files(target: str, found: settings.AppConfig, packages: rendering.Packages) -> dict[str, bytes]:
     if target != "databricks":
         return elsewhere.render(target, found, packages)
-    return rendering.render(found, rendering.Deployment(packages, passphrase_key=rendering.KEK_RESOURCE))
+    key = resources.VOLUME if resources.VOLUME in resources.volumes(found) else ""
+    made = rendering.Deployment(packages, passphrase_key=resources.PASSPHRASE, volume_key=key)
+    return rendering.render(found, made)
 
 
 def _written(path: Path, content: bytes, dry_run: bool) -> str:

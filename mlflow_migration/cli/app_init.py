@@ -11,6 +11,7 @@ import click
 
 from mlflow_migration.apps import config as settings
 from mlflow_migration.apps import platform, questions
+from mlflow_migration.cli import app_deploy
 from mlflow_migration.cli.app_options import DRY, JSON, WORKSPACE
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.later import opening
@@ -65,7 +66,7 @@ Content = dict[str, Any]
 @click.option("--test-index", is_flag=True, help="The app gets this package from test.pypi.org.")
 @click.option("--wheel", metavar="FILE", help="The app gets this package from a wheel (make build).")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key, as in config set. Repeatable.")
-@click.option("--deploy", is_flag=True, help="Deploy it afterwards: app create, or app update where it is deployed.")
+@click.option("--deploy", is_flag=True, help="Deploy it afterwards: app deploy.")
 @WORKSPACE
 @DRY
 @JSON
@@ -97,11 +98,12 @@ def init(context: click.Context, /, **given: Any) -> int:
     elif is_new:
         _refuse_unanswered(after)
     found = settings.parsed(after, str(file))
+    after = settings.given(found)
     changed = questions.changes(before, after)
     if changed and not given["dry_run"]:
         settings.write(file, after)
     if wants_deploy and not given["dry_run"]:
-        return _deploy(context, file, given, known or _deployed(found.name, given["workspace"]))
+        return _deploy(context, file, given)
     document = {
         "file": str(file),
         "created": is_new,
@@ -222,20 +224,13 @@ def _outcome(file: Path, content: Content, is_new: bool, changed: Mapping[str, A
     if dry_run:
         return f"would write {file}:\n{settings.text(content).rstrip()}" if changed else "nothing to change"
     if is_new:
-        return f"written: {file}\nnext: mlflow-migration app create"
-    return f"changed: {', '.join(changed)}\nnext: mlflow-migration app update" if changed else "nothing changed"
+        return f"written: {file}\nnext: mlflow-migration app deploy"
+    return f"changed: {', '.join(changed)}\nnext: mlflow-migration app deploy" if changed else "nothing changed"
 
 
-def _deploy(context: click.Context, file: Path, given: Mapping[str, Any], known: Json) -> int:
-    """Run `app create`, or `app update` where the app is there. Raises AccessError where that can't be found out."""
-    if not known["known"]:
-        raise UsageError("can't tell whether the app is deployed", known["why"], "app create, or app update")
-    name = "update" if known["deployed"] else "create"
-    group = context.parent.command if context.parent else None
-    command = group.get_command(context, name) if isinstance(group, click.Group) else None
-    if command is None:
-        raise UsageError(f"there is no command app {name} here", hint="run app init, then deploy")
+def _deploy(context: click.Context, file: Path, given: Mapping[str, Any]) -> int:
+    """Run `app deploy` with the configuration."""
     words = ["--config", str(file), "--workspace", given["workspace"], *(["--json"] if given["as_json"] else [])]
-    with command.make_context(name, words, parent=context.parent) as made:
-        code: int | None = command.invoke(made)
+    with app_deploy.deploy.make_context("deploy", words, parent=context.parent) as made:
+        code: int | None = app_deploy.deploy.invoke(made)
         return code or DONE

@@ -1,0 +1,151 @@
+"""The commands that make, change and delete apps, and the functions of the same names."""
+
+import base64
+import json
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlflow_migration import apps as functions
+from mlflow_migration.apps.channel import version
+from mlflow_migration.errors import MigrationError, UsageError
+from tests.apps.deploying import NAME, VOLUME, Trial, trial
+from tests.conftest import Tool
+from tests.databricks.app_samples import until
+from tests.databricks.app_state import apps
+from tests.databricks.fixtures import AccountFactory
+
+
+@pytest.fixture
+def made(databricks_account: AccountFactory) -> Trial:
+    return trial(databricks_account().workspace("a", metastore="m1"))
+
+
+@pytest.fixture
+def environment(made: Trial) -> Mapping[str, str]:
+    """A service principal's login, as a CI has it."""
+    return {
+        "DATABRICKS_HOST": made.workspace.url,
+        "DATABRICKS_CLIENT_ID": made.client.client_id,
+        "DATABRICKS_CLIENT_SECRET": made.client.client_secret,
+        "DATABRICKS_CONFIG_FILE": "/dev/null",
+    }
+
+
+@pytest.fixture
+def tool(run_tool: Tool, environment: Mapping[str, str]) -> Tool:
+    return Tool(run_tool.home, {**run_tool.env, **environment})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose package is a wheel, so that no index is asked."""
+    wheel = tmp_path / f"mlflow_migration-{version()}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("mlflow_migration/__init__.py", "")
+    told = {"name": NAME, "volume": VOLUME, "mlflow": "3.17.2", "package": {"wheel": str(wheel)}}
+    file = tmp_path / "mlflow-app.yml"
+    file.write_text(yaml.safe_dump(told))
+    return file
+
+
+def test_a_dry_run_tells_every_step_as_json_and_writes_nothing(made: Trial, tool: Tool, config: Path) -> None:
+    outcome = tool("app", "create", "--config", config, "--dry-run", "--json").expect(0)
+    document = outcome.json
+    assert document["status"] == "would" and document["ok"] is True and document["error"] is None
+    assert {row["step"] for row in document["rows"] if row["state"] == "would"} >= {"app", "upload", "deployment"}
+    assert made.writes() == []
+
+
+def test_a_first_deployment_that_fails_ends_with_1_and_delete_takes_away_what_was_made(
+    made: Trial, tool: Tool, config: Path
+) -> None:
+    apps(made.workspace).order("FAILED", "quota exceeded")
+    outcome = tool("app", "create", "--config", config, "--poll", "0.1").expect(1)
+    assert "quota exceeded" in outcome.stderr and "Traceback" not in outcome.stderr
+    assert f"mlflow-migration app logs --name {NAME}" in outcome.stderr
+    assert f"app delete --name {NAME}" in outcome.stderr
+    assert made.app()["name"] == NAME
+    requirements = made.ask("workspace/export", path=f"{made.source}/requirements.txt", direct_download="true").text
+    assert f"./mlflow_migration-{version()}-py3-none-any.whl" in requirements and "mlflow==3.17.2" in requirements
+    tool("app", "delete", "--name", NAME).expect(2)
+    assert made.app()["name"] == NAME
+    tool("app", "delete", "--name", NAME, "--yes", "--poll", "0.1").expect(0)
+    assert made.app() == {}
+    again = tool("app", "delete", "--name", NAME, "--yes", "--json").expect(0)
+    assert again.json["status"] == "same"
+
+
+def test_what_is_wrong_is_one_document_with_its_exit_code(tool: Tool, config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text().replace("main/ml/apps", "main/ml/nowhere"))
+    document = tool("app", "create", "--config", config, "--json").expect(2).json
+    assert "main.ml.nowhere" in document["error"]["message"]
+    tool("app", "create", "--config", tmp_path / "no.yml").expect(2)
+    tool("app", "start", "--name", "nothing").expect(1)
+    tool("app", "delete", "--name", NAME, "--delete-data", "--yes").expect(2)
+    tool("app", "update", "--config", config, "--reset-database").expect(2)
+
+
+def test_credentials_that_are_refused_end_it_with_3(tool: Tool, config: Path) -> None:
+    outcome = tool("app", "create", "--config", config, env={"DATABRICKS_CLIENT_SECRET": "wrong"}).expect(3)
+    assert "wrong" not in outcome.stderr
+
+
+def test_another_place_than_a_workspace_is_refused(tool: Tool, config: Path) -> None:
+    outcome = tool("app", "create", "--config", config, "--workspace", "http://localhost:5000").expect(2)
+    assert "databricks://PROFILE" in outcome.stderr
+
+
+def test_ctrl_c_says_what_goes_on_at_the_platform_and_ends_with_130(made: Trial, tool: Tool, config: Path) -> None:
+    apps(made.workspace).order("FAILED", wait=30)
+    words = [sys.executable, "-m", "mlflow_migration", "app", "create", "--config", str(config)]
+    tool.home.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        words, env=tool.environment, cwd=tool.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: made.app().get("pending_deployment"), bool)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "the platform goes on with the deployment" in stderr and f"app status --name {NAME}" in stderr
+    assert made.app().get("pending_deployment")
+
+
+def test_nothing_secret_is_told_by_the_command(made: Trial, tool: Tool, config: Path) -> None:
+    apps(made.workspace).order("FAILED")
+    outcome = tool("app", "deploy", "--config", config, "--json", "-v", "--poll", "0.1").expect(1)
+    answer = made.ask("secrets/get", scope=f"mlflow-app-{NAME}", key="kek-passphrase").json()
+    assert answer["value"]
+    passphrase = base64.b64decode(answer["value"]).decode()
+    assert passphrase not in outcome.stdout + outcome.stderr
+    assert made.client.client_secret not in outcome.stdout + outcome.stderr
+    assert json.loads(outcome.stdout)["status"] == "failed"
+
+
+def test_the_functions_do_what_the_commands_do(
+    made: Trial, environment: Mapping[str, str], config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    would = functions.create(config, dry_run=True)
+    assert would["status"] == "would" and would["app_name"] == NAME
+    apps(made.workspace).order("FAILED", "quota exceeded")
+    with pytest.raises(MigrationError, match="quota exceeded"):
+        functions.create(config)
+    assert functions.delete(app_name=NAME) == {"app_name": NAME, "status": "deleted", "database_reset": False}
+    assert functions.delete(app_name=NAME)["status"] == "same"
+
+
+def test_what_stands_in_the_file_is_not_taken_as_an_argument_too(config: Path) -> None:
+    with pytest.raises(UsageError, match="given twice: volume"):
+        functions.create(config, volume="/Volumes/main/ml/other")
+    with pytest.raises(UsageError, match="delete_data needs the configuration"):
+        functions.delete(app_name=NAME, delete_data=True)
+    with pytest.raises(UsageError, match="lakebase_compute"):
+        functions.create(app_name="x", lakebase_compute="CU_3")
