@@ -113,10 +113,16 @@ def test(rest: Rest, write: bool) -> list[Step]:
 
 def _read(trial: Trial) -> None:
     rest = trial.rest
-    trial.step("health", lambda: rest.text("/health").strip())
-    trial.step("version", lambda: rest.text("/version").strip())
+    if not trial.step("health", lambda: _text(rest, "/health")):
+        return
+    trial.step("version", lambda: _text(rest, "/version"))
     trial.step("page", lambda: _page(rest))
     trial.step("experiments/search", lambda: _searched(rest))
+
+
+def _text(rest: Rest, path: str) -> str:
+    # Sent once: a test tells how the app is now.
+    return rest.exchange("GET", path, None, {}).content.decode("utf-8", "replace").strip()
 
 
 def _page(rest: Rest) -> str:
@@ -127,7 +133,7 @@ def _page(rest: Rest) -> str:
 
 
 def _searched(rest: Rest) -> str:
-    answer = rest.call("POST", pages.V2 + "experiments/search", {"max_results": 1})
+    answer = rest.once("POST", pages.V2 + "experiments/search", {"max_results": 1})
     return "at least one" if answer.get("experiments") else "none"
 
 
@@ -172,7 +178,7 @@ class _Made:
         run_id, now = self._run["run_id"], int(time.time() * 1000)
         point = {"key": "probe", "value": 42.5, "timestamp": now, "step": 1}
         rest.once("POST", pages.V2 + "runs/log-batch", {"run_id": run_id, "metrics": [point]})
-        found = rest.call("GET", pages.V2 + "runs/get", query={"run_id": run_id})["run"]["data"].get("metrics") or []
+        found = rest.once("GET", pages.V2 + "runs/get", query={"run_id": run_id})["run"]["data"].get("metrics") or []
         if [(each["key"], each["value"]) for each in found] != [("probe", 42.5)]:
             raise NotFoundError("the metric that was logged isn't there", f"{found}")
         return "42.5"

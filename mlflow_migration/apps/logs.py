@@ -47,6 +47,7 @@ PING_SECONDS = 20.0
 PATIENCE = 300.0
 """Seconds without one connection, and following is given up."""
 FIRST_TRIES = 3
+REFUSALS = 3
 LONGEST_WAIT = 15.0
 LONGEST_LINE = 16 * 1024 * 1024
 REMEMBERED = 50_000
@@ -145,7 +146,7 @@ class _Stream:
 
     def wait(self) -> None:
         """Before the next connection: longer after each that failed."""
-        seconds = 0.0 if self._refused else min(LONGEST_WAIT, 0.5 * 2 ** min(self._failures, 10))
+        seconds = min(LONGEST_WAIT, 0.5 * 2 ** min(self._failures, 10))
         if self._until is not None:
             seconds = min(seconds, max(0.0, self._until - time.monotonic()))
         time.sleep(seconds)
@@ -165,9 +166,9 @@ class _Stream:
             )
 
     def _renew(self, error: _OverError) -> None:
-        """A new token, once; the second refusal in a row counts."""
+        """A new token; a refusal of the second new one in a row counts."""
         self._refused += 1
-        if self._refused == 1 and self._endpoint.renew is not None:
+        if self._refused < REFUSALS and self._endpoint.renew is not None:
             self._endpoint.renew()
             return
         if error.code in {DENIED, HTTPStatus.FORBIDDEN}:
@@ -208,7 +209,6 @@ class _Stream:
                 here[line] += 1
                 if here[line] > self._memory.given[line]:
                     found.append(line)
-        # A search that nothing is found for has refused nobody.
         self._refused = self._failures = 0
         if not self._began and self._wanted.tail:
             for line in found[: -self._wanted.tail]:
@@ -225,6 +225,9 @@ class _Stream:
             if error.code not in ENDED_WELL:
                 raise
             return None
+        if frame is not None:
+            # Whoever is told something is let in: the token may end soon after.
+            self._refused = 0
         return None if frame == NOTHING else frame
 
     def _next(self, socket: ClientConnection, seconds: float) -> Line | None:

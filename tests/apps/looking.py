@@ -1,9 +1,13 @@
 """What tests of looking at an app share: an app that is an MLflow server, and the tool of whoever may manage it."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+import socket
+import threading
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.conftest import Tool
 from tests.databricks.app_proxy import oauth
@@ -41,3 +45,57 @@ def status_document(**changed: Any) -> str:
         "notes": ["a note"],
     }
     return json.dumps({**document, **changed})
+
+
+class Relay:
+    """A port that passes everything on to an address, until it is cut: no goodbye, as a cable that is pulled."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._pairs: list[socket.socket] = []
+        self.connections = 0
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._address)
+                self._pairs += [near, far]
+                self.connections += 1
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+    def cut(self) -> None:
+        """End every connection there is."""
+        for each in self._pairs:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self._pairs.clear()
+
+    def close(self) -> None:
+        """And take no more."""
+        self._listener.close()
+        self.cut()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def relayed(url: str) -> Iterator[Relay]:
+    """A relay before what listens at a URL."""
+    parts = urlsplit(url)
+    relay = Relay((parts.hostname or "", parts.port or 80))
+    try:
+        yield relay
+    finally:
+        relay.close()
