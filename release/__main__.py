@@ -67,7 +67,7 @@ def faults(root: Path, index: Index) -> Iterator[str]:
     if done.returncode:
         yield f"{root} is no git repository"
     elif done.stdout.strip():
-        yield f"the tree has changes that are not committed: {', '.join(done.stdout.split()[1::2])}"
+        yield f"the tree has changes that are not committed: {', '.join(line[3:] for line in done.stdout.splitlines())}"
     version = version_of(root)
     try:
         there = [str(each.version) for each in versions.releases(PROJECT, index)]

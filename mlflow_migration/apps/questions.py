@@ -35,6 +35,8 @@ BACKENDS: Mapping[str, str] = {
     "lakebase": "PostgreSQL of the workspace",
     "databricks": "the workspace's own tracking, models in Unity Catalog",
 }
+ONLY: Mapping[str, str] = {"lakebase": "lakebase", "experiment_prefix": "databricks"}
+"""Keys that one backend alone has."""
 
 
 def of_topic(topic: str, content: Content) -> Iterable[Question]:
@@ -61,14 +63,9 @@ def of_topic(topic: str, content: Content) -> Iterable[Question]:
 
 def first(content: Content) -> Iterable[Question]:
     """What is asked for a new app, but for what is answered already."""
-    answered = set(content)
-    yield from (
-        question
-        for question in (Question("name", "Name of the app: lowercase letters, digits, hyphens", default="mlflow"),)
-        if question.key not in answered
-    )
-    for topic in ("mlflow", "backend"):
-        yield from (question for question in of_topic(topic, content) if question.key not in answered)
+    name = Question("name", "Name of the app: lowercase letters, digits, hyphens", default="mlflow")
+    every = (name, *of_topic("mlflow", content), *of_topic("backend", content))
+    yield from (question for question in every if question.key not in content)
 
 
 def assigned(content: Content, assignments: Iterable[str]) -> dict[str, Any]:
@@ -98,6 +95,11 @@ def answered(content: Content, key: str, text: str) -> dict[str, Any]:
             return candidate
         faults.setdefault(fault, fault)
     raise UsageError(f"{key} can't be {text!r}", next(iter(faults)), config.REFERENCE)
+
+
+def fitted(content: Content) -> dict[str, Any]:
+    """The values without keys that are another backend's: what is left behind when the backend changes."""
+    return {key: value for key, value in content.items() if ONLY.get(key) in (None, content.get("backend", "sqlite"))}
 
 
 def shown(value: Any) -> str:

@@ -119,6 +119,8 @@ def init(context: click.Context, /, **given: Any) -> int:
 def _given(before: Content, given: Mapping[str, Any]) -> Content:
     """The values with what options say."""
     found = dict(before)
+    if given["backend"] is not None:
+        found = questions.fitted(questions.answered(found, "backend", given["backend"]))
     for option, key in KEYS.items():
         if given[option] is not None:
             found = questions.answered(found, key, given[option])
@@ -169,6 +171,9 @@ def _ask(question: questions.Question, content: Content) -> Content:
         except UsageError as error:
             click.echo(f"  {error.why or error.what}", err=True)
             continue
+        if question.key == "backend" and (gone := found.keys() - questions.fitted(found).keys()):
+            click.echo(f"  taken out, as another backend's: {', '.join(sorted(gone))}", err=True)
+            found = questions.fitted(found)
         if fault := settings.fault_of(found, [question.key]):
             click.echo(f"  {fault}", err=True)
             continue

@@ -5,6 +5,7 @@ import hashlib
 import html
 import io
 import json
+import re
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class PackageIndex:
-    """What it serves: files by project and name; `yanked` are names of files."""
+    """What it serves: files by project and name; `yanked` are names of files, `uploaded` those it was sent."""
 
     url: str = ""
     as_json: bool = True
@@ -23,6 +24,7 @@ class PackageIndex:
     projects: dict[str, dict[str, bytes]] = field(default_factory=dict)
     requires: dict[str, str] = field(default_factory=dict)
     yanked: set[str] = field(default_factory=set)
+    uploaded: list[str] = field(default_factory=list)
 
     def add(self, project: str, *versions: str) -> None:
         """Wheels that hold nothing but their name."""
@@ -57,6 +59,15 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            found = re.search(rb'name="content"; filename="([^"]+)"', sent)
+            if found and self.headers.get("Authorization", "").startswith("Basic "):
+                index.uploaded.append(found[1].decode())
+            self.send_response(200 if found else 400)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             """The test's output is its own."""

@@ -23,6 +23,16 @@ from tests.conftest import Tool
 
 HERE = metadata.version("mlflow")
 OURS = metadata.version("mlflow-migration")
+YARN = """
+const fs = require("fs"), words = process.argv.slice(2).join(" ");
+if (words.startsWith("install")) {
+  fs.writeFileSync("installed", words);
+} else {
+  fs.mkdirSync("build");
+  const from = process.env.YARN_NPM_REGISTRY_SERVER;
+  fs.writeFileSync("build/index.html", `${fs.readFileSync("installed")}; ${words} of ${from}`);
+}
+"""
 PAGES = b"<html>of the release</html>"
 
 
@@ -194,6 +204,24 @@ def test_the_pages_of_a_branch_are_built_where_there_is_node(fork: Path, index: 
     assert (pages / "index.html").read_text() == "of the branch\n"
     assert not list(pages.rglob("*.map"))
     assert source.commit[:12] in found.note
+
+
+def test_a_branch_is_built_by_its_own_yarn_from_the_registry_of_this_machine(
+    fork: Path, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's own repository names a registry that only its authors reach (.yarnrc.yml of November 2025)."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("needs Node, which this machine doesn't have")
+    js = fork / "mlflow" / "server" / "js"
+    (js / ".yarnrc.yml").write_text("npmRegistryServer: https://registry.inside.example\nyarnPath: yarn/yarn.cjs\n")
+    (js / "yarn").mkdir()
+    (js / "yarn" / "yarn.cjs").write_text(YARN)
+    git(fork, "add", ".")
+    git(fork, "commit", "--quiet", "--message", "yarn")
+    monkeypatch.setenv("npm_config_registry", "https://npm.example.org/")
+    source = git_ui.checkout(str(fork), "feature/pages", tmp_path / "clone")
+    pages = unpacked(dict(git_ui.pages(source, Index(index.url)).files), tmp_path)
+    assert (pages / "index.html").read_text() == "install --immutable; run build of https://npm.example.org/"
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,21 @@ import select
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.apps.deploying import VOLUME as DEPLOYED_VOLUME
+from tests.apps.deploying import Trial, trial
+from tests.apps.package_index import wheel
 from tests.conftest import Tool
 from tests.databricks.fixtures import AccountFactory
 
 VOLUME = "/Volumes/main/ml/app"
+HERE = metadata.version("mlflow")
 ALONE = {"DATABRICKS_CONFIG_FILE": "/dev/null"}
 
 
@@ -90,6 +95,17 @@ def test_run_again_it_shows_what_is_set_and_changes_what_options_say(run_tool: T
     assert content(run_tool) == {"name": "trial", "backend": "databricks"}
 
 
+def test_another_backend_takes_the_keys_of_the_one_before_out(run_tool: Tool) -> None:
+    words = ["--name", "trial", "--volume", VOLUME, "--backend", "lakebase", "--lakebase-project", "p"]
+    assert run_tool("app", "init", *words).code == 0
+    done = run_tool("app", "init", "--backend", "sqlite", "--json", env=ALONE)
+    assert json.loads(done.stdout)["changed"] == {
+        "backend": {"before": "lakebase", "after": "sqlite"},
+        "lakebase": {"before": {"project": "p"}, "after": None},
+    }
+    assert content(run_tool) == {"name": "trial", "volume": VOLUME, "backend": "sqlite"}
+
+
 def test_run_again_without_options_it_only_shows(run_tool: Tool) -> None:
     run_tool("app", "init", "--name", "trial", "--volume", VOLUME)
     before = (run_tool.home / "mlflow-app.yml").stat().st_mtime_ns
@@ -155,3 +171,44 @@ def test_answers_that_are_given_are_not_asked_for(run_tool: Tool, tmp_path: Path
     code, said = at_terminal(run_tool, [("MLflow: a version", ""), ("Deploy it now?", "1")], "app", "init", *words)
     assert code == 0, said
     assert "Name of the app" not in said
+
+
+def deployer(made: Trial) -> dict[str, str]:
+    return {
+        **ALONE,
+        "DATABRICKS_HOST": made.workspace.url,
+        "DATABRICKS_CLIENT_ID": made.client.client_id,
+        "DATABRICKS_CLIENT_SECRET": made.client.client_secret,
+    }
+
+
+def own_wheel(folder: Path) -> Path:
+    path = folder / f"mlflow_migration-{metadata.version('mlflow-migration')}-py3-none-any.whl"
+    path.write_bytes(wheel({"mlflow_migration/__init__.py": b""}))
+    return path
+
+
+def test_what_is_set_up_and_cannot_be_deployed_is_told_by_the_deployment(
+    run_tool: Tool, databricks_account: AccountFactory, tmp_path: Path
+) -> None:
+    made = trial(databricks_account().workspace("a", metastore="m1"))
+    words = ["--volume", "/Volumes/main/nothing/here", "--mlflow", HERE, "--wheel", str(own_wheel(tmp_path))]
+    done = run_tool("app", "init", "--name", "trial", *words, "--deploy", "--json", env=deployer(made))
+    assert done.code != 0
+    assert "main.nothing" in json.dumps(json.loads(done.stdout))
+    assert content(run_tool)["name"] == "trial"
+    assert made.ask("apps/trial").status_code == 404
+
+
+@pytest.mark.slow
+def test_set_up_and_deployed_in_one_command_the_app_answers(
+    run_tool: Tool, databricks_account: AccountFactory, tmp_path: Path
+) -> None:
+    made = trial(databricks_account().workspace("a", metastore="m1"))
+    words = ["--volume", DEPLOYED_VOLUME, "--mlflow", HERE, "--wheel", str(own_wheel(tmp_path))]
+    done = run_tool("app", "init", "--name", "tracking", *words, "--deploy", "--json", env=deployer(made))
+    assert done.code == 0, done.stderr
+    found = made.ask("apps/tracking").json()
+    assert found["app_status"]["state"] == "RUNNING"
+    again = json.loads(run_tool("app", "init", "--json", env=deployer(made)).stdout)
+    assert (again["deployed"]["app"], again["deployed"]["url"]) == ("RUNNING", found["url"])

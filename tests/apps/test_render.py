@@ -1,13 +1,5 @@
 """The files of an app: what is in them, and that what they say really starts."""
 
-import configparser
-import contextlib
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from collections.abc import Mapping
 from importlib import metadata
@@ -19,10 +11,9 @@ import pytest
 import requests
 import yaml
 
-from mlflow_migration.apps import config, elsewhere, render, resources
+from mlflow_migration.apps import config, render, resources
 from mlflow_migration.apps.render import Database, Deployment, Packages
 from mlflow_migration.errors import UsageError
-from tests import servers
 from tests.apps.runtime import put_snapshot, running
 from tests.conftest import Tool
 
@@ -115,120 +106,6 @@ def test_rendering_again_writes_nothing(run_tool: Tool) -> None:
         assert {line.split()[0] for line in done.stdout.splitlines()} == {state}
     assert run_tool("app", "render", "--output-dir", "dry", "--dry-run").code == 0
     assert not (run_tool.home / "dry").exists()
-
-
-@pytest.mark.parametrize("target", sorted(elsewhere.TARGETS))
-@pytest.mark.parametrize("backend", ["sqlite", "lakebase", "databricks"])
-def test_no_file_for_elsewhere_holds_a_value_that_is_secret(target: str, backend: str) -> None:
-    resource = {"name": "openai", "secret": {"scope": "s", "key": "k", "permission": "READ"}}
-    environment = {"OPENAI_API_KEY": {"value_from": "openai"}}
-    found = parsed(backend=backend, environment=environment, resources=[resource])
-    files = elsewhere.render(target, found, PACKAGES)
-    listed = [line for line in files["secrets.env.example"].decode().splitlines() if not line.startswith("#")]
-    assert all(line.endswith("=") for line in listed)
-    wanted = {"OPENAI_API_KEY=", "MLFLOW_CRYPTO_KEK_PASSPHRASE=", "DATABRICKS_CLIENT_SECRET="}
-    assert wanted <= set(listed)
-    assert ("PGHOST=" in listed) == (backend == "lakebase")
-    others = b"".join(content for name, content in files.items() if name != "secrets.env.example")
-    assert b"CLIENT_SECRET" not in others
-    assert b"OPENAI_API_KEY" not in others
-
-
-def test_an_image_runs_as_nobody_special_and_keeps_its_data_in_volumes() -> None:
-    text = elsewhere.render("docker", parsed(volume="/srv/mlflow"), PACKAGES)["Dockerfile"].decode()
-    steps = [line.partition(" ")[::2] for line in text.splitlines() if not line.startswith("#")]
-    words = dict(steps)
-    assert words["USER"] == "10001"
-    assert yaml.safe_load(words["VOLUME"]) == ["/var/lib/mlflow-app", "/srv/mlflow"]
-    assert "/health" in words["HEALTHCHECK"]
-    names = [name for name, _ in steps]
-    assert names.index("USER") > names.index("RUN")
-
-
-def test_compose_has_the_volumes_the_image_names_and_time_to_end() -> None:
-    files = elsewhere.render("compose", parsed(volume="/srv/mlflow", environment={"PRICE": "5$"}), PACKAGES)
-    whole = yaml.safe_load(files["compose.yaml"])
-    service = whole["services"]["mlflow"]
-    assert {mount.split(":")[0] for mount in service["volumes"]} == set(whole["volumes"])
-    assert {mount.split(":")[1] for mount in service["volumes"]} == {"/var/lib/mlflow-app", "/srv/mlflow"}
-    assert service["environment"]["PRICE"] == "5$$"
-    assert int(service["stop_grace_period"].rstrip("s")) > 12
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-
-
-def test_kubernetes_never_has_two_writers_and_leaves_time_to_end() -> None:
-    files = elsewhere.render("kubernetes", parsed(volume="/srv/mlflow"), PACKAGES)
-    claim, deployment, service = yaml.safe_load_all(files["kubernetes.yaml"])
-    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
-    pod = deployment["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > 12
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    container = pod["containers"][0]
-    probes = ("startupProbe", "readinessProbe", "livenessProbe")
-    assert {container[probe]["httpGet"]["path"] for probe in probes} == {"/health"}
-    assert container["envFrom"] == [{"secretRef": {"name": "trial"}}]
-    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/var/lib/mlflow-app", "/srv/mlflow"}
-    assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
-    assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
-    assert all(isinstance(each["value"], str) for each in container["env"])
-
-
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("needs systemd-analyze, which this machine doesn't have")
-    files = elsewhere.render("systemd", parsed(volume="/srv/mlflow"), PACKAGES)
-    # The program has to be there; everything else is checked as it is.
-    text = files["trial.service"].decode().replace("/opt/mlflow-app/venv/bin/python", sys.executable)
-    (tmp_path / "trial.service").write_text(text)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "trial.service")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = [line for line in done.stderr.splitlines() if "trial.service" in line]
-    assert said == []
-
-
-def test_a_unit_leaves_the_ending_to_the_runtime() -> None:
-    text = elsewhere.render("systemd", parsed(), PACKAGES)["trial.service"].decode()
-    unit = configparser.RawConfigParser(strict=False, comment_prefixes=("#",))
-    unit.read_string(text)
-    assert unit["Service"]["killmode"] == "mixed"
-    assert int(unit["Service"]["timeoutstopsec"]) > 12
-
-
-def test_the_command_of_the_unit_starts_an_app_with_its_environment_file(tmp_path: Path, template: Path) -> None:
-    """systemd's words for the program and its environment, in folders of this test."""
-    volume, state, port = tmp_path / "volume", tmp_path / "state", servers.free_port()
-    put_snapshot(volume, template)
-    files = elsewhere.render("systemd", parsed(volume=str(volume)), PACKAGES)
-    lines = files["app.env"].decode().splitlines()
-    env = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
-    env |= {"MLFLOW_APP_STATE_DIR": str(state), "DATABRICKS_APP_PORT": str(port)}
-    start = next(
-        line for line in files["trial.service"].decode().splitlines() if line.startswith("ExecStart=")
-    ).removeprefix("ExecStart=")
-    words = [sys.executable, *start.split()[1:]]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            words, cwd=tmp_path, env=servers.clean_environment(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-    try:
-        deadline, code = time.monotonic() + 120, 0
-        while code != 200:
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-            time.sleep(0.2)
-            with contextlib.suppress(requests.RequestException):
-                code = requests.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code
-        began = time.monotonic()
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(30) == 0, (tmp_path / "log").read_text()
-        assert time.monotonic() - began < 12
-    finally:
-        if process.poll() is None:
-            process.kill()
 
 
 def test_an_app_shows_pages_that_came_in_pieces(tmp_path: Path, template: Path) -> None:

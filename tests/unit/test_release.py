@@ -1,5 +1,6 @@
 """What gets to a package index: one version, of a tree that is committed, with every file the package needs."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -64,6 +65,36 @@ def test_one_place_holds_the_version(run_tool: Tool) -> None:
         path for path in (ROOT / "mlflow_migration").rglob("*.py") if f'"{version}"' in path.read_text(encoding="utf-8")
     ]
     assert holders == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("build") and importlib.util.find_spec("twine")),
+    reason="needs build and twine, which the extra `dev` brings along",
+)
+def test_a_version_is_built_checked_and_uploaded_with_the_credentials_of_twine(
+    tmp_path: Path, index: PackageIndex
+) -> None:
+    tree = tmp_path / "tree"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
+    path = os.pathsep.join(filter(None, (str(tree), os.environ.get("PYTHONPATH", ""))))
+    env = {**os.environ, "PYTHONPATH": path, "TWINE_USERNAME": "ann", "TWINE_PASSWORD": "swordfish"}
+    words = ["publish", "--index", index.url, "--repository-url", index.url]
+    done = subprocess.run(
+        [sys.executable, "-m", "release", *words], cwd=tree, env=env, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    version = version_of(tree)
+    names = [f"mlflow_migration-{version}{end}" for end in ("-py3-none-any.whl", ".tar.gz")]
+    assert sorted(index.uploaded) == names
+    assert "swordfish" not in done.stdout + done.stderr
+    index.add(PROJECT, version)
+    again = subprocess.run(
+        [sys.executable, "-m", "release", *words], cwd=tree, env=env, check=False, capture_output=True, text=True
+    )
+    assert again.returncode == 2
+    assert "already" in again.stderr
+    assert len(index.uploaded) == 2
 
 
 @pytest.mark.slow
