@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import unquote
 
 import click
 
@@ -26,7 +26,8 @@ from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path
-from mlflow_migration.server.address import is_databricks
+from mlflow_migration.server.address import DATABRICKS_UC, is_databricks
+from mlflow_migration.server.databricks.app import AppAddress
 
 F = TypeVar("F", bound=Callable[..., Any])
 WORKERS = 8
@@ -70,7 +71,30 @@ REPORT = click.option("--report", metavar="FILE", help="Also write the report to
 
 @click.command("seed", cls=Command)
 @click.option("--input-dir", required=True, metavar="DIR", help="The bundle.")
-@click.option("--replace", is_flag=True, help="Though the app has data: it stays, as a generation to go back to.")
+@click.option(
+    "--replace", is_flag=True, help="sqlite: though the app has data. It stays, as a generation to go back to."
+)
+@click.option(
+    "--rename",
+    "renamed",
+    multiple=True,
+    metavar="FILE|OLD=NEW",
+    help="lakebase, databricks: another name there, as import-all takes it. Repeatable.",
+)
+@click.option(
+    "--prefix",
+    metavar="TEXT",
+    default="",
+    help="lakebase, databricks: put TEXT before names, as import-all does; CATALOG.SCHEMA. is for models and prompts "
+    "of databricks.",
+)
+@click.option(
+    "--stages-to-aliases",
+    "stages",
+    metavar="STAGE=ALIAS,…",
+    default="",
+    help="databricks: the aliases that versions in a stage get there, as import-all takes it.",
+)
 @_stack
 @DRY
 @ALLOW
@@ -79,11 +103,13 @@ def seed(**given: Any) -> int:
     """Fill a new app with the content of a bundle, and compare the two.
 
     With backend sqlite the bundle becomes the first snapshot, ids and times kept, before the app starts. With lakebase
-    and databricks it goes through the app's API, which has to run: as import-all and verify do.
+    it goes through the API of the app, which has to run, and with databricks into the workspace that the app shows: as
+    import-all and verify do.
 
     \b
     Examples:
       app seed --input-dir backup
+      app seed --input-dir backup --prefix main.ml.
       app seed --input-dir backup --volume /Volumes/main/mlflow/app --workspace databricks://PROD --dry-run
     """
     common = _common(given)
@@ -91,7 +117,13 @@ def seed(**given: Any) -> int:
     folder = jobs.existing(given["input_dir"])
     config = _config(given)
     if config.backend != "sqlite":
-        return _seed_live(config.name, folder, given, common)
+        return _seed_live(config, folder, given, common)
+    if given["renamed"] or given["prefix"] or given["stages"]:
+        raise UsageError(
+            "a database keeps the names and stages of the bundle",
+            "backend sqlite",
+            "rewrite-export makes one with other names",
+        )
     stop = threading.Event()
     asked = app_seed.Asked(folder, given["replace"], common.dry_run, frozenset(common.allow_loss))
     with jobs.signals(stop), shown.Progress(common.quiet or common.as_json) as progress:
@@ -155,8 +187,8 @@ def restore(**given: Any) -> int:
 def snapshot(**given: Any) -> int:
     """Make a bundle of what a deployed app holds, artifacts and all: a backup that any MLflow can be filled with.
 
-    With backend sqlite it is made of a snapshot, and the app needn't run. With lakebase and databricks, and with
-    --live, it comes through the app's API: as export-all does.
+    With backend sqlite it is made of a snapshot, and the app needn't run. With lakebase, and with --live, it comes
+    through the app's API, and with databricks from the workspace that the app shows: as export-all does.
 
     \b
     Examples:
@@ -171,7 +203,8 @@ def snapshot(**given: Any) -> int:
         raise UsageError("--live is of this moment, and --generation of another one", hint="give one of them")
     config = _config(given)
     if config.backend != "sqlite" or given["live"]:
-        words = ["--output-dir", str(folder), "--tracking-uri", _address(config.name, given["workspace"])]
+        words = ["--output-dir", str(folder), "--tracking-uri", _address(config, given["workspace"])]
+        words += ["--experiments", f"{config.experiment_prefix}/*"] if config.experiment_prefix else []
         return _called("app snapshot", [("export-all", [*words, *_same_words(common)])], common)
     stop = threading.Event()
     asked = app_snapshot.Asked(folder, given["generation"], common.dry_run, frozenset(common.allow_loss))
@@ -212,22 +245,31 @@ def _opened(config: settings.AppConfig, given: dict[str, Any], common: Common) -
     return app_data.opened(app_data.where(config), lambda: opening.session(uri, "DST", common))
 
 
-def _address(name: str, workspace: str) -> str:
+def _address(config: settings.AppConfig, workspace: str) -> str:
+    """The place that holds what the app shows: the app itself, or with `databricks` its workspace.
+
+    An app in front of a workspace answers as a plain MLflow server does, and refuses what Unity Catalog refuses.
+    """
     profile = workspace.partition("://")[2]
-    return f"databricks-app://{quote(profile)}/{name}" if profile else f"databricks-app://{name}"
+    if config.backend == "databricks":
+        return f"{DATABRICKS_UC}://{profile}" if profile else DATABRICKS_UC
+    return AppAddress(config.name, unquote(profile)).uri
 
 
-def _seed_live(name: str, folder: Path, given: dict[str, Any], common: Common) -> int:
-    """Through the app's API: what is there already isn't made twice."""
+def _seed_live(config: settings.AppConfig, folder: Path, given: dict[str, Any], common: Common) -> int:
+    """By REST: what is there already isn't made twice."""
     if given["replace"]:
         raise UsageError(
             "--replace is for backend sqlite", hint="leave it out: what is there is kept, and not made twice"
         )
-    address = _address(name, given["workspace"])
-    steps = [("import-all", ["--input-dir", str(folder), "--tracking-uri", address, *_same_words(common)])]
+    address = _address(config, given["workspace"])
+    same = [*_same_words(common), *(word for each in given["renamed"] for word in ("--rename", each))]
+    same += ["--prefix", given["prefix"]] if given["prefix"] else []
+    same += ["--dst-experiment-dir", config.experiment_prefix] if config.experiment_prefix else []
+    stages = ["--stages-to-aliases", given["stages"]] if given["stages"] else []
+    steps = [("import-all", ["--input-dir", str(folder), "--tracking-uri", address, *stages, *same])]
     if not common.dry_run:
-        losses = [word for kind in common.allow_loss for word in ("--allow-loss", kind)]
-        steps.append(("verify", [str(folder), address, *losses]))
+        steps.append(("verify", [str(folder), address, *same]))
     return _called("app seed", steps, common)
 
 

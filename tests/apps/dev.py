@@ -44,18 +44,20 @@ import pandas
 from mlflow.genai import datasets
 
 frame = pandas.DataFrame({"x": [1.0]})
-model = mlflow.pyfunc.load_model("models:/churn@best")
+model = mlflow.pyfunc.load_model("models:/MODEL@best")
 experiment = mlflow.get_experiment_by_name(EXPERIMENT)
 runs = client.search_runs([experiment.experiment_id])
+traces = mlflow.search_traces(locations=[experiment.experiment_id], return_type="list")
 files = next(run for run in runs if run.info.run_name == "with files")
 folder = Path(client.download_artifacts(files.info.run_id, ""))
 result = {
     "model": float(model.predict(frame)[0]),
     "runs": sorted(run.info.run_id for run in runs),
+    "made": files.info.run_id,
     "uri": files.info.artifact_uri,
     "losses": [point.value for point in client.get_metric_history(files.info.run_id, "loss")],
     "files": {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()},
-    "traces": len(mlflow.search_traces(locations=[experiment.experiment_id], return_type="list")),
+    "answers": sorted(span.outputs for trace in traces for span in trace.data.spans),
 }
 """
 GENAI = """
@@ -93,9 +95,10 @@ def fill(server: Server, folder: Path) -> Dev:
     return Dev(made["experiment"], tuple(made["runs"]), made["files"], made["dataset"])
 
 
-def asked(env: Mapping[str, str], experiment: str = "churn", genai: bool = True) -> dict[str, Any]:
-    """What a real client sees of it: the model by its alias, files, histories, traces, a prompt, a dataset."""
-    text = ASKED.replace("EXPERIMENT", repr(experiment)) + (GENAI if genai else "")
+def asked(env: Mapping[str, str], experiment: str = "churn", model: str = "churn") -> dict[str, Any]:
+    """What a real client sees of it: the model by its alias, files, histories, traces; a prompt and a dataset, where
+    the model has its own name."""
+    text = ASKED.replace("EXPERIMENT", repr(experiment)).replace("MODEL", model) + (GENAI if model == "churn" else "")
     found: dict[str, Any] = mlflow_script("from pathlib import Path\n" + text, dict(env))
     return found
 
