@@ -58,9 +58,9 @@ class Options:
     tell: Callable[[str], object] = _silent
     making: Making = field(default_factory=lambda: Making(channel.packages, render.render, channel.missing))
 
-    def waiting(self, name: str) -> Waiting:
-        """How an app is waited for."""
-        return Waiting(name, self.seconds, self.tell, self.first, steady=self.steady)
+    def waiting(self, workspace: Workspace, name: str) -> Waiting:
+        """How an app of a workspace is waited for."""
+        return Waiting(workspace.where(name), self.seconds, self.tell, self.first, steady=self.steady)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def deploy(workspace: Workspace, config: AppConfig, options: Options, expects: b
         raise UsageError(
             "only a database of lakebase can be reset", f"the backend is {config.backend}", "app restore, app delete"
         )
-    waiting, steps = options.waiting(config.name), Steps(options.tell, options.dry_run)
+    waiting, steps = options.waiting(workspace, config.name), Steps(options.tell, options.dry_run)
     _let_go(workspace, options, steps, waiting)
     ready = preflight.check(workspace.rest, config, options.making, expects)
     steps.add("preflight", config.name, SAME, f"as {ready.me.name}")
@@ -282,7 +282,7 @@ def _failed(work: _Work, then: rollback.Previous, ended: running.Ended) -> Outco
     """A deployment that failed: back to the one before, where there is one."""
     name = work.config.name
     work.steps.add("deployment", ended.id, FAILED, ended.fault)
-    logs = f"mlflow-migration app logs --name {name}"
+    logs = work.waiting.where.command("logs")
     how = "it stays as it is: --no-rollback"
     if work.options.rollback:
         how = rollback.back(work.workspace, then, work.steps, work.waiting)
@@ -307,12 +307,11 @@ def _tell_made(work: _Work, error: MigrationError) -> None:
     made = work.steps.made("app", "passphrase", "database", "upload")
     if work.ready.app is not None or not made:
         return
-    name = work.config.name
     if work.options.clean:
         error.why = f"{error.why}; {_cleaned(work)}".lstrip("; ")
         return
     error.why = f"{error.why}; made so far: {', '.join(made)}".lstrip("; ")
-    after = f"the same command goes on, mlflow-migration app delete --name {name} removes what was made"
+    after = f"the same command goes on, {work.waiting.where.command('delete')} removes what was made"
     error.hint = f"{error.hint}; {after}".lstrip("; ")
 
 

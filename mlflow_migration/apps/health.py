@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
-from mlflow_migration.server.address import DATABRICKS_APP, Credentials
+from mlflow_migration.server.address import Credentials
 from mlflow_migration.server.databricks import app as app_address
-from mlflow_migration.server.databricks.address import authenticated, configured, profile_of
+from mlflow_migration.server.databricks.address import authenticated, configured
+from mlflow_migration.server.databricks.app import AppAddress
 from mlflow_migration.server.rest import Rest
 
 PATIENCE = 1.0
@@ -25,9 +26,9 @@ class Workspace:
     credentials: Credentials
     rest: Rest
 
-    def app(self, name: str) -> str:
+    def where(self, name: str) -> AppAddress:
         """The address of an app of this workspace."""
-        return "/".join(filter(None, [f"{DATABRICKS_APP}:/", profile_of(self.uri), name]))
+        return app_address.at(self.uri, name)
 
 
 def opened(uri: str, credentials: Credentials, patience: float) -> Workspace:
@@ -44,8 +45,11 @@ def cannot_be_called(workspace: Workspace) -> str:
 def fault(workspace: Workspace, name: str) -> str:
     """What is wrong with an app, "" where `/health` and a search of experiments are answered."""
     credentials = replace(workspace.credentials, workspace=None)
+    uri = workspace.where(name).uri
     try:
-        with closing(Rest(workspace.app(name), credentials, 1, PATIENCE)) as rest, rest.hurried():
+        # The app itself, also where its address means the workspace behind it.
+        front = app_address.front(uri, credentials)
+        with closing(Rest(uri, credentials, 1, PATIENCE, front)) as rest, rest.hurried():
             return _fault(rest)
     except (AccessError, ForbiddenError, ServerError) as error:
         return str(error)

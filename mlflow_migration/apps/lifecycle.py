@@ -23,7 +23,7 @@ def delete(workspace: Workspace, config: AppConfig, options: Options, data: bool
 
     One that isn't there is no failure. Raises UsageError, AccessError; what fails is in the outcome.
     """
-    rest, waiting = workspace.rest, options.waiting(config.name)
+    rest, waiting = workspace.rest, options.waiting(workspace, config.name)
     steps = Steps(options.tell, options.dry_run)
     app = platform.get(rest, config.name)
     was_there = app is not None
@@ -62,7 +62,7 @@ def _kept(config: AppConfig, steps: Steps, what: str) -> None:
 
 def start(workspace: Workspace, name: str, options: Options) -> Outcome:
     """Start an app, and wait until it answers. One that runs stays as it is. Raises NotFoundError."""
-    rest, waiting, steps = workspace.rest, options.waiting(name), Steps(options.tell, options.dry_run)
+    rest, waiting, steps = workspace.rest, options.waiting(workspace, name), Steps(options.tell, options.dry_run)
     app = _found(workspace, name)
     begun = _outcome(app, name, "same", steps)
     if platform.compute(app) == "ACTIVE":
@@ -81,7 +81,7 @@ def start(workspace: Workspace, name: str, options: Options) -> Outcome:
         return replace(begun, status="failed", rows=tuple(steps.rows), failure=error)
     failure = None
     if fault:
-        hint = f"mlflow-migration app logs --name {name}"
+        hint = waiting.where.command("logs")
         failure = MigrationError(f"the app {name} was started, and doesn't answer", fault, hint)
     return replace(begun, status="failed" if failure else "started", rows=tuple(steps.rows), failure=failure)
 
@@ -90,16 +90,16 @@ def _fault_of_start(workspace: Workspace, app: Json, options: Options, steps: St
     """What is wrong with an app that was started, "" for nothing. One without a deployment has nothing to run."""
     name = str(app["name"])
     if not app.get("active_deployment"):
-        steps.add("deployment", name, TOLD, f"there is none: mlflow-migration app deploy --name {name}")
+        steps.add("deployment", name, TOLD, "there is none yet: mlflow-migration app deploy makes one")
         return ""
-    ended = running.answering(workspace, options.waiting(name))
+    ended = running.answering(workspace, options.waiting(workspace, name))
     steps.add("health", name, FAILED if ended.fault else SAME, ended.fault or ended.note or "it answers")
     return ended.fault
 
 
 def stop(workspace: Workspace, name: str, options: Options) -> Outcome:
     """Stop an app, which writes its last snapshot before it ends. Raises NotFoundError."""
-    rest, waiting, steps = workspace.rest, options.waiting(name), Steps(options.tell, options.dry_run)
+    rest, waiting, steps = workspace.rest, options.waiting(workspace, name), Steps(options.tell, options.dry_run)
     app = _found(workspace, name)
     begun = _outcome(app, name, "same", steps)
     if platform.compute(app) == "STOPPED":

@@ -8,10 +8,9 @@ from typing import Any
 from mlflow_migration.apps.opened import Opened
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
-from mlflow_migration.server.databricks.app import ACTIVE, LOGIN, RUNNING
+from mlflow_migration.server.databricks.app import ACTIVE, LOGIN, RUNNING, STATUS
 from mlflow_migration.server.rest import Rest
 
-STATUS = "/mlflow-app/status.json"
 HEALTH = "/health"
 SERVING = "serving"
 KIBI = 1024

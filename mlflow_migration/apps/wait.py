@@ -14,6 +14,7 @@ from typing import TypeVar
 from mlflow_migration.apps import platform
 from mlflow_migration.errors import InterruptedJobError, MigrationError, NotFoundError, ServerError
 from mlflow_migration.records import Json
+from mlflow_migration.server.databricks.app import AppAddress
 from mlflow_migration.server.rest import Rest
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Waiting:
     when it has been so for `steady` seconds, where it can't be called.
     """
 
-    name: str
+    where: AppAddress
     seconds: float = 1200.0
     tell: Callable[[str], object] = _silent
     first: float = 0.5
@@ -43,9 +44,14 @@ class Waiting:
     steady: float = 5.0
 
     @property
+    def name(self) -> str:
+        """The app's name."""
+        return self.where.name
+
+    @property
     def look(self) -> str:
         """The command that shows how far it is."""
-        return f"mlflow-migration app status --name {self.name}"
+        return self.where.command("status")
 
 
 def until(ask: Callable[[], T], what: str, is_over: Callable[[T], bool], waiting: Waiting) -> T:

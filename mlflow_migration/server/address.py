@@ -57,7 +57,7 @@ class Endpoint:
     one was refused, None where there is nothing to renew. `hint`: what to do about refused credentials.
     `login`: what databricks-sdk calls the way of logging in. `address`: what everybody knows the server by, where what
     was typed means it on one machine only. `stays`: an answer that leads elsewhere is never followed; it is how one
-    is told to log in.
+    is told to log in. `folder`: where a workspace's experiments go whose names are no paths, "" for the caller's own.
     """
 
     host: str
@@ -72,6 +72,7 @@ class Endpoint:
     login: str = ""
     address: str = ""
     stays: bool = False
+    folder: str = ""
     hint: str = (
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN), "
         "or MLFLOW_MIGRATION_SRC_… and _DST_… where the two servers differ"

@@ -139,6 +139,7 @@ class Rest:
         self._endpoint = resolve(uri, credentials) if endpoint is None else endpoint
         self.dialect = self._endpoint.dialect
         self.login = self._endpoint.login
+        self.folder = self._endpoint.folder
         self.workspace_id = self._endpoint.workspace_id
         self.typed = printable(uri)
         self.address = self._endpoint.address or self.typed

@@ -3,16 +3,21 @@
 import threading
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 from databricks.sdk.service.apps import App
 
+from mlflow_migration.apps.deploy import deploy
 from mlflow_migration.errors import AccessError, ForbiddenError, UsageError
 from mlflow_migration.server.address import Credentials
 from mlflow_migration.server.databricks.app import parsed
 from mlflow_migration.server.live import Server as Live
 from mlflow_migration.server.rest import Rest
+from tests.apps.deploying import configured, trial
+from tests.apps.test_deploy_runtime import REAL
 from tests.conftest import Tool
 from tests.databricks import profiles
 from tests.databricks.app_proxy import NAME, oauth, proxied
@@ -20,6 +25,7 @@ from tests.databricks.app_samples import bearer
 from tests.databricks.app_state import apps
 from tests.databricks.clients import sdk
 from tests.databricks.faults import Fault
+from tests.databricks.registry_samples import Made
 from tests.databricks.state import Account, Workspace
 from tests.rest import Api
 from tests.servers import Server
@@ -235,3 +241,33 @@ def test_a_place_of_the_configuration_may_be_an_app(
     )
     env = {"MINE": login["DATABRICKS_CLIENT_SECRET"], "DATABRICKS_CONFIG_FILE": login["DATABRICKS_CONFIG_FILE"]}
     run_tool("doctor", "@prod", "--config", config, env=env).expect(0)
+
+
+@pytest.mark.slow
+def test_an_app_before_its_workspace_takes_experiments_and_models_as_the_workspace_does(
+    account: Account, workspace: Workspace, churn: Made, empty_source: Server, run_tool: Tool
+) -> None:
+    config = configured(backend="databricks", volume=None, experiment_prefix="/Shared/mlflow")
+    made = trial(workspace)
+    options = replace(made.options(), making=REAL, seconds=180.0, first=0.5)
+    assert deploy(made.place(), config, options).failure is None
+    tool = Tool(run_tool.home, {**run_tool.env, **oauth(account, workspace)})
+    address = f"databricks-app://{config.name}"
+    row = tool("doctor", address, "--json").expect(0).json["places"][0]
+    assert (row["place"], row["registry"]) == (workspace.url, "Unity Catalog")
+    ends = ("--src-mlflow-uri", empty_source.url, "--dst-mlflow-uri", address)
+    renamed = ("--rename", "model:churn=main.ml.churn")
+    tool(
+        "copy-all", *ends, *renamed, "--stages-to-aliases", "Production=live,Staging=next", "--allow-loss", "all"
+    ).expect(0)
+    search = f"{workspace.url}/api/2.0/mlflow/experiments/search"
+    found = requests.post(search, json={"max_results": 100}, headers=workspace.headers(), timeout=30).json()
+    names = {each["name"] for each in found["experiments"]}
+    assert names and all(name.startswith("/Shared/mlflow/") for name in names)
+    tool("verify", empty_source.url, address, "--experiments", "all", *renamed).expect(0)
+    versions = requests.get(
+        f"{workspace.url}/api/2.1/unity-catalog/models/main.ml.churn/versions", headers=workspace.headers(), timeout=30
+    ).json()
+    assert versions["model_versions"]
+    again = tool("copy-all", *ends, *renamed, "--allow-loss", "all", "--json").expect(0).json
+    assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]

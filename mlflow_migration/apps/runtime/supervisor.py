@@ -270,6 +270,7 @@ def _first_status(settings: Settings) -> Status:
         "package": snapshots.version_of("mlflow-migration"),
         "volume": settings.volume,
         "artifacts": settings.artifacts,
+        "experiment_prefix": settings.experiment_prefix,
         "workers": settings.workers,
         "restarts": 0,
         "last_exit": "",

@@ -70,12 +70,17 @@ def endpoint(uri: str, given: Credentials) -> Endpoint:
     are never mixed: where a nearer place names one, those of the environment don't count, and a named profile counts
     alone. Raises UsageError where no host or no way to log in is found, or more than one.
     """
+    refuse_workspace(given)
+    return endpoint_of(uri, configured(uri, given), given)
+
+
+def refuse_workspace(given: Credentials) -> None:
+    """Raise UsageError where one of MLflow's own workspaces is asked for."""
     if given.workspace:
         raise UsageError(
             f"a Databricks workspace has none in it: {given.workspace!r}",
             hint="write --workspace SRC= or --workspace =DST for the one end that has MLflow's workspaces",
         )
-    return endpoint_of(uri, configured(uri, given), given)
 
 
 def configured(uri: str, given: Credentials) -> Config:

@@ -1,25 +1,28 @@
 """From `databricks-app://[PROFILE/]NAME` to an app's URL and OAuth tokens, by databricks-sdk and the Apps API.
 
 An app takes OAuth tokens only (docs.databricks.com, "Connect to an app using token authentication"). What answers at
-its URL is a plain MLflow server, whatever it keeps its data in. `GET /api/2.0/apps/NAME` tells the URL and how the app
-is (databricks-sdk, `service/apps.py`).
+its URL is a plain MLflow server. One that keeps nothing itself, since its runtime's backend is the workspace, is a
+window onto that: MLflow's server shows no models of Unity Catalog through it (3.17.2: "unsupported for models in the
+Unity Catalog") and takes no tags that the workspace sets. Such an app's address means the workspace behind it.
+`GET /api/2.0/apps/NAME` tells the URL and how the app is (databricks-sdk, `service/apps.py`).
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from databricks.sdk.config import Config
 
-from mlflow_migration.errors import AccessError, ServerError, UsageError
+from mlflow_migration.errors import AccessError, ForbiddenError, ServerError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.address import (
     DATABRICKS,
     DATABRICKS_APP,
+    DATABRICKS_UC,
     WORKSPACE_HEADER,
     Credentials,
     Endpoint,
@@ -27,10 +30,18 @@ from mlflow_migration.server.address import (
     printable,
     workspace_of,
 )
-from mlflow_migration.server.databricks.address import REFUSED, authenticated, configured, endpoint_of
+from mlflow_migration.server.databricks.address import (
+    REFUSED,
+    authenticated,
+    configured,
+    endpoint_of,
+    refuse_workspace,
+)
 from mlflow_migration.server.rest import Rest
 
 APPS = "/api/2.0/apps/"
+STATUS = "/mlflow-app/status.json"
+"""Where an app with this project's runtime tells how it is."""
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 PERSONAL = frozenset({"pat", "basic", "runtime"})
 """Ways to log in whose token is as a rule none of OAuth's."""
@@ -85,18 +96,44 @@ def at(workspace: str, name: str) -> AppAddress:
 
 
 def endpoint(uri: str, given: Credentials) -> Endpoint:
-    """The endpoint of an app that runs.
+    """The endpoint of an app that runs; where it keeps its data in its workspace, that of the workspace with Unity
+    Catalog.
 
     Raises UsageError where its workspace can't be logged in to, AccessError where the login is none of OAuth's (before
     anything is asked), the app isn't there, or doesn't run.
     """
     where = parsed(uri)
     config = configured(where.workspace, given)
+    there = _front(where, config, given)
+    status = _status(Rest(uri, given, 1, PATIENCE, there))
+    if status.get("backend") != DATABRICKS:
+        return there
+    refuse_workspace(given)
+    behind = endpoint_of(f"{DATABRICKS_UC}://{where.profile}", config, given)
+    return replace(behind, folder=str(status.get("experiment_prefix") or ""))
+
+
+def front(uri: str, given: Credentials) -> Endpoint:
+    """The endpoint at the URL of an app that runs, wherever it keeps its data. Raises UsageError, AccessError."""
+    where = parsed(uri)
+    return _front(where, configured(where.workspace, given), given)
+
+
+def _front(where: AppAddress, config: Config, given: Credentials) -> Endpoint:
     require_oauth(where, config)
     with closing(workspace_session(where, config, given)) as rest:
         app = required(rest, where)
     _require_running(where, app)
     return endpoint_at(url_of(where, app, config), where, config, given)
+
+
+def _status(rest: Rest) -> Json:
+    """What the app's runtime says of itself, {} where it says nothing: it is another server, or just starting."""
+    with closing(rest):
+        try:
+            return rest.once("GET", STATUS)
+        except (AccessError, ForbiddenError, ServerError):
+            return {}
 
 
 def workspace_session(where: AppAddress, config: Config, given: Credentials) -> Rest:

@@ -62,7 +62,7 @@ def databricks_parts(rest: Rest, folder: str) -> Parts:
     """Those of a workspace, with the registry that its address names."""
     unity = rest.dialect == DATABRICKS_UC
     hidden = Hidden()
-    forms = WorkspaceTracking(rest, folder.rstrip("/"))
+    forms = WorkspaceTracking(rest, (folder or rest.folder).rstrip("/"))
 
     def connect() -> Abilities:
         home = f"/Users/{caller(rest)['userName']}"
