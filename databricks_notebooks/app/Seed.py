@@ -3,13 +3,18 @@
 # MAGIC # app seed
 # MAGIC
 # MAGIC Fill a new app with the content of a bundle, and compare the two. With backend sqlite the bundle becomes the
-# MAGIC first snapshot, ids and times kept, before the app starts. With lakebase and databricks it goes through the
-# MAGIC app's API, which has to run: as import-all and verify do.
+# MAGIC first snapshot, ids and times kept, before the app starts. With lakebase it goes through the API of the app,
+# MAGIC which has to run, and with databricks into the workspace that the app shows: as import-all and verify do.
 # MAGIC
 # MAGIC What the widgets mean (*: has to be filled in):
 # MAGIC
 # MAGIC * **input-dir** *: The bundle.
-# MAGIC * **replace**: Though the app has data: it stays, as a generation to go back to.
+# MAGIC * **replace**: sqlite: though the app has data. It stays, as a generation to go back to.
+# MAGIC * **rename**: lakebase, databricks: another name there, as import-all takes it. Repeatable. Several: with ';'
+# MAGIC   between them.
+# MAGIC * **prefix**: lakebase, databricks: put TEXT before names, as import-all does; CATALOG.SCHEMA. is for models
+# MAGIC   and prompts of databricks.
+# MAGIC * **stages-to-aliases**: databricks: the aliases that versions in a stage get there, as import-all takes it.
 # MAGIC * **config**: The app's configuration [default: mlflow-app.yml where this folder has one].
 # MAGIC * **name**: The app, by its name instead of its configuration.
 # MAGIC * **volume**: Where the app's snapshots are, where no configuration says it: /Volumes/CATALOG/SCHEMA/VOLUME or
@@ -33,13 +38,16 @@ dbutils.library.restartPython()
 
 dbutils.widgets.text("input-dir", "", "01 input-dir *")
 dbutils.widgets.dropdown("replace", "false", ["true", "false"], "02 replace")
-dbutils.widgets.text("config", "", "03 config")
-dbutils.widgets.text("name", "", "04 name")
-dbutils.widgets.text("volume", "", "05 volume")
-dbutils.widgets.text("artifacts", "", "06 artifacts")
-dbutils.widgets.text("workspace", "databricks", "07 workspace")
-dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "08 verbose")
-dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "09 dry-run")
+dbutils.widgets.text("rename", "", "03 rename")
+dbutils.widgets.text("prefix", "", "04 prefix")
+dbutils.widgets.text("stages-to-aliases", "", "05 stages-to-aliases")
+dbutils.widgets.text("config", "", "06 config")
+dbutils.widgets.text("name", "", "07 name")
+dbutils.widgets.text("volume", "", "08 volume")
+dbutils.widgets.text("artifacts", "", "09 artifacts")
+dbutils.widgets.text("workspace", "databricks", "10 workspace")
+dbutils.widgets.dropdown("verbose", "0", ["0", "1", "2"], "11 verbose")
+dbutils.widgets.dropdown("dry-run", "false", ["true", "false"], "12 dry-run")
 dbutils.widgets.multiselect(
     "allow-loss",
     "none",
@@ -82,9 +90,9 @@ dbutils.widgets.multiselect(
         "webhook",
         "workspace",
     ],
-    "10 allow-loss",
+    "13 allow-loss",
 )
-dbutils.widgets.text("report", "", "11 report")
+dbutils.widgets.text("report", "", "14 report")
 
 # COMMAND ----------
 

@@ -3,8 +3,8 @@
 # MAGIC # app snapshot
 # MAGIC
 # MAGIC Make a bundle of what a deployed app holds, artifacts and all: a backup that any MLflow can be filled with.
-# MAGIC With backend sqlite it is made of a snapshot, and the app needn't run. With lakebase and databricks, and with
-# MAGIC --live, it comes through the app's API: as export-all does.
+# MAGIC With backend sqlite it is made of a snapshot, and the app needn't run. With lakebase, and with --live, it
+# MAGIC comes through the app's API, and with databricks from the workspace that the app shows: as export-all does.
 # MAGIC
 # MAGIC What the widgets mean (*: has to be filled in):
 # MAGIC
