@@ -85,6 +85,7 @@ def test_make_app_in_a_fresh_clone_keeps_everything_from_one_start_to_the_next(t
     assert [line for line in left.stdout.splitlines() if not line.endswith(" said")] == []
 
 
+@pytest.mark.slow
 def test_a_postgresql_of_ones_own_is_a_backend_with_its_password_in_a_file(tmp_path: Path) -> None:
     port = servers.free_port()
     with postgres.running() as server:
