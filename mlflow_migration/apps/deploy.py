@@ -43,8 +43,8 @@ class Options:
     """How to deploy.
 
     `rollback`: a failed deployment goes back to the one before. `clean`: what a first deployment made that failed is
-    removed. `force`: deploy though nothing differs. `reset_database`: drop the schema of `lakebase` first. `pace`:
-    how many seconds are between two looks at first, and for how long all is waited at most.
+    removed. `force`: deploy though nothing differs. `reset_database`: drop the schema of `lakebase` first. `first`,
+    `seconds` and `steady` are as in `Waiting`; `making` makes the files.
     """
 
     dry_run: bool = False

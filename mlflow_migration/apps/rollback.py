@@ -21,14 +21,14 @@ class Previous:
 
     source: upload.Source
     id: str = ""
-    source_path: str = ""
     artifacts: str = ""
     fields: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def has_files(self) -> bool:
-        """Whether the files of that deployment are those that were in the folder."""
-        return bool(self.source.files) and self.source_path == self.source.path
+        """Whether the files of that deployment are those that were in the folder: others may have been put there since,
+        and a start deploys the platform's copy."""
+        return bool(self.source.files) and self.source.deployment == self.id
 
     @property
     def place(self) -> str:
@@ -42,7 +42,6 @@ def previous(app: Json, source: upload.Source, fields: Mapping[str, object]) -> 
     return Previous(
         source=source,
         id=str(active.get("deployment_id") or ""),
-        source_path=str(active.get("source_code_path") or "").rstrip("/"),
         artifacts=str((active.get("deployment_artifacts") or {}).get("source_code_path") or ""),
         fields=fields,
     )
@@ -87,5 +86,5 @@ def _back(workspace: Workspace, then: Previous, steps: Steps, waiting: Waiting) 
 
 
 def _mark(workspace: Workspace, then: Previous, id_: str, waiting: Waiting) -> None:
-    if then.has_files and then.source.deployment:
+    if then.has_files:
         upload.mark_deployed(workspace.rest, waiting.name, then.source.files, then.source, id_)

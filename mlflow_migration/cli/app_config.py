@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_migration.apps import channel, elsewhere, questions, resources, versions
-from mlflow_migration.apps import config as settings
-from mlflow_migration.apps import render as rendering
 from mlflow_migration.cli.app_init import init
-from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, configured, file_of
+from mlflow_migration.cli.app_options import CONFIG, DRY, FILE, JSON, configured, file_of
 from mlflow_migration.cli.command import Command, Group
+from mlflow_migration.cli.later import channel, elsewhere, module, questions, resources
+from mlflow_migration.cli.later import render as rendering
 from mlflow_migration.cli.options import Common
 from mlflow_migration.cli.output import show as give
 from mlflow_migration.cli.output import table
 from mlflow_migration.errors import DONE, StorageError, UsageError
 from mlflow_migration.report import visible
+
+if TYPE_CHECKING:
+    from mlflow_migration.apps import config as settings
+    from mlflow_migration.apps import versions
+else:
+    settings = module("mlflow_migration.apps.config")
+    versions = module("mlflow_migration.apps.versions")
 
 TARGETS = ("databricks", "docker", "compose", "systemd", "kubernetes")
 
@@ -68,7 +74,7 @@ def set_(assignments: tuple[str, ...], path: str | None, dry_run: bool, as_json:
     """
     file = file_of(path)
     if file is None:
-        raise UsageError(f"no {settings.FILE} in this folder", hint="mlflow-migration app init writes one")
+        raise UsageError(f"no {FILE} in this folder", hint="mlflow-migration app init writes one")
     before = settings.raw(file)
     after = settings.given(settings.parsed(questions.assigned(before, assignments), str(file)))
     changed = questions.changes(before, after)

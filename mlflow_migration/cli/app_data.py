@@ -7,17 +7,16 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 import click
 
-from mlflow_migration.apps import config as settings
 from mlflow_migration.cli import answer, options
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, NAME, WORKSPACE, file_of
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.later import data as app_data
-from mlflow_migration.cli.later import jobs, opening
+from mlflow_migration.cli.later import jobs, module, opening
 from mlflow_migration.cli.later import progress as shown
 from mlflow_migration.cli.later import restore as app_restore
 from mlflow_migration.cli.later import seed as app_seed
@@ -26,8 +25,15 @@ from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.report import check_report_path
-from mlflow_migration.server.address import DATABRICKS_UC, is_databricks
-from mlflow_migration.server.databricks.app import AppAddress
+
+if TYPE_CHECKING:
+    from mlflow_migration.apps import config as settings
+    from mlflow_migration.server import address
+    from mlflow_migration.server.databricks import app
+else:
+    settings = module("mlflow_migration.apps.config")
+    address = module("mlflow_migration.server.address")
+    app = module("mlflow_migration.server.databricks.app")
 
 F = TypeVar("F", bound=Callable[..., Any])
 WORKERS = 8
@@ -240,7 +246,7 @@ def _config(given: dict[str, Any]) -> settings.AppConfig:
 
 def _opened(config: settings.AppConfig, given: dict[str, Any], common: Common) -> app_data.Data:
     uri = given["workspace"]
-    if not is_databricks(uri) and not uri.startswith("@"):
+    if not address.is_databricks(uri) and not uri.startswith("@"):
         raise UsageError(f"not a workspace: {uri}", hint="write it like databricks://PROFILE")
     return app_data.opened(app_data.where(config), lambda: opening.session(uri, "DST", common))
 
@@ -252,8 +258,8 @@ def _address(config: settings.AppConfig, workspace: str) -> str:
     """
     profile = workspace.partition("://")[2]
     if config.backend == "databricks":
-        return f"{DATABRICKS_UC}://{profile}" if profile else DATABRICKS_UC
-    return AppAddress(config.name, unquote(profile)).uri
+        return f"{address.DATABRICKS_UC}://{profile}" if profile else address.DATABRICKS_UC
+    return app.AppAddress(config.name, unquote(profile)).uri
 
 
 def _seed_live(config: settings.AppConfig, folder: Path, given: dict[str, Any], common: Common) -> int:

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlflow_migration.cli import answer, logs
+from mlflow_migration.cli import answer
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, NAME, WORKSPACE, YES, configured, name_of
 from mlflow_migration.cli.command import Command, say_error
 from mlflow_migration.cli.later import config as settings
 from mlflow_migration.cli.later import deploy as deploying
-from mlflow_migration.cli.later import health, lifecycle
+from mlflow_migration.cli.later import health, lifecycle, module
 from mlflow_migration.errors import DONE, UsageError
 from mlflow_migration.report import error_json, visible
-from mlflow_migration.server.address import is_databricks, printable
 
 if TYPE_CHECKING:
     from mlflow_migration.apps.deploy import Options, Outcome
     from mlflow_migration.apps.health import Workspace
+    from mlflow_migration.cli import logs
+else:
+    logs = module("mlflow_migration.cli.logs")
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATIENCE = click.option(
@@ -191,6 +193,8 @@ def _deployed(command: str, given: dict[str, Any], expects: bool | None) -> int:
 def _opened(given: dict[str, Any]) -> Iterator[Workspace]:
     logs.configure(given["verbose"])
     uri, credentials = settings.load(None, os.environ).place(given["workspace"], "DST", os.environ)
+    from mlflow_migration.server.address import is_databricks, printable
+
     if not is_databricks(uri):
         raise UsageError(
             f"apps are in Databricks workspaces only: {printable(uri)}", hint="give --workspace databricks://PROFILE"

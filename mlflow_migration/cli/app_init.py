@@ -5,21 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_migration.apps import config as settings
-from mlflow_migration.apps import platform, questions
 from mlflow_migration.cli import app_deploy
-from mlflow_migration.cli.app_options import DRY, JSON, WORKSPACE
+from mlflow_migration.cli.app_options import DRY, FILE, JSON, WORKSPACE
 from mlflow_migration.cli.command import Command
-from mlflow_migration.cli.later import opening
+from mlflow_migration.cli.later import module, opening, platform, questions
 from mlflow_migration.cli.options import Common
 from mlflow_migration.cli.output import show
 from mlflow_migration.errors import DONE, MigrationError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.report import visible
+
+if TYPE_CHECKING:
+    from mlflow_migration.apps import config as settings
+    from mlflow_migration.apps.questions import Question
+else:
+    settings = module("mlflow_migration.apps.config")
 
 KEYS = {
     "name": "name",
@@ -43,9 +47,7 @@ Content = dict[str, Any]
 
 
 @click.command("init", cls=Command)
-@click.option(
-    "--config", "path", metavar="FILE", default=settings.FILE, show_default=True, help="The file to write or change."
-)
+@click.option("--config", "path", metavar="FILE", default=FILE, show_default=True, help="The file to write or change.")
 @click.option("--name", metavar="NAME", help="The app's name.")
 @click.option("--mlflow", metavar="VERSION|latest|USER/BRANCH", help="A version of MLflow, or a branch of a fork.")
 @click.option("--backend", metavar="sqlite|lakebase|databricks", help="Where MLflow keeps what it knows.")
@@ -161,7 +163,7 @@ def _ask_again(content: Content) -> tuple[Content, str]:
     return content, topic
 
 
-def _ask(question: questions.Question, content: Content) -> Content:
+def _ask(question: Question, content: Content) -> Content:
     """Ask until the answer can be."""
     kind = click.Choice(question.choices) if question.choices else click.STRING
     while True:

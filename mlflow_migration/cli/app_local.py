@@ -6,16 +6,20 @@ import os
 import shlex
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_migration.apps import config as configuration
-from mlflow_migration.apps import local
 from mlflow_migration.cli import answer
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, file_of
 from mlflow_migration.cli.command import Command
+from mlflow_migration.cli.later import local, module
 from mlflow_migration.errors import DONE, UsageError
+
+if TYPE_CHECKING:
+    from mlflow_migration.apps import config as configuration
+else:
+    configuration = module("mlflow_migration.apps.config")
 
 COMMAND = "app run-local"
 

@@ -8,20 +8,25 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mlflow_migration.cli import output
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, NAME, WORKSPACE, name_of
 from mlflow_migration.cli.command import Command, Group
-from mlflow_migration.cli.later import client, config, opened
+from mlflow_migration.cli.later import client, config, module, opened
 from mlflow_migration.cli.later import logs as log_lines
 from mlflow_migration.cli.later import permissions as rights
 from mlflow_migration.cli.later import status as look
 from mlflow_migration.cli.options import Common
 from mlflow_migration.errors import DONE, INCOMPLETE, UsageError
 from mlflow_migration.report import visible
+
+if TYPE_CHECKING:
+    from mlflow_migration.server import address
+else:
+    address = module("mlflow_migration.server.address")
 
 F = TypeVar("F", bound=Callable[..., Any])
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -39,10 +44,12 @@ def _named(function: F) -> F:
 
 def _opened(given: dict[str, Any]) -> Any:
     """The app that a command's options name. Raises UsageError."""
-    places = config.load(os.environ.get("MLFLOW_MIGRATION_CONFIG"), os.environ)
-    uri, credentials = places.place(given["workspace"], "DST", os.environ)
-    if uri.partition("://")[0] not in {"databricks", "databricks-uc"}:
-        raise UsageError(f"not a Databricks workspace: {uri}", hint="write databricks or databricks://PROFILE")
+    uri, credentials = config.load(None, os.environ).place(given["workspace"], "DST", os.environ)
+    if not address.is_databricks(uri):
+        raise UsageError(
+            f"apps are in Databricks workspaces only: {address.printable(uri)}",
+            hint="give --workspace databricks://PROFILE",
+        )
     return opened.Opened(uri, name_of(given), credentials)
 
 
@@ -101,6 +108,7 @@ def logs(**given: Any) -> int:
     follow = given["follow"] or duration is not None
     wanted = log_lines.Wanted(given["search"], sources, given["tail"], follow, duration)
     with _opened(given) as app:
+        app.require_logs()
         endpoint = app.endpoint(app.head())
         found = log_lines.lines(endpoint, wanted, app.require_logs)
         kept = _print(found, as_json)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_migration.apps.config import FILE, AppConfig, load
+from mlflow_migration.cli.later import module
 from mlflow_migration.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlflow_migration.apps import config as settings
+else:
+    settings = module("mlflow_migration.apps.config")
+
+FILE = "mlflow-app.yml"
+"""As in `apps.config`: written out, so that `--help` needs nothing of it."""
 
 CONFIG = click.option(
     "--config",
@@ -37,12 +45,12 @@ def file_of(path: str | None) -> Path | None:
     return Path(FILE) if Path(FILE).is_file() else None
 
 
-def configured(path: str | None) -> AppConfig:
+def configured(path: str | None) -> settings.AppConfig:
     """The configuration a command works with. Raises UsageError where there is none, or it is wrong."""
     found = file_of(path)
     if found is None:
         raise UsageError(f"no {FILE} in this folder", hint="mlflow-migration app init writes one, --config names one")
-    return load(found)
+    return settings.load(found)
 
 
 def name_of(given: dict[str, Any]) -> str:

@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow_migration import check_access, compare, leftovers, objects, pipeline, submitting
     from mlflow_migration.apps import (
+        channel,
         client,
         data,
         deploy,
+        elsewhere,
         health,
         lifecycle,
+        local,
         logs,
         opened,
         permissions,
+        platform,
+        questions,
+        render,
+        resources,
         restore,
         seed,
         snapshot,
@@ -51,6 +58,7 @@ __all__ = [
     "approvals",
     "audit_forms",
     "auditing",
+    "channel",
     "check_access",
     "client",
     "compare",
@@ -58,6 +66,7 @@ __all__ = [
     "copies",
     "data",
     "deploy",
+    "elsewhere",
     "environments",
     "facts",
     "filtered",
@@ -74,6 +83,7 @@ __all__ = [
     "lifecycle",
     "lineage",
     "live",
+    "local",
     "logs",
     "naming",
     "needed",
@@ -84,11 +94,15 @@ __all__ = [
     "parallel",
     "permissions",
     "pipeline",
+    "platform",
     "policy",
     "principals",
     "progress",
     "proof",
+    "questions",
     "registry",
+    "render",
+    "resources",
     "restore",
     "rewritten",
     "rollback",
@@ -120,14 +134,21 @@ _FOLDERS = {
         "submitting",
     ),
     "apps.": (
+        "channel",
         "client",
         "data",
         "deploy",
+        "elsewhere",
         "health",
         "lifecycle",
+        "local",
         "logs",
         "opened",
         "permissions",
+        "platform",
+        "questions",
+        "render",
+        "resources",
         "restore",
         "seed",
         "snapshot",
@@ -199,6 +220,11 @@ class _Later(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module(self.__name__), name)
+
+
+def module(name: str) -> ModuleType:
+    """What stands for a module whose last name another one here has already."""
+    return _Later(name)
 
 
 globals().update(

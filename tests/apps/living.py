@@ -47,6 +47,12 @@ class Living:
         """The emulator's own view of it."""
         return apps(self.trial.workspace).held[NAME]
 
+    def kill(self) -> None:
+        """SIGKILL to all of it, its disk gone: as when the machine goes."""
+        container = self.held.container
+        assert container is not None
+        container.kill()
+
     def log(self) -> str:
         """What it said."""
         app = apps(self.trial.workspace).held.get(NAME)

@@ -6,20 +6,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from mlflow_migration.apps import channel, config, git_ui
 from mlflow_migration.apps.channel import PREINSTALLED, Sources
+from mlflow_migration.apps.deploy import deploy
+from mlflow_migration.apps.preflight import Making
+from mlflow_migration.apps.render import render
 from mlflow_migration.apps.versions import Index
 from mlflow_migration.errors import NotFoundError, UsageError
+from tests.apps.deploying import configured, trial
 from tests.apps.package_index import PackageIndex, serving, wheel
 from tests.conftest import Tool
+from tests.databricks.fixtures import AccountFactory
+from tests.databricks.state import ADMIN
 
 HERE = metadata.version("mlflow")
 OURS = metadata.version("mlflow-migration")
@@ -310,3 +318,24 @@ def test_the_files_are_written_by_the_command(run_tool: Tool, tmp_path: Path) ->
     found = json.loads(done.stdout)
     assert (found["mlflow"], found["ok"]) == (HERE, True)
     assert f"mlflow=={HERE}\n" in (tmp_path / "out" / "requirements.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_deployed_app_shows_the_pages_that_were_built_of_its_branch(
+    fork: Path, index: PackageIndex, tmp_path: Path, databricks_account: AccountFactory
+) -> None:
+    """The emulator installs nothing: MLflow itself is the one beside these tests, its pages are the branch's."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("needs Node, which this machine doesn't have")
+    release(index, HERE)
+    # The emulator looks versions up among what is installed here.
+    installed = channel.packages(parsed(mlflow=HERE))
+    source = git_ui.checkout(str(fork), "feature/pages", tmp_path / "clone")
+    packages = replace(installed, files=git_ui.pages(source, Index(index.url)).files)
+    made = trial(databricks_account().workspace("a", metastore="m1"))
+    making = Making(lambda config: packages, render, lambda config: "")
+    outcome = deploy(made.place(), configured(), replace(made.options(), making=making, seconds=180.0, first=0.5))
+    assert outcome.failure is None, outcome.rows
+    assert set(made.files(f"{made.source}/mlflow_ui")) == {"pages.zip.001"}
+    headers = {"Authorization": f"Bearer {made.workspace.account.issue(ADMIN)[0]}"}
+    assert requests.get(made.app()["url"], headers=headers, timeout=60).text == "of the branch\n"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mlflow_migration.apps import config
+from mlflow_migration.cli import app_options
 from mlflow_migration.errors import UsageError
 from tests.conftest import Tool
 
@@ -164,3 +165,7 @@ def test_the_schema_accepts_what_the_tool_accepts(run_tool: Tool) -> None:
     schema.write_text(run_tool("app", "config", "validate", "--schema").stdout)
     check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(schema)]
     assert [subprocess.run([*check, str(path)], check=False).returncode for path in (good, bad)] == [0, 1]
+
+
+def test_the_file_that_is_looked_for_is_the_one_that_is_written() -> None:
+    assert app_options.FILE == config.FILE

@@ -144,6 +144,16 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_begun(made: Tri
     assert made.writes() == []
 
 
+@pytest.mark.parametrize(
+    "place",
+    [{"volume": "/srv/mlflow"}, {"volume": "file:///Volumes/main/ml/apps"}, {"artifacts": "/srv/artifacts"}],
+)
+def test_what_would_be_kept_on_the_apps_own_disk_is_refused(made: Trial, place: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="an app's disk goes with every deployment"):
+        deploy(made.place(), configured(**place), made.options(), False)
+    assert made.writes() == []
+
+
 def test_a_folder_with_other_files_is_refused_and_stays_as_it_is(made: Trial) -> None:
     deploy(made.place(), configured(), made.options())
     address = f"{made.workspace.url}/api/2.0/workspace-files/import-file{made.source}/mine.txt"

@@ -82,6 +82,24 @@ def test_a_first_deployment_that_fails_ends_with_1_and_delete_takes_away_what_wa
     assert again.json["status"] == "same"
 
 
+@pytest.mark.slow
+def test_an_app_of_the_real_files_is_made_found_as_it_is_stopped_started_and_deleted(
+    made: Trial, tool: Tool, config: Path
+) -> None:
+    first = tool("app", "create", "--config", config, "--json", timeout=280).expect(0)
+    assert first.json["status"] == "created" and first.json["url"] == made.app()["url"]
+    health = next(row for row in first.json["rows"] if row["step"] == "health")
+    assert health["state"] == "same"
+    made.workspace.requests.clear()
+    assert tool("app", "deploy", "--config", config, "--json", timeout=280).expect(0).json["status"] == "same"
+    # The app itself writes its snapshots.
+    assert [path for _, path in made.writes() if not path.startswith("/api/2.0/fs/")] == []
+    tool("app", "stop", "--name", NAME).expect(0)
+    tool("app", "start", "--name", NAME, timeout=280).expect(0)
+    tool("app", "delete", "--config", config, "--delete-data", "--yes", timeout=280).expect(0)
+    assert made.app() == {} and made.ask(f"fs/directories{VOLUME}").json().get("contents", []) == []
+
+
 def test_what_is_wrong_is_one_document_with_its_exit_code(tool: Tool, config: Path, tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("main/ml/apps", "main/ml/nowhere"))
     document = tool("app", "create", "--config", config, "--json").expect(2).json

@@ -67,6 +67,16 @@ def test_an_app_that_crashes_after_its_deployment_succeeded_is_brought_back(runn
     assert deploy(running.place(), configured(), running.options()).status == "same"
 
 
+def test_files_that_never_ran_are_not_what_is_gone_back_to(running: Trial) -> None:
+    apps(running.workspace).order("FAILED")
+    deploy(running.place(), configured(), running.options("two", rollback=False))
+    apps(running.workspace).order("CRASHED")
+    outcome = deploy(running.place(), configured(), running.options("three"))
+    assert outcome.status == "rolled back" and running.call()["mark"] == "one"
+    assert deploy(running.place(), configured(), running.options("four")).failure is None
+    assert running.call()["mark"] == "four"
+
+
 def test_without_rollback_a_failed_deployment_stays_as_it_is(running: Trial) -> None:
     apps(running.workspace).order("CRASHED")
     outcome = deploy(running.place(), configured(), running.options("two", rollback=False))

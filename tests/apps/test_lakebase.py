@@ -90,6 +90,17 @@ def test_an_instance_that_exists_is_used_by_its_name(made: Trial) -> None:
     assert schemas == [(1,)]
 
 
+def test_an_instance_keeps_nothing_of_an_app_that_goes_with_its_data(made: Trial) -> None:
+    make_instance(made.workspace, "old-pg", made.client.client_id)
+    config = configured(**LAKEBASE, lakebase={"instance": "old-pg"})
+    deploy(made.place(), config, made.options())
+    outcome = delete(made.place(), config, made.options(), data=True)
+    assert outcome.failure is None, outcome.failure
+    where = cluster(made, "old-pg", True)
+    assert asked(where, "SELECT 1 FROM pg_namespace WHERE nspname = 'mlflow'") == []
+    assert [role.name for role in where.roles.values()] == [made.client.client_id]
+
+
 def test_an_instance_that_is_named_and_not_there_is_told_before_anything_is_made(made: Trial) -> None:
     with pytest.raises(UsageError, match="there is no Lakebase instance old-pg"):
         deploy(made.place(), configured(**LAKEBASE, lakebase={"instance": "old-pg"}), made.options())

@@ -237,19 +237,11 @@ def _delete_role(call: Call) -> Answer:
         if project.cluster:
             if to := str(call.query.get("reassign_owned_to") or ""):
                 other = project.cluster.roles[to.rpartition("/")[2]].name
-                _reassign(project.cluster, role.name, other)
+                lakebase_state.reassign(project.cluster, role.name, other)
             lakebase_state.drop_role(project.cluster, role)
         return {}
 
     return _begin(call, f"projects/{project.name}", drop)
-
-
-def _reassign(cluster: Cluster, name: str, other: str) -> None:
-    """What the role owns in any database is the other's; what was granted to it is gone."""
-    for database in cluster.databases.values():
-        for statement in ("REASSIGN OWNED BY {0} TO {1}", "DROP OWNED BY {0}"):
-            made = sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(other))
-            cluster.execute(made, database.name)
 
 
 def _list_databases(call: Call) -> Answer:

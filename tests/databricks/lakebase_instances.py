@@ -162,8 +162,15 @@ def _create_role(call: Call) -> Answer:
 
 def _delete_role(call: Call) -> Answer:
     instance, role = _role_of(call, "CAN_MANAGE")
+    heir = str(call.query.get("reassign_owned_to") or "")
+
+    def drop(cluster: Cluster) -> None:
+        if heir:
+            lakebase_state.reassign(cluster, role.name, heir)
+        lakebase_state.drop_role(cluster, role)
+
     if instance.cluster:
-        _or_bad_request(lambda cluster: lakebase_state.drop_role(cluster, role), instance.cluster)
+        _or_bad_request(drop, instance.cluster)
     return None
 
 

@@ -190,6 +190,14 @@ def drop_role(cluster: Cluster, role: Role) -> None:
     del cluster.roles[role.id]
 
 
+def reassign(cluster: Cluster, name: str, other: str) -> None:
+    """What the role owns in any database is the other's; what was granted to it is gone."""
+    for database in ("postgres", *(each.name for each in cluster.databases.values())):
+        for statement in ("REASSIGN OWNED BY {0} TO {1}", "DROP OWNED BY {0}"):
+            made = sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(other))
+            cluster.execute(made, database)
+
+
 def _options(role: Role) -> sql.SQL:
     words = ["NOLOGIN" if role.auth == NO_LOGIN else "LOGIN"]
     for name in ATTRIBUTES:

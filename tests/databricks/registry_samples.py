@@ -1,14 +1,11 @@
 """A registered model of an open-source server as people have them, and what registries answer about one."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
 from tests import servers
-from tests.conftest import Tool
 from tests.databricks.clients import mlflow_script
 from tests.databricks.state import ADMIN, Workspace
 from tests.servers import Server
@@ -134,14 +131,6 @@ def versions_of(workspace: Workspace, name: str) -> dict[str, str]:
     query = {"filter": f"name = '{name}'"}
     response = requests.get(url, params=query, headers=dict(workspace.headers(ADMIN)), timeout=30)
     return {str(each["version"]): each["status"] for each in response.json().get("model_versions", [])}
-
-
-def begin(tool: Tool, *words: str) -> "subprocess.Popen[bytes]":
-    """A command of the tool in a process of its own, which the test ends."""
-    tool.home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow_migration", *words]
-    null = subprocess.DEVNULL
-    return subprocess.Popen(command, cwd=tool.home, env=tool.environment, stdin=null, stdout=null, stderr=null)
 
 
 def plain(server: Server, path: str, **query: str) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 from databricks.sdk.service.apps import App
 
+from mlflow_migration import notebook
 from mlflow_migration.apps.deploy import deploy
 from mlflow_migration.errors import AccessError, ForbiddenError, UsageError
 from mlflow_migration.server.address import Credentials
@@ -243,6 +245,38 @@ def test_a_place_of_the_configuration_may_be_an_app(
     run_tool("doctor", "@prod", "--config", config, env=env).expect(0)
 
 
+def test_a_model_is_promoted_into_an_app(
+    in_app: Tool, churn: Made, empty_source: Server, destination: Server, tmp_path: Path
+) -> None:
+    content = {
+        "version": 1,
+        "environments": {"dev": {"server": empty_source.url}, "prod": {"server": ADDRESS}},
+        "path": ["dev", "prod"],
+        "rules": [{"models": "churn", "gates": [{"gate": "run_finished"}, {"gate": "signature"}]}],
+    }
+    policy = tmp_path / "promotion.yml"
+    policy.write_text(yaml.safe_dump(content))
+    in_app("promote", "run", "churn/1", "--to", "prod", "--policy", policy).expect(0)
+    head = Api(destination.url).get("registered-models/get", name="churn")["registered_model"]
+    assert {each["alias"]: each["version"] for each in head["aliases"]} == {"champion": "1"}
+
+
+def test_a_notebook_works_with_an_app(
+    app: App, login: dict[str, str], destination: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {**login, "MLFLOW_MIGRATION_STATE_DIR": str(tmp_path / "state")}.items():
+        monkeypatch.setenv(name, value)
+    Api(destination.url).post("experiments/create", name="churn")
+    shown: list[object] = []
+    notebook.run(
+        "export-experiment",
+        {"experiment": "churn", "output-dir": str(tmp_path / "out"), "tracking-uri": ADDRESS},
+        shown.append,
+    )
+    assert (tmp_path / "out" / "manifest.json").exists()
+    assert not [secret for secret in SECRETS if secret in str(shown)]
+
+
 @pytest.mark.slow
 def test_an_app_before_its_workspace_takes_experiments_and_models_as_the_workspace_does(
     account: Account, workspace: Workspace, churn: Made, empty_source: Server, run_tool: Tool
@@ -255,6 +289,9 @@ def test_an_app_before_its_workspace_takes_experiments_and_models_as_the_workspa
     address = f"databricks-app://{config.name}"
     row = tool("doctor", address, "--json").expect(0).json["places"][0]
     assert (row["place"], row["registry"]) == (workspace.url, "Unity Catalog")
+    looked = tool("app", "status", "--name", config.name, "--json").expect(0).json
+    assert (looked["runtime"]["backend"], looked["runtime"]["state"]) == ("databricks", "serving")
+    tool("app", "test", "--name", config.name, "--write").expect(0)
     ends = ("--src-mlflow-uri", empty_source.url, "--dst-mlflow-uri", address)
     renamed = ("--rename", "model:churn=main.ml.churn")
     tool(

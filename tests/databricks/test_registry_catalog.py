@@ -13,8 +13,9 @@ from tests.conftest import Outcome, Tool
 from tests.databricks import catalogue, models
 from tests.databricks.clients import environment
 from tests.databricks.faults import Fault
-from tests.databricks.registry_samples import Made, begin, catalog, loads, tags, users, versions_of, writes
+from tests.databricks.registry_samples import Made, catalog, loads, tags, users, versions_of, writes
 from tests.databricks.state import Workspace
+from tests.faults import start
 from tests.servers import Server
 
 PREFIX = ("--prefix", "main.ml.")
@@ -161,14 +162,14 @@ def test_a_job_killed_between_two_uploads_is_ended_by_typing_it_again_under_the_
 ) -> None:
     workspace.faults.add(Fault(r"PUT .*/Models/main/ml/churn/2/", status=0, delay=600, times=0, after=1))
     ends = ("--src-mlflow-uri", empty_source.url, "--dst-mlflow-uri", "databricks-uc://a")
-    running = begin(in_catalog, "copy-models", "--models", "all", *ends, *PREFIX, *MAPPED)
+    running = start(in_catalog, "copy-models", "--models", "all", *ends, *PREFIX, *MAPPED)
     ends_at = time.monotonic() + 90
     while versions_of(workspace, "main.ml.churn").get("2") != "PENDING_REGISTRATION" or not stored(workspace, "2"):
         assert time.monotonic() < ends_at
-        assert running.poll() is None
+        assert running.process.poll() is None
         time.sleep(0.2)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.signal(signal.SIGKILL)
+    running.end()
     workspace.faults.clear()
     rehearsed = copy(*PREFIX, *MAPPED, "--dry-run").expect(0).json["kinds"]["model_version"]
     assert (rehearsed["updated"], rehearsed["done"], rehearsed["same"]) == (1, 1, 1)

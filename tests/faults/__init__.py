@@ -89,6 +89,23 @@ class Running:
         return outcome
 
 
+def start(tool: Tool, *words: str | Path, under: Words = ()) -> Running:
+    """The tool in a process group of its own; `under` goes before it."""
+    tool.home.mkdir(parents=True, exist_ok=True)
+    command = [*map(str, under), sys.executable, "-m", "mlflow_migration", *map(str, words)]
+    process = subprocess.Popen(
+        command,
+        cwd=tool.home,
+        env=tool.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    return Running(tuple(command), process)
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a stage is built of: the fixtures of the same names."""
@@ -166,18 +183,7 @@ class Stage:
 
     def start(self, *words: str | Path, under: Words = ()) -> Running:
         """Start a command and come back at once; `under` goes before it, such as ("prlimit", "--fsize=1000")."""
-        command = [*map(str, under), sys.executable, "-m", "mlflow_migration", *map(str, words)]
-        process = subprocess.Popen(
-            command,
-            cwd=self.tool.home,
-            env=self.tool.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        return Running(tuple(command), process)
+        return start(self.tool, *words, under=under)
 
     def arrived(self) -> None:
         """The destination holds everything the source holds, once, and nothing else."""

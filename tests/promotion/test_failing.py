@@ -11,10 +11,10 @@ from mlflow_migration.promotion import facts
 from mlflow_migration.promotion.step import joined
 from mlflow_migration.server.live import Server as Live
 from tests.conftest import Run, Tool
+from tests.faults import start
 from tests.faults.proxy import Exchange, Proxy, cut_before, on
 from tests.promotion.conftest import Stage, aliases, entries, version
 from tests.promotion.test_flow import EVERYWHERE
-from tests.promotion.test_lock import start
 from tests.servers import Server
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from tests import servers
 from tests.conftest import Run, Tool
+from tests.faults import start
 from tests.faults.proxy import Exchange, Proxy, Request
 from tests.promotion.conftest import Stage, aliases, entries, version
 from tests.promotion.test_flow import EVERYWHERE
-from tests.promotion.test_lock import start
 from tests.rest import Api
 from tests.servers import Snapshot
 

@@ -22,7 +22,7 @@ from mlflow_migration.server.live import Server as Live
 from mlflow_migration.server.rest import Rest
 from tests import servers
 from tests.conftest import Run, ServerFactory, ServerPool, Tool
-from tests.faults import Running
+from tests.faults import start
 from tests.faults.proxy import Exchange, Proxy, on
 from tests.postgres import Postgres
 from tests.promotion.conftest import Stage, aliases, entries
@@ -181,23 +181,6 @@ def test_a_process_is_known_to_be_gone_only_when_it_is(tmp_path: Path) -> None:
     assert not holder.is_gone(json.dumps({**known, "boot": "another", "pid": 1, "started": "1"}))
     assert holder.is_gone(json.dumps({**known, "started": "1"})), "the number went to another process"
     assert not holder.is_gone("nonsense")
-
-
-def start(tool: Tool, *words: str | Path) -> Running:
-    """The tool in a process group of its own."""
-    tool.home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow_migration", *map(str, words)]
-    process = subprocess.Popen(
-        command,
-        cwd=tool.home,
-        env=tool.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        start_new_session=True,
-    )
-    return Running(tuple(command), process)
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(stage: Stage, run_tool: Tool, run_here: Run) -> None:

@@ -14,9 +14,9 @@ from mlflow_migration.errors import UsageError
 from mlflow_migration.promotion.webhooks import DELIVERY, MOST_BYTES, SIGNATURE, TIMESTAMP, Endpoint, Inbox, signature
 from tests import servers
 from tests.conftest import Run, ServerFactory, Tool
+from tests.faults import start
 from tests.promotion.conftest import Stage, aliases, entries
 from tests.promotion.test_flow import EVERYWHERE
-from tests.promotion.test_lock import start
 from tests.rest import Api
 from tests.servers import Options, Snapshot
 
