@@ -5,10 +5,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint format bench bench-growth docs clean build publish
+FOLDER ?= mlflow-app
+PORT ?= 8000
+
+.PHONY: demo app test test-all lint format bench bench-growth docs screenshots clean build publish
 
 demo: $(READY)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+# MLflow on SQLite with snapshots to a folder, until Ctrl-C: FOLDER=... PORT=... ARGS="--open".
+app: $(READY)
+	$(BIN)/python -m mlflow_migration app run-local --folder "$(FOLDER)" --port $(PORT) $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not versions" $(ARGS)
@@ -40,6 +47,10 @@ bench-growth: $(READY)
 docs: $(READY)
 	$(BIN)/python -m docs
 	$(BIN)/python -m docs --check
+
+# The pictures of docs/how-to, as a browser test sees them; needs Chromium.
+screenshots: $(READY)
+	SCREENSHOTS=docs/how-to $(BIN)/python -m pytest -n 0 tests/apps/test_browser.py
 
 # A source archive and a wheel in dist/, their metadata checked.
 build: $(READY)

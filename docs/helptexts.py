@@ -7,6 +7,9 @@ import textwrap
 
 import click
 
+from mlflow_migration.cli.commands import COMMANDS, command_of
+
+LONGEST = 1000
 _EXAMPLES = re.compile(r"\n*\x08?\n?Examples:\n(.*)", re.DOTALL)
 
 
@@ -19,3 +22,8 @@ def examples_of(command: click.Command) -> str:
 def description_of(command: click.Command) -> str:
     """What a command's help says of it, without the examples, as one line."""
     return " ".join(_EXAMPLES.sub("", command.help or "").replace("\x08", "").split())
+
+
+def short_of(name: str) -> str:
+    """What a list of commands says of one: the first sentence of its help."""
+    return COMMANDS[name][1] if name in COMMANDS else command_of(name).get_short_help_str(LONGEST)

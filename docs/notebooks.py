@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from docs.helptexts import description_of, examples_of
-from mlflow_migration.cli.commands import COMMANDS, command_of
+from docs.helptexts import description_of, examples_of, short_of
+from mlflow_migration.cli.commands import command_of
 from mlflow_migration.notebook import Widget, widgets_of
 
 FOLDER = "databricks_notebooks"
@@ -81,6 +81,16 @@ NOTEBOOKS: Mapping[str, Sequence[str]] = {
         "set-model-signature",
         "list-model-versions-without-signatures",
     ),
+    "app": (
+        "app create",
+        "app seed",
+        "app test",
+        "app status",
+        "app update",
+        "app snapshot",
+        "app restore",
+        "app delete",
+    ),
     "scripts": ("run-submit",),
 }
 """Folder → the commands that have a notebook in it."""
@@ -96,8 +106,9 @@ def notebooks() -> Iterator[tuple[str, str]]:
 
 
 def path_of(folder: str, command: str) -> str:
-    """Where a command's notebook lies: `single/Export_Run.py`."""
-    return f"{folder}/{'_'.join(part.capitalize() for part in command.split('-'))}.py"
+    """Where a command's notebook lies: `single/Export_Run.py`, and `app/Create.py` of `app create`."""
+    words = command.removeprefix(f"{folder} ").split("-")
+    return f"{folder}/{'_'.join(word.capitalize() for word in words)}.py"
 
 
 def listing() -> str:
@@ -107,7 +118,7 @@ def listing() -> str:
         lines.append(f"\n### {folder}\n\n| notebook | what it does |\n| --- | --- |")
         for command in commands:
             path = path_of(folder, command)
-            lines.append(f"| [{Path(path).stem}]({path}) | {COMMANDS[command][1]} |")
+            lines.append(f"| [{Path(path).stem}]({path}) | {short_of(command)} |")
         if SHELL.startswith(folder):
             lines.append(f"| [{Path(SHELL).stem}]({SHELL}) | Type commands in `%sh` cells. |")
     return "\n".join(lines)

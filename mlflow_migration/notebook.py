@@ -131,6 +131,8 @@ def _words(option: click.Parameter, value: str) -> Iterator[str]:
     elif isinstance(option, click.Option) and option.is_flag:
         if value == "true":
             yield name
+        elif option.secondary_opts:
+            yield max(option.secondary_opts, key=len)
     elif option.multiple and isinstance(option.type, click.Choice):
         yield from (f"{name}={each.strip()}" for each in value.split(",") if each.strip() not in {"", NONE})
     elif option.multiple:

@@ -23,6 +23,9 @@ from mlflow_migration.database import artifacts as database_artifacts
 from mlflow_migration.database.connect import Connected, open_database
 from mlflow_migration.errors import AccessError, ConflictError, MigrationError, NotFoundError, StorageError, UsageError
 from mlflow_migration.records import File
+from mlflow_migration.server.address import DATABRICKS_UC, is_databricks
+from mlflow_migration.server.databricks.address import profile_of
+from mlflow_migration.server.databricks.app import AppAddress
 from mlflow_migration.server.rest import Rest
 
 LEASE_SECONDS = 30.0
@@ -98,6 +101,27 @@ def make_folder(data: Data) -> None:
     if folder is not None:
         with told():
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def workspace(uri: str) -> str:
+    """A workspace's address as it was typed. Raises UsageError where it is none."""
+    if not is_databricks(uri) and not uri.startswith("@"):
+        raise UsageError(f"not a workspace: {uri}", hint="write it like databricks://PROFILE")
+    return uri
+
+
+def live_address(config: AppConfig, uri: str) -> str:
+    """The place that holds what an app shows: the app itself, or with backend `databricks` its workspace.
+
+    An app in front of a workspace answers as a plain MLflow server does, and refuses what Unity Catalog refuses; the
+    workspace's own address is asked with Unity Catalog's rules in mind. Raises UsageError where it is none.
+    """
+    if workspace(uri).startswith("@"):
+        raise UsageError(f"an app isn't reached by {uri}", hint="write the workspace like databricks://PROFILE")
+    profile = profile_of(uri)
+    if config.backend == "databricks":
+        return f"{DATABRICKS_UC}://{profile}" if profile else DATABRICKS_UC
+    return AppAddress(config.name, profile).uri
 
 
 class _Nothing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mlflow_migration.cli import app_config, app_data, app_deploy, app_look
+from mlflow_migration.cli import app_config, app_data, app_deploy, app_local, app_look
 from mlflow_migration.cli.command import Group
 
 
@@ -16,6 +16,7 @@ def app() -> None:
     Examples:
       app init --name tracking --volume /Volumes/main/mlflow/app
       app config set mlflow=latest
+      app config validate
       app create
     """
 
@@ -25,6 +26,7 @@ _COMMANDS = [
     *app_config.COMMANDS,
     *app_data.COMMANDS,
     *app_deploy.COMMANDS,
+    *app_local.COMMANDS,
     *app_look.COMMANDS,
 ]
 for _command in _COMMANDS:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote
 
 import click
 
@@ -28,12 +27,8 @@ from mlflow_migration.report import check_report_path
 
 if TYPE_CHECKING:
     from mlflow_migration.apps import config as settings
-    from mlflow_migration.server import address
-    from mlflow_migration.server.databricks import app
 else:
     settings = module("mlflow_migration.apps.config")
-    address = module("mlflow_migration.server.address")
-    app = module("mlflow_migration.server.databricks.app")
 
 F = TypeVar("F", bound=Callable[..., Any])
 WORKERS = 8
@@ -209,7 +204,7 @@ def snapshot(**given: Any) -> int:
         raise UsageError("--live is of this moment, and --generation of another one", hint="give one of them")
     config = _config(given)
     if config.backend != "sqlite" or given["live"]:
-        words = ["--output-dir", str(folder), "--tracking-uri", _address(config, given["workspace"])]
+        words = ["--output-dir", str(folder), "--tracking-uri", app_data.live_address(config, given["workspace"])]
         words += ["--experiments", f"{config.experiment_prefix}/*"] if config.experiment_prefix else []
         return _called("app snapshot", [("export-all", [*words, *_same_words(common)])], common)
     stop = threading.Event()
@@ -245,21 +240,8 @@ def _config(given: dict[str, Any]) -> settings.AppConfig:
 
 
 def _opened(config: settings.AppConfig, given: dict[str, Any], common: Common) -> app_data.Data:
-    uri = given["workspace"]
-    if not address.is_databricks(uri) and not uri.startswith("@"):
-        raise UsageError(f"not a workspace: {uri}", hint="write it like databricks://PROFILE")
+    uri = app_data.workspace(given["workspace"])
     return app_data.opened(app_data.where(config), lambda: opening.session(uri, "DST", common))
-
-
-def _address(config: settings.AppConfig, workspace: str) -> str:
-    """The place that holds what the app shows: the app itself, or with `databricks` its workspace.
-
-    An app in front of a workspace answers as a plain MLflow server does, and refuses what Unity Catalog refuses.
-    """
-    profile = workspace.partition("://")[2]
-    if config.backend == "databricks":
-        return f"{address.DATABRICKS_UC}://{profile}" if profile else address.DATABRICKS_UC
-    return app.AppAddress(config.name, unquote(profile)).uri
 
 
 def _seed_live(config: settings.AppConfig, folder: Path, given: dict[str, Any], common: Common) -> int:
@@ -268,7 +250,7 @@ def _seed_live(config: settings.AppConfig, folder: Path, given: dict[str, Any], 
         raise UsageError(
             "--replace is for backend sqlite", hint="leave it out: what is there is kept, and not made twice"
         )
-    address = _address(config, given["workspace"])
+    address = app_data.live_address(config, given["workspace"])
     same = [*_same_words(common), *(word for each in given["renamed"] for word in ("--rename", each))]
     same += ["--prefix", given["prefix"]] if given["prefix"] else []
     same += ["--dst-experiment-dir", config.experiment_prefix] if config.experiment_prefix else []

@@ -131,9 +131,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 def command_of(name: str) -> click.Command:
-    """The command itself. Raises KeyError for a name that is none."""
-    module = import_module(f"mlflow_migration.cli.{COMMANDS[name][0]}")
-    found: click.Command = getattr(module, name.replace("-", "_"))
+    """The command itself; one of a group by both names, as `app create`. Raises KeyError for a name that is none."""
+    first, *others = name.split(" ")
+    module = import_module(f"mlflow_migration.cli.{COMMANDS[first][0]}")
+    found: click.Command = getattr(module, first.replace("-", "_"))
+    for other in others:
+        if not isinstance(found, click.Group):
+            raise KeyError(name)
+        found = found.commands[other]
     return found
 
 

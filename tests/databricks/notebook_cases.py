@@ -136,5 +136,6 @@ OTHERS = {
     "tools/Download_Notebook",
     "scripts/Run_Submit",
     "scripts/Console_Scripts",
+    *(f"app/{name}" for name in ("Create", "Seed", "Test", "Status", "Update", "Snapshot", "Restore", "Delete")),
 }
 """Those that tests of their own run."""

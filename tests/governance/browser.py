@@ -26,19 +26,19 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(file: Path, scheme: Literal["dark", "light"] = "light") -> Iterator[Opened]:
-    """A file in a browser that prefers dark or light."""
+def opened(page_of: Path | str, scheme: Literal["dark", "light"] = "light", width: int = 1400) -> Iterator[Opened]:
+    """A file or an address in a browser that prefers dark or light."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
-            page = browser.new_page(color_scheme=scheme, viewport={"width": 1400, "height": 900})
+            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
             found = Opened(page)
             page.on("console", lambda message: found.said.append(message.text))
             page.on("pageerror", lambda error: found.said.append(str(error)))
             page.on("request", lambda request: found.asked.append(request.url))
-            page.goto(file.as_uri())
+            page.goto(page_of.as_uri() if isinstance(page_of, Path) else page_of)
             yield found
         finally:
             browser.close()

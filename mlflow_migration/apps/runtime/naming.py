@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 USER = "mlflow.user"
-# A workspace sets `mlflow.user` itself, to whom it lets in: the app. There the person stands here.
-USER_IN_WORKSPACE = "mlflow_app.user"
+# A workspace sets `mlflow.user` itself, to whom it lets in: the app. There the person stands here. Unity Catalog takes
+# no model with a dot in the name of a tag.
+USER_IN_WORKSPACE = "mlflow_app_user"
 _MADE = re.compile(
     r"^/(?:ajax-)?api/[234]\.0/mlflow/"
     r"(runs/create|traces|logged-models|(?:registered-models|model-versions)/create)$"

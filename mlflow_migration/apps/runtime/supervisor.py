@@ -35,12 +35,15 @@ LOOK_SECONDS = 0.2
 AGAIN_SECONDS = 5.0
 DONE, FAILED, USAGE = 0, 1, 2
 DATABRICKS_NOTES = (
-    "Tracking is the workspace's own and models are those of Unity Catalog.",
-    "The Models page can't list or search models: Unity Catalog refuses the filters and orders that MLflow's pages "
-    "send. A model's own page, by its full name CATALOG.SCHEMA.MODEL, works.",
+    "Tracking is the workspace's own and models are those of Unity Catalog: its own pages show all of it.",
+    "Pages that work here: experiments, their runs with metrics, params and tags, and traces.",
+    "The Models page and the Prompts page show nothing, and a model's own page is an error: Unity Catalog refuses the "
+    "filters and orders that MLflow's pages send. Clients load models by their full names, CATALOG.SCHEMA.MODEL.",
+    "What a run's page says of registered models, and the list of an experiment's Datasets, stay empty for the same "
+    "reason. A workspace has nothing for Overview's charts of traces, Judges, the AI Gateway and the MCP registry.",
     "Artifacts lie in the workspace's storage: clients read and write them with Databricks credentials of their own.",
     "Experiments' names are workspace paths, as /Shared/churn.",
-    "The workspace takes the app for the user of all runs; who asked the app stands in the tag mlflow_app.user.",
+    "The workspace takes the app for the user of all runs; who asked the app stands in the tag mlflow_app_user.",
 )
 
 
