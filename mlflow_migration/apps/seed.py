@@ -9,10 +9,10 @@ import re
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mlflow_migration import compare, into_database, leftovers
+from mlflow_migration import compare, into_database
 from mlflow_migration.apps import data as app_data
 from mlflow_migration.apps.data import Data, Held
 from mlflow_migration.apps.runtime import generations, snapshots
@@ -23,11 +23,11 @@ from mlflow_migration.database.storing import PROXIED, Roots
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INCOMPLETE, ConflictError, MigrationError, UsageError
-from mlflow_migration.objects import KINDS
+from mlflow_migration.objects import KINDS, OF_USERS, access_list, user
 from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, bundle_folder
 from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
-from mlflow_migration.report import Report
+from mlflow_migration.report import Report, Row
 
 COMMAND = "app seed"
 DEFAULT = (0, "Default")
@@ -130,6 +130,7 @@ class _Seeding:
         if not found.failed:
             for kind, counts in found.kinds.items():
                 seeded.report.count(kind, "same", counts["equal"])
+            _tell_users(self._source, seeded.report)
             seeded.verified, seeded.generation = found, seeded.before
             return True
         if self._asked.replace:
@@ -144,7 +145,7 @@ class _Seeding:
         """The bundle as a database file, its artifacts put where the app looks for them."""
         file = self._scratch / "seeded.db"
         selection, job = Selection(), Writing(self._source.bundle.origin, dry_run=report.dry_run, checksum=True)
-        leftovers.of_bundle(self._source, "import-all", selection, report)
+        _tell_users(self._source, report)
         ledger = Ledger(self._scratch / "ledger", {"source": report.source})
         connected = open_database(f"sqlite:///{file}", create=True)
         try:
@@ -153,7 +154,8 @@ class _Seeding:
             if not report.dry_run:
                 app_data.make_folder(self._data)
             tools = Tools(ledger, report, self._working.progress, self._working.stop, self._working.workers)
-            sink = into_database.sink_at(connected, job, roots)
+            # Rows of the report name the app's data, and not a temporary file.
+            sink = into_database.sink_at(replace(connected, address=self._data.address), job, roots)
             into_database.fill(self._source, sink, job, selection, tools)
             for row in self._source.lost(selection):
                 report.add(row)
@@ -210,6 +212,13 @@ def compared(
     )
     result.seconds = time.monotonic() - begun
     return result
+
+
+def _tell_users(source: BundleSource, report: Report) -> None:
+    """A row where a bundle holds users and what they may do: an app knows its own from the platform."""
+    if any(source.counts.get(kind) for kind in (*OF_USERS, access_list.NAME)):
+        reason = "the platform knows who may use an app: app permissions"
+        report.add(Row(user.NAME, "*", "users and permissions of the source", "skipped", reason))
 
 
 def _first(found: Comparison) -> str:

@@ -461,7 +461,7 @@ def _summary(report: Report) -> None:
         f"{objects:,} objects, {total / 1e6:,.1f} MB in {report.seconds:,.1f} s ({rate:,.1f}/s{asked})",
         err=True,
     )
-    if report.exit_code and not report.dry_run:
+    if report.exit_code and report.ledger and not report.dry_run:
         click.echo(f"ledger: {report.ledger}", err=True)
 
 

@@ -86,7 +86,8 @@ def run(record: Record, to: Settled, uri: str | None) -> Made:
         "source_name": Guess(info.get("source_name") or ""),
         "entry_point_name": Guess(info.get("entry_point_name") or ""),
         "source_version": Guess(info.get("source_version") or ""),
-        "user_id": info.get("user_id") or None,
+        # As a server writes nobody: it gives no run out in which there is NULL (3.17.2).
+        "user_id": info.get("user_id") or "",
         "status": info.get("status", "RUNNING"),
         "start_time": number(info.get("start_time", 0)),
         "end_time": number(info["end_time"]) if info.get("end_time") else None,

@@ -63,7 +63,7 @@ class Shaper:
     def _run(self, record: Record, address: str | None) -> Made:
         made = run_rows.run(record, self.settled, address)
         if not self.job.source_user:
-            made.rows["runs"][0]["user_id"] = None
+            made.rows["runs"][0]["user_id"] = ""
         if made.rows["datasets"] and made.rows["runs"][0]["experiment_id"] in self.settled.joined:
             made.losses += self._other_datasets(made.rows["datasets"])
         return made

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import everything
 from tests.apps import dev
 from tests.apps.dev import Team
 from tests.apps.runtime import FIRST, new_run, put_snapshot, running
 from tests.conftest import Outcome, Tool
+from tests.servers import Server
 
 
 @pytest.fixture
@@ -122,3 +124,43 @@ def test_a_bundle_that_was_changed_is_refused_before_anything_is_written(
     next(changed.rglob("loss.txt")).write_text("a plot, in other words")
     assert seed(run_tool, changed, volume).expect(4)
     assert not volume.exists()
+
+
+@pytest.mark.slow
+def test_names_files_and_values_that_nobody_expects_arrive_in_an_app_as_they_are(
+    hostile_bundle: tuple[Path, Outcome], volume: Path, run_tool: Tool, tmp_path: Path
+) -> None:
+    bundle = hostile_bundle[0]
+    told = seed(run_tool, bundle, volume)
+    assert told.json["verified"]["ok"], told
+    with running(tmp_path / "app", volume) as app:
+        app.serving()
+        run_tool("verify", bundle, app.url).expect(0)
+
+
+@pytest.mark.slow
+def test_objects_of_every_kind_arrive_in_an_app_or_are_told(
+    empty_source: Server, volume: Path, run_tool: Tool, tmp_path: Path
+) -> None:
+    everything.seed(empty_source)
+    bundle = tmp_path / "bundle"
+    run_tool("export-all", "--output-dir", bundle, "--tracking-uri", empty_source.url, "--allow-loss", "all")
+    told = seed(run_tool, bundle, volume).expect(1).json
+    lost = {row["kind"] for row in told["rows"]}
+    # MLflow never gives out a secret; what can't be without one stays behind with it.
+    assert lost == {
+        "secret",
+        "link",
+        "gateway_secret",
+        "gateway_model_definition",
+        "gateway_endpoint",
+        "gateway_budget",
+        "gateway_guardrail",
+    }
+    assert {each["kind"] for each in told["verified"]["differences"]} == (lost - {"secret", "link"}) | {"scorer"}
+    with running(tmp_path / "app", volume) as app:
+        app.serving()
+        found = run_tool("verify", bundle, app.url, "--json").json
+    assert [(each["kind"], each["id"]) for each in found["differences"]] == [
+        (each["kind"], each["id"]) for each in told["verified"]["differences"]
+    ]
