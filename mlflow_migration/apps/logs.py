@@ -18,17 +18,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin
 
 from mlflow_migration.errors import AccessError, ForbiddenError
 from mlflow_migration.server.address import Endpoint
 from mlflow_migration.server.answers import plain, reason
+
+if TYPE_CHECKING:
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import ClientConnection
 
 log = logging.getLogger(__name__)
 
@@ -262,6 +264,11 @@ def parsed(frame: str) -> Line:
 
 
 def _connected(endpoint: Endpoint) -> ClientConnection:
+    # Only who reads a log waits for the library to load.
+    from websockets.exceptions import InvalidHandshake, InvalidStatus
+    from websockets.sync.client import connect
+    from websockets.typing import Origin
+
     scheme, host = urlsplit(endpoint.host).scheme, urlsplit(endpoint.host).netloc
     headers = endpoint.headers()
     agent = headers.pop("User-Agent", "mlflow-migration")
@@ -290,6 +297,8 @@ def _connected(endpoint: Endpoint) -> ClientConnection:
 
 
 def _send(socket: ClientConnection, text: str) -> None:
+    from websockets.exceptions import ConnectionClosed
+
     try:
         socket.send(text)
     except ConnectionClosed as error:
@@ -298,6 +307,8 @@ def _send(socket: ClientConnection, text: str) -> None:
 
 def _frame(socket: ClientConnection, seconds: float) -> str | None:
     """The next frame, None where none came for so long. Raises _OverError."""
+    from websockets.exceptions import ConnectionClosed
+
     try:
         found = socket.recv(timeout=seconds)
     except TimeoutError:

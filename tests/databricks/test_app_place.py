@@ -23,7 +23,7 @@ from tests.apps.test_deploy_runtime import REAL
 from tests.conftest import Tool
 from tests.databricks import profiles
 from tests.databricks.app_proxy import NAME, oauth, proxied
-from tests.databricks.app_samples import bearer
+from tests.databricks.app_samples import bearer, until
 from tests.databricks.app_state import apps
 from tests.databricks.clients import sdk
 from tests.databricks.faults import Fault
@@ -106,23 +106,24 @@ def test_what_a_bundle_holds_arrives_in_an_app_and_verifies_there_and_a_second_t
 
 
 def test_a_copy_goes_on_when_its_token_ends_in_the_middle(
-    app: App, account: Account, login: dict[str, str], source: Server, run_tool: Tool
+    in_app: Tool, account: Account, source: Server, destination: Server
 ) -> None:
-    stop = threading.Event()
+    begun = {each["name"] for each in Api(source.url).post("experiments/search", max_results=100)["experiments"]}
+    over: list[bool] = []
 
     def expire() -> None:
-        while not stop.wait(0.3):
-            account.expire_tokens()
+        there = Api(destination.url)
+        until(lambda: len(there.post("experiments/search", max_results=100)["experiments"]), lambda count: count > 1)
+        account.expire_tokens()
+        over.append(True)
 
     ends = ("--src-mlflow-uri", source.url, "--dst-mlflow-uri", ADDRESS)
     thread = threading.Thread(target=expire)
     thread.start()
-    try:
-        run_tool("copy-experiments", "--experiments", "all", *ends, env=login).expect(0)
-    finally:
-        stop.set()
-        thread.join()
-    run_tool("verify", source.url, ADDRESS, "--experiments", "all", env=login).expect(0)
+    in_app("copy-experiments", "--experiments", "all", *ends).expect(0)
+    thread.join()
+    assert over and len(begun) > 1
+    in_app("verify", source.url, ADDRESS, "--experiments", "all").expect(0)
 
 
 def test_a_personal_token_is_refused_before_anything_is_sent(app: App, workspace: Workspace) -> None:
