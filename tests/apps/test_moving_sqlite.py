@@ -1,11 +1,15 @@
 """From a team's server into an app on SQLite: a bundle becomes its first snapshot, ids kept."""
 
+import contextlib
+import gzip
 import hashlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests import everything
 from tests.apps import dev
@@ -164,3 +168,17 @@ def test_objects_of_every_kind_arrive_in_an_app_or_are_told(
     assert [(each["kind"], each["id"]) for each in found["differences"]] == [
         (each["kind"], each["id"]) for each in told["verified"]["differences"]
     ]
+
+
+def test_a_run_of_nobody_has_the_empty_name_that_servers_write(
+    empty_source: Server, volume: Path, run_tool: Tool, tmp_path: Path
+) -> None:
+    body = {"experiment_id": "0", "start_time": 1}
+    requests.post(f"{empty_source.url}/api/2.0/mlflow/runs/create", json=body, timeout=30).raise_for_status()
+    run_tool("export-all", "--output-dir", tmp_path / "bundle", "--tracking-uri", empty_source.url).expect(0)
+    generation = seed(run_tool, tmp_path / "bundle", volume).expect(0).json["generation"]
+    database = tmp_path / "seeded.db"
+    database.write_bytes(gzip.decompress((volume / "snapshots" / f"{generation}.db.gz").read_bytes()))
+    with contextlib.closing(sqlite3.connect(database)) as base:
+        # A server answers 500 for all runs of an experiment in which one has NULL.
+        assert base.execute("SELECT user_id FROM runs").fetchall() == [("",)]
