@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from mlflow_migration.errors import MigrationError, UsageError
+from mlflow_migration.errors import UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks.permissions import FIELDS, ROUTE
 from mlflow_migration.server.databricks.principals import likely_type
@@ -63,16 +63,12 @@ def grant(rest: Rest, name: str, wanted: Sequence[Holder], dry_run: bool = False
 def revoke(rest: Rest, name: str, unwanted: Sequence[Holder], dry_run: bool = False) -> Sequence[Holder]:
     """Take away what is given on the app itself; what was, or would be, taken. One request at most.
 
-    Raises MigrationError where nobody who manages the app would be left.
+    The workspace's admins manage it all the same: they have that by inheritance.
     """
     there = held(rest, name)
     gone = {(each.type, each.name) for each in unwanted}
     taken = [each for each in there if not each.inherited and (each.type, each.name) in gone]
     left = [each for each in there if each not in taken]
-    if taken and not any(each.level == LEVELS[1] for each in left):
-        raise MigrationError(
-            f"nobody would manage the app {name} any more", hint=f"grant {LEVELS[1]} to somebody else first"
-        )
     if taken and not dry_run:
         body = {"access_control_list": _rows([each for each in left if not each.inherited])}
         rest.call("PUT", _route(name), body)
