@@ -27,6 +27,8 @@ from tests.databricks.faults import Fault
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import Workspace
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # Starts a server in a session of its own, tells its number, and ends at SIGTERM as a good app does.
 PARENT = """

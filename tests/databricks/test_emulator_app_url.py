@@ -18,6 +18,8 @@ from tests.databricks.clients import sdk
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
+pytestmark = pytest.mark.slow
+
 ANN = "ann@example.com"
 
 

@@ -34,6 +34,8 @@ from tests.databricks.clients import sdk
 from tests.databricks.fixtures import AccountFactory
 from tests.databricks.state import ADMIN, Workspace
 
+pytestmark = pytest.mark.slow
+
 ANN = "ann@example.com"
 WRITE = AppResourceUcSecurableUcSecurablePermission.WRITE_VOLUME
 

@@ -36,6 +36,8 @@ from tests.databricks.fixtures import AccountFactory
 from tests.databricks.lakebase_state import lakebase
 from tests.databricks.state import ADMIN, Workspace
 
+pytestmark = pytest.mark.slow
+
 BRANCH = "projects/shop/branches/production"
 ENDPOINT = f"{BRANCH}/endpoints/primary"
 DATABASE = "databricks_postgres"
