@@ -117,3 +117,20 @@ def test_a_team_moves_into_an_app_survives_its_kill_goes_back_in_time_and_leaves
     gone = killed_in_the_middle_of_writes(story)
     backed_up_and_gone_back(story, generation, gone)
     deleted_and_its_data_kept(story)
+
+
+def test_an_app_that_was_made_empty_is_stopped_to_be_seeded(
+    team: Team, workspace: Workspace, run_tool: Tool, tmp_path: Path
+) -> None:
+    made = trial(workspace)
+    tool = signed_in(made, run_tool)
+    told = ("--name", NAME, "--volume", VOLUME, "--mlflow", "3.17.2", "--wheel", own_wheel(tmp_path))
+    tool("app", "init", *told).expect(0)
+    tool("app", "create", "--poll", "0.1").expect(0)
+    words = ("app", "seed", "--input-dir", team.bundle)
+    assert "--replace" in tool(*words).expect(1).stderr
+    assert "stop the app" in tool(*words, "--replace").expect(1).stderr
+    tool("app", "stop").expect(0)
+    tool(*words, "--replace").expect(0)
+    tool("app", "start").expect(0)
+    tool("verify", team.bundle, ADDRESS).expect(0)

@@ -288,18 +288,17 @@ def test_a_notebook_works_with_an_app(destination: Server, tmp_path: Path) -> No
 
 
 def test_one_experiment_of_a_bundle_arrives_in_an_app_under_another_name_once(
-    source: Server, destination: Server, in_app: Tool, tmp_path: Path
+    churn: Made, empty_source: Server, destination: Server, in_app: Tool, tmp_path: Path
 ) -> None:
-    bundle = tmp_path / "one"
-    in_app("export-experiment", "--experiment", "0", "--output-dir", bundle, "--tracking-uri", source.url).expect(0)
-    into = ("import-experiment", "--input-dir", bundle, "--experiment-name", "moved", "--tracking-uri", ADDRESS)
-    in_app(*into).expect(0)
+    words = ("--experiment", "churn", "--output-dir", tmp_path / "one", "--tracking-uri", empty_source.url)
+    in_app("export-experiment", *words).expect(0)
+    into = ("--input-dir", tmp_path / "one", "--experiment-name", "moved", "--tracking-uri", ADDRESS)
+    in_app("import-experiment", *into).expect(0)
     api = Api(destination.url)
-    moved = [each for each in experiments(api) if each["name"] == "moved"]
-    held = api.post("runs/search", experiment_ids=[moved[0]["experiment_id"]], max_results=1000).get("runs", [])
-    origin = Api(source.url).post("runs/search", experiment_ids=["0"], max_results=1000)["runs"]
-    assert {each["info"]["run_name"] for each in held} == {each["info"]["run_name"] for each in origin}
-    again = in_app(*into, "--json").expect(0).json
+    ids = [each["experiment_id"] for each in experiments(api) if each["name"] == "moved"]
+    held = api.post("runs/search", experiment_ids=ids, max_results=100)["runs"]
+    assert {each["info"]["run_name"] for each in held} == {f"run {number}" for number in churn.runs}
+    again = in_app("import-experiment", *into, "--json").expect(0).json
     assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]
 
 
