@@ -128,9 +128,9 @@ def test_an_app_that_was_made_empty_is_stopped_to_be_seeded(
     tool("app", "init", *told).expect(0)
     tool("app", "create", "--poll", "0.1").expect(0)
     words = ("app", "seed", "--input-dir", team.bundle)
-    assert "--replace" in tool(*words).expect(1).stderr
     assert "stop the app" in tool(*words, "--replace").expect(1).stderr
     tool("app", "stop").expect(0)
+    assert "--replace" in tool(*words).expect(1).stderr
     tool(*words, "--replace").expect(0)
     tool("app", "start").expect(0)
     tool("verify", team.bundle, ADDRESS).expect(0)
