@@ -3,8 +3,11 @@
 What a deployment left behind is asked of the emulator by plain HTTP, not by the code that deployed.
 """
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -131,6 +134,18 @@ def configured(**changed: Any) -> AppConfig:
     """The plain configuration with changes; a key that is None is left out."""
     told = {**PLAIN, **changed}
     return parsed({key: value for key, value in told.items() if value is not None}, "the test")
+
+
+def own_wheel(folder: Path) -> Path:
+    """A wheel of this package with nothing in it: the emulator installs none."""
+    version = metadata.version("mlflow-migration")
+    file = folder / f"mlflow_migration-{version}-py3-none-any.whl"
+    about = f"mlflow_migration-{version}.dist-info"
+    with zipfile.ZipFile(file, "w") as wheel:
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: mlflow-migration\nVersion: {version}\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    return file
 
 
 def stand_in(mark: str, files: Mapping[str, bytes]) -> Making:

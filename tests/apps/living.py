@@ -77,8 +77,16 @@ class Living:
         until(self.status, lambda found: found.get("state") == "serving", 90)
 
 
-def living(trial: Trial, run_tool: Tool, **changes: Any) -> Living:
-    """The configuration lies where the tool looks for it."""
+def states(document: dict[str, Any]) -> set[str]:
+    """How objects ended."""
+    return {state for counts in document["kinds"].values() for state, count in counts.items() if count} - {
+        "asked",
+        "bytes",
+    }
+
+
+def signed_in(trial: Trial, run_tool: Tool) -> Tool:
+    """The tool of whoever deploys, by a service principal's login as a CI has it."""
     login = {
         "DATABRICKS_HOST": trial.workspace.url,
         "DATABRICKS_CLIENT_ID": trial.client.client_id,
@@ -86,6 +94,12 @@ def living(trial: Trial, run_tool: Tool, **changes: Any) -> Living:
         "DATABRICKS_CONFIG_FILE": str(run_tool.home / "no-profiles"),
     }
     run_tool.home.mkdir(parents=True, exist_ok=True)
+    return Tool(run_tool.home, {**run_tool.env, **login})
+
+
+def living(trial: Trial, run_tool: Tool, **changes: Any) -> Living:
+    """The configuration lies where the tool looks for it."""
+    tool = signed_in(trial, run_tool)
     told = {key: value for key, value in {**PLAIN, **changes}.items() if value is not None}
-    Path(run_tool.home / "mlflow-app.yml").write_text(yaml.safe_dump(told))
-    return Living(trial, Tool(run_tool.home, {**run_tool.env, **login}), changes)
+    Path(tool.home / "mlflow-app.yml").write_text(yaml.safe_dump(told))
+    return Living(trial, tool, changes)

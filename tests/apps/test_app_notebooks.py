@@ -1,7 +1,6 @@
 """The notebooks of `databricks_notebooks/app` run as on a driver: an app's whole life, from a bundle to its end."""
 
 import json
-import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import requests
 
 from mlflow_migration import notebook
-from tests.apps.deploying import NAME, VOLUME, Trial, trial
+from tests.apps.deploying import NAME, VOLUME, Trial, own_wheel, trial
 from tests.conftest import Run
 from tests.databricks import notebook_cases
 from tests.databricks.app_samples import bearer
@@ -45,7 +44,7 @@ def place(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Trial:
 @pytest.fixture
 def config(place: Trial, tmp_path: Path) -> Path:
     """A configuration whose packages need no index: a wheel, and the MLflow that is installed here."""
-    wheel = _wheel(tmp_path, metadata.version("mlflow-migration"))
+    wheel = own_wheel(tmp_path)
     file = tmp_path / "mlflow-app.yml"
     told = {
         "name": NAME,
@@ -55,17 +54,6 @@ def config(place: Trial, tmp_path: Path) -> Path:
         "package": {"wheel": str(wheel)},
     }
     file.write_text(json.dumps(told))
-    return file
-
-
-def _wheel(folder: Path, version: str) -> Path:
-    """A wheel of this package with nothing in it: the emulator installs none."""
-    file = folder / f"mlflow_migration-{version}-py3-none-any.whl"
-    about = f"mlflow_migration-{version}.dist-info"
-    with zipfile.ZipFile(file, "w") as wheel:
-        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: mlflow-migration\nVersion: {version}\n")
-        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{about}/RECORD", "")
     return file
 
 

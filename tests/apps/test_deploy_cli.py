@@ -3,7 +3,6 @@
 import base64
 import json
 import signal
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import yaml
 from mlflow_migration import apps as functions
 from mlflow_migration.apps.channel import version
 from mlflow_migration.errors import MigrationError, UsageError
-from tests.apps.deploying import NAME, VOLUME, Trial, trial
+from tests.apps.deploying import NAME, VOLUME, Trial, own_wheel, trial
 from tests.conftest import Tool
 from tests.databricks.app_samples import until
 from tests.databricks.app_state import apps
@@ -45,10 +44,7 @@ def tool(run_tool: Tool, environment: Mapping[str, str]) -> Tool:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A configuration whose package is a wheel, so that no index is asked."""
-    wheel = tmp_path / f"mlflow_migration-{version()}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("mlflow_migration/__init__.py", "")
-    told = {"name": NAME, "volume": VOLUME, "mlflow": "3.17.2", "package": {"wheel": str(wheel)}}
+    told = {"name": NAME, "volume": VOLUME, "mlflow": "3.17.2", "package": {"wheel": str(own_wheel(tmp_path))}}
     file = tmp_path / "mlflow-app.yml"
     file.write_text(yaml.safe_dump(told))
     return file

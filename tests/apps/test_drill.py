@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import signal
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,63 +16,15 @@ from tests.apps.deploying import VOLUME, trial
 from tests.apps.dev import Team
 from tests.apps.living import ADDRESS, Living, living
 from tests.apps.runtime import running
+from tests.apps.under_load import SLACK, Writer, lost, tags
 from tests.conftest import Tool
 from tests.databricks.state import Workspace
-from tests.servers import Server
 
 WINDOW = 1.0
-SLACK = 2.0
-"""A snapshot takes its time, and a change that comes while it is made waits for the next one."""
 SNAPSHOTS = 36
 SIGTERM_SECONDS = 12.0
 
 pytestmark = pytest.mark.slow
-
-
-class Writer:
-    """Sets tags of one run without a pause, in the app and, once the app has acknowledged one, at the team's server."""
-
-    def __init__(self, app: Living, team: Server, run: str) -> None:
-        self._app, self._team, self._run = app, team, run
-        self._url, self._headers = app.url, app.headers()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._write, daemon=True)
-        self.acknowledged: dict[str, float] = {}
-
-    def __enter__(self) -> "Writer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        self._thread.join(60)
-
-    def _write(self) -> None:
-        number = 0
-        while not self._closed.is_set():
-            number += 1
-            key = f"drill.{number:06d}"
-            body = {"run_id": self._run, "key": key, "value": "x" * 200}
-            try:
-                answer = requests.post(
-                    f"{self._url}/api/2.0/mlflow/runs/set-tag", json=body, headers=self._headers, timeout=30
-                )
-            except requests.RequestException:
-                answer = None
-            if answer is None or not answer.ok:
-                time.sleep(0.05)
-                continue
-            self.acknowledged[key] = time.time()
-            requests.post(f"{self._team.url}/api/2.0/mlflow/runs/set-tag", json=body, timeout=30).raise_for_status()
-
-
-def tags(app: Living, run: str) -> set[str]:
-    """The drill's tags of a run, as the app tells them."""
-    found = requests.get(
-        f"{app.url}/api/2.0/mlflow/runs/get", params={"run_id": run}, headers=app.headers(), timeout=30
-    )
-    found.raise_for_status()
-    return {tag["key"] for tag in found.json()["run"]["data"]["tags"] if tag["key"].startswith("drill.")}
 
 
 def volume(app: Living, path: str) -> requests.Response:
@@ -123,13 +74,10 @@ def test_a_kill_in_the_middle_of_writes_loses_at_most_the_window_and_verify_name
     app.deploy()
     record_property("seconds until it served again", round(time.monotonic() - began, 1))
     kept = tags(app, team.made.files)
-    lost = set(writer.acknowledged) - kept
-    # The last one may have been written without its answer having arrived.
-    assert len(kept - set(writer.acknowledged)) <= 1
-    assert all(killed - writer.acknowledged[key] <= WINDOW + SLACK for key in lost), lost
+    gone = lost(writer, kept, killed, WINDOW)
     told = app.tool("verify", team.server.url, ADDRESS, "--json")
     named = {each["field"].removeprefix("tags.") for each in told.json["differences"] if each["right"] == "absent"}
-    assert named == lost and told.code == (1 if told.json["differences"] else 0)
+    assert named == gone and told.code == (1 if told.json["differences"] else 0)
     assert all(each["id"] == team.made.files for each in told.json["differences"])
 
 

@@ -1,24 +1,14 @@
 """From a team's server over a bundle into a deployed app, for each of the three backends."""
 
-from typing import Any
-
 import pytest
 import requests
 
 from tests.apps import dev
 from tests.apps.deploying import trial
 from tests.apps.dev import Team
-from tests.apps.living import ADDRESS, FAST, living
+from tests.apps.living import ADDRESS, FAST, living, states
 from tests.conftest import Tool
 from tests.databricks.state import Workspace
-
-
-def states(document: dict[str, Any]) -> set[str]:
-    """How objects ended."""
-    return {state for counts in document["kinds"].values() for state, count in counts.items() if count} - {
-        "asked",
-        "bytes",
-    }
 
 
 def test_a_bundle_that_was_seeded_before_the_first_start_is_what_the_deployed_app_holds(

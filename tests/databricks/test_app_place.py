@@ -13,7 +13,7 @@ from databricks.sdk.service.apps import App
 
 from mlflow_migration import notebook
 from mlflow_migration.apps.deploy import deploy
-from mlflow_migration.errors import AccessError, ForbiddenError, UsageError
+from mlflow_migration.errors import AccessError, ForbiddenError, MigrationError, UsageError
 from mlflow_migration.server.address import Credentials
 from mlflow_migration.server.databricks.app import parsed
 from mlflow_migration.server.live import Server as Live
@@ -27,9 +27,11 @@ from tests.databricks.app_samples import bearer, until
 from tests.databricks.app_state import apps
 from tests.databricks.clients import sdk
 from tests.databricks.faults import Fault
+from tests.databricks.notebook_cases import FOLDER
 from tests.databricks.registry_samples import Made
+from tests.databricks.run_notebook import run_notebook
 from tests.databricks.state import Account, Workspace
-from tests.rest import Api
+from tests.rest import Api, Json
 from tests.servers import Server
 
 ADDRESS = f"databricks-app://{NAME}"
@@ -52,6 +54,12 @@ def refusal(uri: str, variables: Mapping[str, str]) -> AccessError:
     return caught.value
 
 
+def experiments(api: Api) -> list[Json]:
+    """The experiments of a server."""
+    found: list[Json] = api.post("experiments/search", max_results=100)["experiments"]
+    return found
+
+
 @pytest.fixture
 def app(workspace: Workspace, destination: Server) -> App:
     """An app in front of `destination`."""
@@ -61,6 +69,13 @@ def app(workspace: Workspace, destination: Server) -> App:
 @pytest.fixture
 def login(account: Account, workspace: Workspace) -> dict[str, str]:
     return oauth(account, workspace)
+
+
+@pytest.fixture
+def driver(app: App, login: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From now on this process is a notebook's driver, of someone who may use the app."""
+    for name, value in {**login, "MLFLOW_MIGRATION_STATE_DIR": str(tmp_path / "state")}.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -95,10 +110,7 @@ def test_what_a_bundle_holds_arrives_in_an_app_and_verifies_there_and_a_second_t
     into = ("import-all", "--input-dir", tmp_path / "b", "--tracking-uri", ADDRESS, "--json")
     first = in_app(*into).expect(0)
     in_app("verify", tmp_path / "b", ADDRESS, "--json").expect(0)
-    here, there = (
-        {each["name"] for each in Api(one.url).post("experiments/search", max_results=100)["experiments"]}
-        for one in (source, destination)
-    )
+    here, there = ({each["name"] for each in experiments(Api(one.url))} for one in (source, destination))
     assert here == there
     again = in_app(*into).expect(0).json
     assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]
@@ -108,12 +120,12 @@ def test_what_a_bundle_holds_arrives_in_an_app_and_verifies_there_and_a_second_t
 def test_a_copy_goes_on_when_its_token_ends_in_the_middle(
     in_app: Tool, account: Account, source: Server, destination: Server
 ) -> None:
-    begun = {each["name"] for each in Api(source.url).post("experiments/search", max_results=100)["experiments"]}
+    begun = {each["name"] for each in experiments(Api(source.url))}
     over: list[bool] = []
 
     def expire() -> None:
         there = Api(destination.url)
-        until(lambda: len(there.post("experiments/search", max_results=100)["experiments"]), lambda count: count > 1)
+        until(lambda: len(experiments(there)), lambda count: count > 1)
         account.expire_tokens()
         over.append(True)
 
@@ -262,11 +274,8 @@ def test_a_model_is_promoted_into_an_app(
     assert {each["alias"]: each["version"] for each in head["aliases"]} == {"champion": "1"}
 
 
-def test_a_notebook_works_with_an_app(
-    app: App, login: dict[str, str], destination: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name, value in {**login, "MLFLOW_MIGRATION_STATE_DIR": str(tmp_path / "state")}.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("driver")
+def test_a_notebook_works_with_an_app(destination: Server, tmp_path: Path) -> None:
     Api(destination.url).post("experiments/create", name="churn")
     shown: list[object] = []
     notebook.run(
@@ -276,6 +285,63 @@ def test_a_notebook_works_with_an_app(
     )
     assert (tmp_path / "out" / "manifest.json").exists()
     assert not [secret for secret in SECRETS if secret in str(shown)]
+
+
+def test_one_experiment_of_a_bundle_arrives_in_an_app_under_another_name_once(
+    churn: Made, empty_source: Server, destination: Server, in_app: Tool, tmp_path: Path
+) -> None:
+    words = ("--experiment", "churn", "--output-dir", tmp_path / "one", "--tracking-uri", empty_source.url)
+    in_app("export-experiment", *words).expect(0)
+    into = ("--input-dir", tmp_path / "one", "--experiment-name", "moved", "--tracking-uri", ADDRESS)
+    in_app("import-experiment", *into).expect(0)
+    api = Api(destination.url)
+    ids = [each["experiment_id"] for each in experiments(api) if each["name"] == "moved"]
+    held = api.post("runs/search", experiment_ids=ids, max_results=100)["runs"]
+    assert {each["info"]["run_name"] for each in held} == {f"run {number}" for number in churn.runs}
+    again = in_app("import-experiment", *into, "--json").expect(0).json
+    assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]
+
+
+def test_a_whole_server_is_copied_into_an_app_and_a_second_time_nothing_is_written(
+    churn: Made, empty_source: Server, destination: Server, in_app: Tool
+) -> None:
+    ends = ("--src-mlflow-uri", empty_source.url, "--dst-mlflow-uri", ADDRESS)
+    in_app("copy-all", *ends).expect(0)
+    in_app("verify", empty_source.url, ADDRESS).expect(0)
+    head = Api(destination.url).get("registered-models/get", name="churn")["registered_model"]
+    assert {each["alias"]: each["version"] for each in head["aliases"]} == {"best": "2"}
+    again = in_app("copy-all", *ends, "--json").expect(0).json
+    assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]
+
+
+@pytest.mark.usefixtures("driver", "churn")
+def test_a_notebooks_widget_takes_an_apps_address(empty_source: Server, destination: Server) -> None:
+    ends = {"src-mlflow-uri": empty_source.url, "dst-mlflow-uri": ADDRESS}
+    copied = run_notebook(FOLDER / "copy/Copy_All.py", ends)
+    assert copied.error is None, copied.trace
+    assert {each["name"] for each in experiments(Api(destination.url))} == {"Default", "churn"}
+    verified = run_notebook(FOLDER / "tools/Verify.py", {"places": f"{empty_source.url} {ADDRESS}"})
+    assert verified.error is None, verified.trace
+    assert not [secret for secret in SECRETS if secret in str((copied, verified))]
+
+
+def test_an_app_that_does_not_tell_its_backend_at_once_is_asked_again_and_never_taken_for_another(
+    workspace: Workspace, destination: Server, login: dict[str, str]
+) -> None:
+    proxied(workspace, destination, '{"backend": "databricks"}')
+    workspace.faults.add(Fault(f"app://{NAME}/mlflow-app"))
+    live = connect(ADDRESS, login)
+    assert (live.address, live.abilities.registry.dialect) == (workspace.url, "unity_catalog")
+    live.close()
+
+
+def test_an_app_that_fails_to_tell_its_backend_is_not_written_to(
+    workspace: Workspace, destination: Server, login: dict[str, str]
+) -> None:
+    proxied(workspace, destination, '{"backend": "databricks"}')
+    workspace.faults.add(Fault(f"app://{NAME}/mlflow-app", 500, times=0))
+    with pytest.raises(MigrationError):
+        connect(ADDRESS, login)
 
 
 @pytest.mark.slow

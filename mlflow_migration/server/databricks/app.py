@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from databricks.sdk.config import Config
 
-from mlflow_migration.errors import AccessError, ForbiddenError, ServerError, UsageError
+from mlflow_migration.errors import AccessError, ServerError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.address import (
     DATABRICKS,
@@ -128,11 +128,17 @@ def _front(where: AppAddress, config: Config, given: Credentials) -> Endpoint:
 
 
 def _status(rest: Rest) -> Json:
-    """What the app's runtime says of itself, {} where it says nothing: it is another server, or just starting."""
+    """What the app's runtime says of itself, {} where no such runtime is: another server says it knows no such page.
+
+    Raises AccessError, ForbiddenError, ServerError: while an app doesn't answer, nobody knows where its data is.
+    """
     with closing(rest):
         try:
-            return rest.once("GET", STATUS)
-        except (AccessError, ForbiddenError, ServerError):
+            with rest.hurried():
+                return rest.call("GET", STATUS)
+        except ServerError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
             return {}
 
 
