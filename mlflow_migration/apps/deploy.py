@@ -43,8 +43,9 @@ class Options:
     """How to deploy.
 
     `rollback`: a failed deployment goes back to the one before. `clean`: what a first deployment made that failed is
-    removed. `force`: deploy though nothing differs. `reset_database`: drop the schema of `lakebase` first. `first`,
-    `seconds` and `steady` are as in `Waiting`; `making` makes the files.
+    removed. `force`: deploy though nothing differs. `reset_database`: drop the schema of `lakebase` first.
+    `passphrase` is the secret where there is none yet. `first`, `seconds` and `steady` are as in `Waiting`; `making`
+    makes the files.
     """
 
     dry_run: bool = False
@@ -52,6 +53,7 @@ class Options:
     clean: bool = False
     force: bool = False
     reset_database: bool = False
+    passphrase: str = field(default="", repr=False)
     first: float = 0.5
     seconds: float = 1200.0
     steady: float = 5.0
@@ -112,7 +114,7 @@ def deploy(workspace: Workspace, config: AppConfig, options: Options, expects: b
         )
     waiting, steps = options.waiting(workspace, config.name), Steps(options.tell, options.dry_run)
     _let_go(workspace, options, steps, waiting)
-    ready = preflight.check(workspace.rest, config, options.making, expects)
+    ready = preflight.check(workspace.rest, config, options.making, expects, options.passphrase)
     steps.add("preflight", config.name, SAME, f"as {ready.me.name}")
     work = _Work(workspace, config, options, ready, steps, waiting)
     if options.dry_run:
@@ -160,7 +162,7 @@ def _carried_out(work: _Work) -> Outcome:
     workspace, config, ready, options = work.workspace, work.config, work.ready, work.options
     rest = workspace.rest
     place = database.connection(rest, config, work.steps, work.waiting) if ready.home else None
-    made = secrets.ensure(rest, config)
+    made = secrets.ensure(rest, config, options.passphrase)
     scope = secrets.scope_of(config)
     work.steps.add("passphrase", f"{scope}/{config.encryption.key}", DONE if made else SAME)
     app, changed = _made(work, place)
