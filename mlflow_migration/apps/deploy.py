@@ -138,7 +138,7 @@ def _let_go(workspace: Workspace, options: Options, steps: Steps, waiting: Waiti
 def _rehearsed(work: _Work) -> Outcome:
     """What would be done; nothing is written."""
     config, ready, steps = work.config, work.ready, work.steps
-    app = ready.app
+    app, differ = ready.app, list[str]()
     told = preflight.foreseen(config, ready.packages, ready.home, str((app or {}).get("url") or ""))
     files = work.options.making.render(config, told)
     if ready.home:
@@ -148,14 +148,21 @@ def _rehearsed(work: _Work) -> Outcome:
     if app is None:
         steps.add("app", config.name)
     else:
-        # The database's resource is known when there is one.
-        fields = {name: value for name, value in resources.fields(config, None).items() if name != "resources"}
-        differ = resources.changed(app, fields)
+        differ = resources.changed(_without_database(app), resources.fields(config, None))
         steps.add("app", config.name, DONE if differ else SAME, ", ".join(differ))
+    if work.options.reset_database:
+        is_there = ready.home is not None and ready.home.is_there
+        steps.add("reset", f"schema {config.lakebase_or_default.schema_name}", DONE if is_there else SAME)
     _tell_files(work, files)
-    same = app is not None and _is_deployed(work, app, files)
+    same = app is not None and "resources" not in differ and _is_deployed(work, app, files)
     steps.add("deployment", config.name, SAME if same else DONE)
     return replace(_outcome(work, app or {}), status="would" if steps.has_changed else "same")
+
+
+def _without_database(app: Json) -> Json:
+    """An app but for its database's resource, which is known only when there is a database."""
+    bound = [each for each in app.get("resources") or () if each.get("name") != resources.DATABASE]
+    return {**app, "resources": bound}
 
 
 def _carried_out(work: _Work) -> Outcome:
@@ -178,7 +185,7 @@ def _carried_out(work: _Work) -> Outcome:
     files = options.making.render(config, told)
     then = rollback.previous(app, ready.source, changed)
     _tell_files(work, files)
-    if _is_deployed(work, app, files):
+    if "resources" not in changed and _is_deployed(work, app, files):
         return _checked(work, app)
     upload.put(rest, config.name, files, ready.source)
     ended = running.deployed(workspace, ready.source.path, work.waiting)
@@ -206,6 +213,9 @@ def _made(work: _Work, place: Connection | None) -> tuple[Json, Json]:
     if ("compute_min_instances" in differ) != ("compute_max_instances" in differ):
         differ = [*differ, "compute_min_instances", "compute_max_instances"]
     told = {key: fields[key] for key in dict.fromkeys(differ)}
+    if "resources" in told and work.ready.source.deployment:
+        # Only a deployment brings their values to the app: one that is cut off before it counts as outstanding.
+        upload.mark_deployed(rest, name, work.ready.source.files, work.ready.source, "")
     platform.change(rest, name, told)
     wait.updated(rest, work.waiting)
     work.steps.add("app", name, DONE, f"changed: {', '.join(told)}")
@@ -240,7 +250,9 @@ def _is_deployed(work: _Work, app: Json, files: Mapping[str, bytes]) -> bool:
     """Whether these files are what runs."""
     source, options = work.ready.source, work.options
     active = str((app.get("active_deployment") or {}).get("deployment_id") or "")
-    if options.force or options.reset_database or not active or source.deployment != active:
+    if options.force or options.reset_database or not active or not source.deployment:
+        return False
+    if source.deployment not in {active, platform.origin(work.workspace.rest, work.config.name, active)}:
         return False
     state = platform.state_of(app, "app_status")[0]
     return state == "RUNNING" and not source.changed(files) and not source.stale(files)
@@ -347,6 +359,6 @@ def _outcome(work: _Work, app: Json) -> Outcome:
         url=str(app.get("url") or ""),
         lakebase_name=(work.ready.home.name if work.ready.home else "") if is_lakebase else "",
         schema_name=told.schema_name if is_lakebase else "",
-        database_reset=work.options.reset_database,
+        database_reset=any(row.step == "reset" and row.state in {DONE, SAME} for row in work.steps.rows),
         rows=tuple(work.steps.rows),
     )

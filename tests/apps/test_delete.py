@@ -103,6 +103,13 @@ def test_an_app_is_stopped_and_started_and_twice_is_once(running: Trial) -> None
     assert outcome.failure is None and outcome.status == "started"
     assert running.call()["mark"] == "one"
     assert start(running.place(), NAME, running.options()).status == "same"
+    # The platform has deployed its copy of the same files: nothing is left to do.
+    for _ in range(2):
+        running.workspace.requests.clear()
+        assert deploy(running.place(), configured(), running.options()).status == "same"
+        assert running.writes() == []
+        stop(running.place(), NAME, running.options())
+        assert start(running.place(), NAME, running.options()).failure is None
 
 
 def test_an_app_that_is_not_there_is_neither_started_nor_stopped(running: Trial) -> None:
