@@ -5,6 +5,7 @@ The app is stopped first, so that its last snapshot is written while it still ma
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -23,6 +24,8 @@ FILES, FOLDERS = "/api/2.0/fs/files", "/api/2.0/fs/directories"
 OWN_FOLDERS = ("snapshots", "leases", "set-aside", "artifacts")
 OWN_FILES = ("latest.json",)
 """What the runtime writes below its Volume (docs/explanation/app-runtime.md); anything else there is somebody's."""
+OF_EXPERIMENT = re.compile(r"\d+")
+VOLUME_PARTS = len("/Volumes/catalog/schema/volume".split("/"))
 
 
 def remove(workspace: Workspace, config: AppConfig, steps: Steps, waiting: Waiting) -> None:
@@ -84,9 +87,10 @@ def _source(rest: Rest, name: str, path: str, steps: Steps) -> None:
 def forget_data(workspace: Workspace, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
     """Remove what the app kept: its files in Volumes, its schema with its role, its passphrase."""
     rest = workspace.rest
-    for folder in dict.fromkeys([config.volume, config.artifacts.removeprefix("dbfs:")]):
+    own = config.volume.rstrip("/")
+    for folder in dict.fromkeys([own, config.artifacts.removeprefix("dbfs:").rstrip("/")]):
         if resources.volume_of(folder):
-            _volume(rest, folder.rstrip("/"), steps, is_artifacts=folder != config.volume)
+            _volume(rest, folder, steps, is_artifacts=folder != own)
     if config.backend == "lakebase":
         _schema(rest, config, client_id, steps, waiting)
     gone = secrets.forget(rest, config)
@@ -95,25 +99,38 @@ def forget_data(workspace: Workspace, config: AppConfig, client_id: str, steps: 
 
 def _volume(rest: Rest, folder: str, steps: Steps, is_artifacts: bool) -> None:
     if is_artifacts:
-        count = _emptied(rest, folder)
+        names = [str(each["name"]) for each in _entries(rest, folder) or () if each.get("is_directory")]
+        # MLflow's folders are experiments, by their numbers; whatever else is there is somebody's.
+        count = sum(_emptied(rest, f"{folder}/{name}") for name in names if OF_EXPERIMENT.fullmatch(name))
+        left = _entries(rest, folder)
+        if left == [] and len(folder.split("/")) > VOLUME_PARTS:
+            _gone(rest, FOLDERS, folder)
+        stays = f"; {len(left)} others stay" if left else ""
     else:
-        count = sum(_emptied(rest, f"{folder}/{each}") for each in OWN_FOLDERS)
+        count, stays = sum(_emptied(rest, f"{folder}/{each}") for each in OWN_FOLDERS), ""
         count += sum(_gone(rest, FILES, f"{folder}/{each}") for each in OWN_FILES)
-    steps.add("data", folder, DONE if count else SAME, f"{count} files removed")
+    steps.add("data", folder, DONE if count else SAME, f"{count} files removed{stays}")
 
 
-def _emptied(rest: Rest, folder: str) -> int:
-    """Remove a folder with all that is in it; how many files that were."""
+def _entries(rest: Rest, folder: str) -> list[Json] | None:
+    """What is in a folder; None where there is none."""
     path, entries = FOLDERS + quote(folder), list[Json]()
     query: dict[str, str] = {}
     while True:
         answer = platform.found(rest, path, query)
         if answer is None:
-            return 0
+            return None
         entries += answer.get("contents", [])
         if not answer.get("next_page_token"):
-            break
+            return entries
         query = {"page_token": str(answer["next_page_token"])}
+
+
+def _emptied(rest: Rest, folder: str) -> int:
+    """Remove a folder with all that is in it; how many files that were."""
+    entries = _entries(rest, folder)
+    if entries is None:
+        return 0
     count = 0
     for each in entries:
         inside = f"{folder}/{each['name']}"

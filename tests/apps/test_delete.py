@@ -75,6 +75,22 @@ def test_data_that_is_to_go_goes_and_nobody_elses(running: Trial) -> None:
     assert running.ask("secrets/list", scope=f"mlflow-app-{NAME}").status_code == 404
 
 
+def test_a_folder_of_artifacts_that_others_use_too_loses_experiments_alone(running: Trial) -> None:
+    shared = "/Volumes/main/ml/apps"
+    for name in ("7/run/artifacts/model.bin", "strangers/report.txt"):
+        address = f"{running.workspace.url}/api/2.0/fs"
+        folder = f"{shared}/{name}".rpartition("/")[0]
+        for route in (f"directories{folder}", f"files{shared}/{name}"):
+            assert requests.put(f"{address}/{route}", data=b"x", headers=running.workspace.headers(), timeout=30).ok
+    config = configured(artifacts=f"dbfs:{shared}/")
+    outcome = delete(running.place(), config, running.options(), data=True)
+    assert outcome.failure is None, outcome.failure
+    left = {str(each["name"]) for each in running.ask(f"fs/directories{shared}").json()["contents"]}
+    assert left == {"strangers", "tracking"}
+    assert kept(running) == {"strangers.txt"}
+    assert any("2 others stay" in row.detail for row in outcome.rows if row.step == "data")
+
+
 def test_an_app_that_is_being_deleted_already_is_waited_for(running: Trial) -> None:
     apps(running.workspace).delete_seconds = 1.5
     running.place().rest.call("DELETE", f"/api/2.0/apps/{NAME}")
