@@ -21,9 +21,12 @@ def by_name(name: str) -> AppConfig:
 def delete(workspace: Workspace, config: AppConfig, options: Options, data: bool = False) -> Outcome:
     """Delete an app with what was made for it, and with its `data` where that is asked for.
 
-    One that isn't there is no failure. Raises UsageError, AccessError; what fails is in the outcome.
+    One that isn't there is no failure. Raises UsageError, AccessError, and ConflictError where the data is
+    another app's; what fails later is in the outcome.
     """
     rest, waiting = workspace.rest, options.waiting(workspace, config.name)
+    if data:
+        removal.require_own(rest, config)
     steps = Steps(options.tell, options.dry_run)
     app = platform.get(rest, config.name)
     was_there = app is not None

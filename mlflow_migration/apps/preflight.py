@@ -212,8 +212,6 @@ def _bound(app: Json | None) -> str:
     return ""
 
 
-
-
 def _lakebase(rest: Rest, config: AppConfig) -> lakebase.Home:
     home = lakebase.home(rest, config)
     if home.is_there:

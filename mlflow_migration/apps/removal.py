@@ -9,13 +9,15 @@ import re
 from http import HTTPStatus
 from urllib.parse import quote
 
-from mlflow_migration.apps import database, lakebase, platform, resources, secrets, upload, volume_rights, wait
+from mlflow_migration.apps import data, database, lakebase, platform, resources, secrets, upload, volume_rights, wait
 from mlflow_migration.apps.config import AppConfig
 from mlflow_migration.apps.health import Workspace
 from mlflow_migration.apps.preflight import path_of
+from mlflow_migration.apps.runtime import lease
 from mlflow_migration.apps.steps import DONE, SAME, TOLD, Steps
+from mlflow_migration.apps.volume import Volume
 from mlflow_migration.apps.wait import Waiting
-from mlflow_migration.errors import NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, NotFoundError, ServerError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks.principals import Principals
 from mlflow_migration.server.rest import Rest
@@ -82,6 +84,27 @@ def _source(rest: Rest, name: str, path: str, steps: Steps) -> None:
     if source.app == name:
         whole = upload.clear(rest, source)
         steps.add("remove", path, DONE, "" if whole else "other files in it stay")
+
+
+def require_own(rest: Rest, config: AppConfig) -> None:
+    """Raise ConflictError where the data is another app's: two may name one folder, and one of them never got in.
+
+    Who has written last stands in the lease.
+    """
+    if config.backend != "sqlite" or not resources.volume_of(config.volume):
+        return
+    try:
+        storage = Volume(rest, config.volume)
+    except UsageError:
+        return  # without a Volume there is nothing to lose
+    with data.told():
+        last = lease.current(storage)
+    if last is not None and last.app not in {config.name, "", "unknown"}:
+        raise ConflictError(
+            f"{config.volume} holds the data of the app {last.app}",
+            f"{last.app} wrote there last, at {last.renewed}; nothing was deleted",
+            f"leave --delete-data out: the app {config.name} goes, and the data stays",
+        )
 
 
 def forget_data(workspace: Workspace, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:

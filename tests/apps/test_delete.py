@@ -1,11 +1,13 @@
 """Deleting, stopping and starting an app; its data stays unless it is to go."""
 
+import json
+
 import pytest
 import requests
 
 from mlflow_migration.apps.deploy import deploy
 from mlflow_migration.apps.lifecycle import by_name, delete, start, stop
-from mlflow_migration.errors import NotFoundError
+from mlflow_migration.errors import ConflictError, NotFoundError
 from tests.apps.deploying import NAME, VOLUME, Trial, configured, trial
 from tests.databricks import access
 from tests.databricks.app_samples import until
@@ -73,6 +75,18 @@ def test_data_that_is_to_go_goes_and_nobody_elses(running: Trial) -> None:
     assert outcome.failure is None
     assert kept(running) == {"strangers.txt"}
     assert running.ask("secrets/list", scope=f"mlflow-app-{NAME}").status_code == 404
+
+
+def test_data_that_another_app_wrote_last_is_not_deleted(running: Trial) -> None:
+    lease = {"number": 1, "instance": "i", "app": "other", "machine": "m", "pid": 0, "renewed": "2026-11-21T20:00:00Z"}
+    address = f"{running.workspace.url}/api/2.0/fs/files{VOLUME}/leases/000001.json"
+    headers = running.workspace.headers()
+    assert requests.put(address, data=json.dumps({**lease, "released": True}), headers=headers, timeout=30).ok
+    running.workspace.requests.clear()
+    for dry in (True, False):
+        with pytest.raises(ConflictError, match="holds the data of the app other"):
+            delete(running.place(), configured(), running.options(dry_run=dry), data=True)
+    assert running.writes() == [] and kept(running) >= {"snapshots", "artifacts", "latest.json"}
 
 
 def test_a_folder_of_artifacts_that_others_use_too_loses_experiments_alone(running: Trial) -> None:

@@ -208,7 +208,7 @@ def test_the_functions_take_a_client_and_a_passphrase(
         functions.create(config, client=client, encryption_key="x")
     with pytest.raises(UsageError, match="client or profile"):
         functions.create(config, client=client, profile="PROD")
-    assert "the one from before" not in repr(deploying.Options(passphrase="the one from before"))
+    assert known not in repr(deploying.Options(passphrase=known))
 
 
 def test_a_misspelt_argument_is_refused_and_none_is_as_good_as_nothing(config: Path) -> None:
