@@ -167,7 +167,7 @@ def _made(path: str | Path | None, given: AppArguments, expects: bool, reset: bo
 
 
 def _known(function: str, given: AppArguments) -> AppArguments:
-    """The arguments. Raises TypeError for one there is none of, as any function does: what is misspelt isn't ignored."""
+    """The arguments. Raises TypeError for one there is none of, as any function does: a misspelt one isn't ignored."""
     if unknown := sorted(given.keys() - AppArguments.__annotations__.keys()):
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
     return given

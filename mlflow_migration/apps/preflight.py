@@ -81,8 +81,8 @@ def path_of(config: AppConfig, me: Principal) -> str:
 def check(rest: Rest, config: AppConfig, making: Making, expects: bool | None, passphrase: str = "") -> Ready:
     """Look at everything a deployment needs; nothing is written.
 
-    `expects` says whether the app has to be there already, None for either; `passphrase` is one that exists. Raises UsageError or ForbiddenError that
-    names all that is wrong, AccessError where the workspace can't be asked.
+    `expects` says whether the app has to be there already, None for either; `passphrase` is one that exists. Raises
+    UsageError or ForbiddenError that names all that is wrong, AccessError where the workspace can't be asked.
     """
     me = Principals(rest).me()
     faults = _Faults()

@@ -26,8 +26,8 @@ FILES, FOLDERS = "/api/2.0/fs/files", "/api/2.0/fs/directories"
 OWN_FOLDERS = ("snapshots", "leases", "set-aside", "artifacts")
 OWN_FILES = ("latest.json",)
 """What the runtime writes below its Volume (docs/explanation/app-runtime.md); anything else there is somebody's."""
+WHOLE_VOLUME = r"(?:/[^/]+){4}"
 OF_EXPERIMENT = re.compile(r"\d+")
-VOLUME_PARTS = len("/Volumes/catalog/schema/volume".split("/"))
 
 
 def remove(workspace: Workspace, config: AppConfig, steps: Steps, waiting: Waiting) -> None:
@@ -126,7 +126,7 @@ def _volume(rest: Rest, folder: str, steps: Steps, is_artifacts: bool) -> None:
         # MLflow's folders are experiments, by their numbers; whatever else is there is somebody's.
         count = sum(_emptied(rest, f"{folder}/{name}") for name in names if OF_EXPERIMENT.fullmatch(name))
         left = _entries(rest, folder)
-        if left == [] and len(folder.split("/")) > VOLUME_PARTS:
+        if left == [] and not re.fullmatch(WHOLE_VOLUME, folder):
             _gone(rest, FOLDERS, folder)
         stays = f"; {len(left)} others stay" if left else ""
     else:
