@@ -64,13 +64,20 @@ def _kept(config: AppConfig, steps: Steps, what: str) -> None:
 
 
 def start(workspace: Workspace, name: str, options: Options) -> Outcome:
-    """Start an app, and wait until it answers. One that runs stays as it is. Raises NotFoundError."""
+    """Start an app, and wait until it answers. One that runs stays as it is; one that has crashed is a failure: only a
+    deployment, or a stop and a start, brings it back. Raises NotFoundError."""
     rest, waiting, steps = workspace.rest, options.waiting(workspace, name), Steps(options.tell, options.dry_run)
     app = _found(workspace, name)
     begun = _outcome(app, name, "same", steps)
     if platform.compute(app) == "ACTIVE":
         steps.add("start", name, SAME, "its compute is active")
-        return replace(begun, rows=tuple(steps.rows))
+        state, message = platform.state_of(app, "app_status")
+        if state != "CRASHED":
+            return replace(begun, rows=tuple(steps.rows))
+        steps.add("health", name, FAILED, f"{state}: {message}")
+        hint = f"mlflow-migration app deploy --force deploys it again, {waiting.where.command('logs')} says why"
+        crashed = MigrationError(f"the app {name} has crashed", message, hint)
+        return replace(begun, status="failed", rows=tuple(steps.rows), failure=crashed)
     steps.add("start", name)
     if options.dry_run:
         return replace(begun, status="would", rows=tuple(steps.rows))

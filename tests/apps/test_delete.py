@@ -154,3 +154,12 @@ def test_a_start_whose_app_crashes_is_a_failure(running: Trial) -> None:
     outcome = start(running.place(), NAME, running.options())
     assert outcome.failure and outcome.exit_code == 1 and "CRASHED" in str(outcome.failure)
     until(running.app, lambda app: not app.get("pending_deployment"))
+
+
+def test_starting_an_app_that_has_crashed_is_no_success(running: Trial) -> None:
+    container = apps(running.workspace).held[NAME].container
+    assert container
+    container.kill()
+    until(running.app, lambda app: app["app_status"]["state"] == "CRASHED")
+    outcome = start(running.place(), NAME, running.options())
+    assert outcome.exit_code == 1 and outcome.failure and "app deploy --force" in outcome.failure.hint
