@@ -150,6 +150,8 @@ def _rehearsed(work: _Work) -> Outcome:
     else:
         differ = resources.changed(_without_database(app), resources.fields(config, None))
         steps.add("app", config.name, DONE if differ else SAME, ", ".join(differ))
+        client_id = str(app["service_principal_client_id"])
+        app_rights.give(work.workspace.rest, config, client_id, steps, dry_run=True)
     if work.options.reset_database:
         is_there = ready.home is not None and ready.home.is_there
         steps.add("reset", f"schema {config.lakebase_or_default.schema_name}", DONE if is_there else SAME)

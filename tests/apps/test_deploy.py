@@ -143,6 +143,11 @@ def test_who_is_named_in_permissions_gets_them_and_nobody_loses_any(made: Trial)
     made.workspace.account.add_user("ann@example.com")
     made.workspace.account.add_group("team")
     wanted: list[dict[str, Any]] = [{"user": "ann@example.com"}, {"group": "team", "level": "CAN_MANAGE"}]
+    deploy(made.place(), configured(), made.options())
+    made.workspace.requests.clear()
+    would = deploy(made.place(), configured(permissions=wanted), made.options(dry_run=True))
+    assert would.status == "would" and [row.step for row in would.rows if row.state == "would"] == ["permissions"]
+    assert made.writes() == []
     deploy(made.place(), configured(permissions=wanted), made.options())
     listed = made.ask(f"permissions/apps/{NAME}").json()["access_control_list"]
     given = {
