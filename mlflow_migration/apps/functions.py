@@ -98,19 +98,26 @@ def update(
 
 
 def delete(
-    config_yaml_path: str | Path | None = None, *, delete_data: bool = False, **given: Unpack[AppArguments]
+    config_yaml_path: str | Path | None = None,
+    *,
+    delete_data: bool = False,
+    reset_database: bool = False,
+    **given: Unpack[AppArguments],
 ) -> Deleted:
-    """Delete an app, and with `delete_data` what it kept. `status` is deleted, or same for one that wasn't there.
+    """Delete an app, with `reset_database` its schema of lakebase, and with `delete_data` all it kept.
+
+    Returns `status` deleted, or same for one that wasn't there.
 
     Raises MigrationError, and UsageError where the data is to go and nothing says where it is.
     """
     name = _known("delete", given).get("app_name") or ""
     is_named_alone = config_yaml_path is None and not arguments(given).keys() - {"name"}
-    if is_named_alone and delete_data:
-        raise UsageError("delete_data needs the configuration", "it says where the data is", "give config_yaml_path")
+    if is_named_alone and (delete_data or reset_database):
+        asked = "delete_data" if delete_data else "reset_database"
+        raise UsageError(f"{asked} needs the configuration", "it says where the data is", "give config_yaml_path")
     config = lifecycle.by_name(name) if is_named_alone else configured(config_yaml_path, given)
     with closing((place := _opened(given)).rest):
-        outcome = _whole(lifecycle.delete(place, config, _options(given), delete_data))
+        outcome = _whole(lifecycle.delete(place, config, _options(given, reset_database), delete_data))
     return {"app_name": outcome.app_name, "status": outcome.status, "database_reset": outcome.database_reset}
 
 

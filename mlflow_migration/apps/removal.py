@@ -115,7 +115,7 @@ def forget_data(workspace: Workspace, config: AppConfig, client_id: str, steps: 
         if resources.volume_of(folder):
             _volume(rest, folder, steps, is_artifacts=folder != own)
     if config.backend == "lakebase":
-        _schema(rest, config, client_id, steps, waiting)
+        forget_schema(workspace, config, client_id, steps, waiting)
     gone = secrets.forget(rest, config)
     steps.add("passphrase", gone or secrets.scope_of(config), DONE if gone else SAME, "" if gone else "it isn't there")
 
@@ -172,7 +172,9 @@ def _gone(rest: Rest, route: str, path: str) -> int:
     return 1
 
 
-def _schema(rest: Rest, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
+def forget_schema(workspace: Workspace, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
+    """Remove the app's schema with its role; the project or instance stays."""
+    rest = workspace.rest
     try:
         home = lakebase.home(rest, config)
     except NotFoundError as error:
