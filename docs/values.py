@@ -22,6 +22,8 @@ VARIABLES = {
     "NO_COLOR": "No colours on the terminal.",
     "XDG_CONFIG_HOME": "Where `mlflow-migration/config.yml` is looked for (`~/.config` where it isn't set).",
     "XDG_STATE_HOME": "Where `mlflow-migration/` keeps the ledgers (`~/.local/state` where it isn't set).",
+    "MLFLOW_MIGRATION_APP_ENCRYPTION_KEY": "`app create|update|deploy`: the passphrase MLflow encrypts stored "
+    "credentials with, where there is one already. It becomes the secret where there is none; one that is there stays.",
 }
 
 PLACE = {

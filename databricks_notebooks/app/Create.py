@@ -3,7 +3,9 @@
 # MAGIC # app create
 # MAGIC
 # MAGIC Make the app of a configuration: database, secret, app, rights, files, deployment. Everything is looked at
-# MAGIC first; what is wrong is told in one list, and nothing is begun. The same command goes on where it stopped.
+# MAGIC first; what is wrong is told in one list, and nothing is begun. The same command goes on where it stopped. A
+# MAGIC passphrase MLflow encrypts with that exists already is taken from MLFLOW_MIGRATION_APP_ENCRYPTION_KEY; one
+# MAGIC that the workspace has stays.
 # MAGIC
 # MAGIC What the widgets mean (*: has to be filled in):
 # MAGIC

@@ -26,7 +26,12 @@ IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 OURS = ("MLFLOW_APP_", "DATABRICKS_", "PG")
 KEK = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
 """What MLflow encrypts stored credentials with."""
-SECRET = re.compile(r"(?:SECRET|PASSWORD|PASSPHRASE|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL)", re.IGNORECASE)
+SECRET = re.compile(
+    r"(?:SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|(?:API|ACCESS|PRIVATE|ENCRYPTION)_?KEY|CREDENTIAL)", re.IGNORECASE
+)
+LOGIN = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+"""A user with a password in an address."""
+VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 Backend = Literal["sqlite", "lakebase", "databricks"]
 Size = Literal["MEDIUM", "LARGE", "XLARGE"]
@@ -184,6 +189,10 @@ class AppConfig(Form):
             faults.append("volume: needed for snapshots and artifacts")
         if self.backend == "sqlite" and not self.volume:
             faults.append("volume: needed for snapshots")
+        if not self.artifacts.isprintable() or ".." in self.artifacts.split("/"):
+            faults.append("artifacts: no address")
+        if LOGIN.search(self.artifacts):
+            faults.append("artifacts: a password in an address would stand in a file; give a resource of kind secret")
         if self.workspace_path and not self.workspace_path.startswith("/Workspace/"):
             faults.append("workspace_path: begins with /Workspace/")
         return faults
@@ -197,7 +206,9 @@ class AppConfig(Form):
             elif isinstance(value, FromResource):
                 if value.value_from not in known:
                     faults.append(f"environment: {name}: resources has none named {value.value_from}")
-            elif SECRET.search(name):
+            elif not re.fullmatch(VARIABLE, name) or "\0" in value:
+                faults.append(f"environment: {name!r} is no name of a variable, or its value can't be one's")
+            elif SECRET.search(name) or LOGIN.search(value):
                 faults.append(
                     f"environment: {name} looks like a secret, which files must not hold: add a resource of kind "
                     "secret, and value_from: its name"
@@ -215,15 +226,33 @@ def raw(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise UsageError(f"the configuration {path} is too large", f"more than {LARGEST} bytes")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _Plain(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         hint = f"mlflow-migration app init writes {FILE}"
         raise UsageError(f"can't read the configuration {path}", error.strerror or str(error), hint) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"the configuration {path} is not YAML", " ".join(str(error).split())[:300]) from error
+        raise UsageError(f"the configuration {path} is no plain YAML", " ".join(str(error).split())[:300]) from error
     if content is not None and not isinstance(content, dict):
         raise UsageError(f"the configuration {path} is wrong", "keys and values are expected", REFERENCE)
     return content or {}
+
+
+class _Plain(yaml.SafeLoader):
+    """Plain values: no key twice, of which the last would win, and no aliases, by which a page becomes gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = parent.start_mark if parent else None
+            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not taken, write it out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def parsed(content: Mapping[str, Any], where: str) -> AppConfig:
@@ -237,6 +266,8 @@ def parsed(content: Mapping[str, Any], where: str) -> AppConfig:
 
 def _is_place(volume: str) -> bool:
     """A folder of a Volume, or one of the machine where no App runs it."""
+    if ".." in volume.split("/") or not volume.isprintable():
+        return False
     if volume.startswith("/Volumes/"):
         return bool(re.match(VOLUME, volume))
     return volume.startswith(("/", "file:///"))

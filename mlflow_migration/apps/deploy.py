@@ -43,8 +43,9 @@ class Options:
     """How to deploy.
 
     `rollback`: a failed deployment goes back to the one before. `clean`: what a first deployment made that failed is
-    removed. `force`: deploy though nothing differs. `reset_database`: drop the schema of `lakebase` first. `first`,
-    `seconds` and `steady` are as in `Waiting`; `making` makes the files.
+    removed. `force`: deploy though nothing differs. `reset_database`: drop the schema of `lakebase` first.
+    `passphrase` is the secret where there is none yet. `first`, `seconds` and `steady` are as in `Waiting`; `making`
+    makes the files.
     """
 
     dry_run: bool = False
@@ -52,6 +53,7 @@ class Options:
     clean: bool = False
     force: bool = False
     reset_database: bool = False
+    passphrase: str = field(default="", repr=False)
     first: float = 0.5
     seconds: float = 1200.0
     steady: float = 5.0
@@ -112,7 +114,7 @@ def deploy(workspace: Workspace, config: AppConfig, options: Options, expects: b
         )
     waiting, steps = options.waiting(workspace, config.name), Steps(options.tell, options.dry_run)
     _let_go(workspace, options, steps, waiting)
-    ready = preflight.check(workspace.rest, config, options.making, expects)
+    ready = preflight.check(workspace.rest, config, options.making, expects, options.passphrase)
     steps.add("preflight", config.name, SAME, f"as {ready.me.name}")
     work = _Work(workspace, config, options, ready, steps, waiting)
     if options.dry_run:
@@ -136,7 +138,7 @@ def _let_go(workspace: Workspace, options: Options, steps: Steps, waiting: Waiti
 def _rehearsed(work: _Work) -> Outcome:
     """What would be done; nothing is written."""
     config, ready, steps = work.config, work.ready, work.steps
-    app = ready.app
+    app, differ = ready.app, list[str]()
     told = preflight.foreseen(config, ready.packages, ready.home, str((app or {}).get("url") or ""))
     files = work.options.making.render(config, told)
     if ready.home:
@@ -146,21 +148,30 @@ def _rehearsed(work: _Work) -> Outcome:
     if app is None:
         steps.add("app", config.name)
     else:
-        # The database's resource is known when there is one.
-        fields = {name: value for name, value in resources.fields(config, None).items() if name != "resources"}
-        differ = resources.changed(app, fields)
+        differ = resources.changed(_without_database(app), resources.fields(config, None))
         steps.add("app", config.name, DONE if differ else SAME, ", ".join(differ))
+        client_id = str(app["service_principal_client_id"])
+        app_rights.give(work.workspace.rest, config, client_id, steps, dry_run=True)
+    if work.options.reset_database:
+        is_there = ready.home is not None and ready.home.is_there
+        steps.add("reset", f"schema {config.lakebase_or_default.schema_name}", DONE if is_there else SAME)
     _tell_files(work, files)
-    same = app is not None and _is_deployed(work, app, files)
+    same = app is not None and "resources" not in differ and _is_deployed(work, app, files)
     steps.add("deployment", config.name, SAME if same else DONE)
     return replace(_outcome(work, app or {}), status="would" if steps.has_changed else "same")
+
+
+def _without_database(app: Json) -> Json:
+    """An app but for its database's resource, which is known only when there is a database."""
+    bound = [each for each in app.get("resources") or () if each.get("name") != resources.DATABASE]
+    return {**app, "resources": bound}
 
 
 def _carried_out(work: _Work) -> Outcome:
     workspace, config, ready, options = work.workspace, work.config, work.ready, work.options
     rest = workspace.rest
     place = database.connection(rest, config, work.steps, work.waiting) if ready.home else None
-    made = secrets.ensure(rest, config)
+    made = secrets.ensure(rest, config, options.passphrase)
     scope = secrets.scope_of(config)
     work.steps.add("passphrase", f"{scope}/{config.encryption.key}", DONE if made else SAME)
     app, changed = _made(work, place)
@@ -176,7 +187,7 @@ def _carried_out(work: _Work) -> Outcome:
     files = options.making.render(config, told)
     then = rollback.previous(app, ready.source, changed)
     _tell_files(work, files)
-    if _is_deployed(work, app, files):
+    if "resources" not in changed and _is_deployed(work, app, files):
         return _checked(work, app)
     upload.put(rest, config.name, files, ready.source)
     ended = running.deployed(workspace, ready.source.path, work.waiting)
@@ -204,6 +215,9 @@ def _made(work: _Work, place: Connection | None) -> tuple[Json, Json]:
     if ("compute_min_instances" in differ) != ("compute_max_instances" in differ):
         differ = [*differ, "compute_min_instances", "compute_max_instances"]
     told = {key: fields[key] for key in dict.fromkeys(differ)}
+    if "resources" in told and work.ready.source.deployment:
+        # Only a deployment brings their values to the app: one that is cut off before it counts as outstanding.
+        upload.mark_deployed(rest, name, work.ready.source.files, work.ready.source, "")
     platform.change(rest, name, told)
     wait.updated(rest, work.waiting)
     work.steps.add("app", name, DONE, f"changed: {', '.join(told)}")
@@ -238,7 +252,9 @@ def _is_deployed(work: _Work, app: Json, files: Mapping[str, bytes]) -> bool:
     """Whether these files are what runs."""
     source, options = work.ready.source, work.options
     active = str((app.get("active_deployment") or {}).get("deployment_id") or "")
-    if options.force or options.reset_database or not active or source.deployment != active:
+    if options.force or options.reset_database or not active or not source.deployment:
+        return False
+    if source.deployment not in {active, platform.origin(work.workspace.rest, work.config.name, active)}:
         return False
     state = platform.state_of(app, "app_status")[0]
     return state == "RUNNING" and not source.changed(files) and not source.stale(files)
@@ -345,6 +361,6 @@ def _outcome(work: _Work, app: Json) -> Outcome:
         url=str(app.get("url") or ""),
         lakebase_name=(work.ready.home.name if work.ready.home else "") if is_lakebase else "",
         schema_name=told.schema_name if is_lakebase else "",
-        database_reset=work.options.reset_database,
+        database_reset=any(row.step == "reset" and row.state in {DONE, SAME} for row in work.steps.rows),
         rows=tuple(work.steps.rows),
     )

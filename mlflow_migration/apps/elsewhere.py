@@ -18,6 +18,7 @@ from mlflow_migration.apps.config import KEK, AppConfig, FromResource
 from mlflow_migration.apps.render import COMMAND, UI_FOLDER, Deployment, Packages, variables
 from mlflow_migration.apps.runtime.settings import EVERYWHERE
 from mlflow_migration.apps.versions import PYTHON
+from mlflow_migration.errors import UsageError
 
 PORT = 8000
 STATE = "/var/lib/mlflow-app"
@@ -52,7 +53,7 @@ class Place:
 
 
 def render(target: str, config: AppConfig, packages: Packages) -> Files:
-    """Every file of a target (one of `TARGETS`) by its path."""
+    """Every file of a target (one of `TARGETS`) by its path. Raises UsageError for a value its files can't hold."""
     place = _place(target, config, packages)
     files = {
         "requirements.txt": "".join(f"{line}\n" for line in packages.requirements).encode(),
@@ -94,6 +95,10 @@ def _secrets(place: Place) -> bytes:
 
 
 def _dockerfile(place: Place, told: Mapping[str, str]) -> bytes:
+    if long := [name for name, value in told.items() if "\n" in value or "\r" in value]:
+        raise UsageError(
+            f"a Dockerfile can't hold {', '.join(long)}", "the value has several lines", "--target compose"
+        )
     beside = [name for name in place.packages.files if "/" not in name]
     folders = " ".join(map(shlex.quote, place.folders))
     lines = [
@@ -175,7 +180,8 @@ ProtectSystem=strict
 ProtectHome=yes
 """
     if place.folder:
-        text += f"ReadWritePaths={place.folder}\n"
+        # In a unit, unlike in its files of variables, a percent sign begins a specifier.
+        text += f'ReadWritePaths="{place.folder.replace("%", "%%")}"\n'
     text += "\n[Install]\nWantedBy=multi-user.target\n"
     env = "".join(f"{name}={_quoted(value)}\n" for name, value in place.told.items())
     return {unit: text.encode(), "app.env": env.encode()}

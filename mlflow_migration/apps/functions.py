@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from typing_extensions import Unpack
 
@@ -22,6 +22,10 @@ from mlflow_migration.apps.config import AppConfig, raw, with_arguments
 from mlflow_migration.apps.deploy import Options, Outcome
 from mlflow_migration.errors import UsageError
 from mlflow_migration.server.address import DATABRICKS, Credentials
+from mlflow_migration.server.databricks.address import of_config
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
 
 PATIENCE = 120.0
 COMPUTE = {"CU_1": 1, "CU_2": 2, "CU_4": 4, "CU_8": 8}
@@ -29,7 +33,11 @@ COMPUTE = {"CU_1": 1, "CU_2": 2, "CU_4": 4, "CU_8": 8}
 
 
 class AppArguments(TypedDict, total=False):
-    """What may be given in place of a file. `app_version` is MLflow's version."""
+    """What may be given in place of a file; None is as good as nothing. `app_version` is MLflow's version.
+
+    `encryption_key`: the passphrase MLflow encrypts stored credentials with, where there is one already; it becomes the
+    secret where there is none yet. `client`: whose login is used, in place of a `profile`.
+    """
 
     app_name: str
     app_version: str
@@ -43,6 +51,8 @@ class AppArguments(TypedDict, total=False):
     schema_name: str
     lakebase_compute: str
     use_test_pypi: bool
+    encryption_key: str | None
+    client: WorkspaceClient | None
     profile: str
     tell: Callable[[str], object]
     dry_run: bool
@@ -88,26 +98,35 @@ def update(
 
 
 def delete(
-    config_yaml_path: str | Path | None = None, *, delete_data: bool = False, **given: Unpack[AppArguments]
+    config_yaml_path: str | Path | None = None,
+    *,
+    delete_data: bool = False,
+    reset_database: bool = False,
+    **given: Unpack[AppArguments],
 ) -> Deleted:
-    """Delete an app, and with `delete_data` what it kept. `status` is deleted, or same for one that wasn't there.
+    """Delete an app, with `reset_database` its schema of lakebase, and with `delete_data` all it kept.
+
+    Returns `status` deleted, or same for one that wasn't there.
 
     Raises MigrationError, and UsageError where the data is to go and nothing says where it is.
     """
-    name = given.get("app_name", "")
+    name = _known("delete", given).get("app_name") or ""
     is_named_alone = config_yaml_path is None and not arguments(given).keys() - {"name"}
-    if is_named_alone and delete_data:
-        raise UsageError("delete_data needs the configuration", "it says where the data is", "give config_yaml_path")
+    if is_named_alone and (delete_data or reset_database):
+        asked = "delete_data" if delete_data else "reset_database"
+        raise UsageError(f"{asked} needs the configuration", "it says where the data is", "give config_yaml_path")
     config = lifecycle.by_name(name) if is_named_alone else configured(config_yaml_path, given)
     with closing((place := _opened(given)).rest):
-        outcome = _whole(lifecycle.delete(place, config, _options(given), delete_data))
+        outcome = _whole(lifecycle.delete(place, config, _options(given, reset_database), delete_data))
     return {"app_name": outcome.app_name, "status": outcome.status, "database_reset": outcome.database_reset}
 
 
 def configured(path: str | Path | None, given: AppArguments) -> AppConfig:
     """The configuration of a file and arguments. Raises UsageError where one thing is said twice, or anything wrong."""
-    content = raw(Path(path)) if path else {}
-    return with_arguments(content, arguments(given), str(path or "the arguments"))
+    content, told = raw(Path(path)) if path else {}, arguments(given)
+    if given.get("lakebase_name") and "backend" not in {*content, *told}:
+        told["backend"] = "lakebase"
+    return with_arguments(content, told, str(path or "the arguments"))
 
 
 def arguments(given: AppArguments) -> dict[str, Any]:
@@ -115,7 +134,7 @@ def arguments(given: AppArguments) -> dict[str, Any]:
     told: Mapping[str, Any] = {
         "name": given.get("app_name"),
         "mlflow": given.get("app_version"),
-        "backend": given.get("backend") or ("lakebase" if given.get("lakebase_name") else None),
+        "backend": given.get("backend"),
         "volume": given.get("volume"),
         "artifacts": given.get("artifacts"),
         "description": given.get("description"),
@@ -140,7 +159,7 @@ def _lakebase(given: AppArguments) -> dict[str, Any]:
 
 
 def _made(path: str | Path | None, given: AppArguments, expects: bool, reset: bool) -> Made:
-    config = configured(path, given)
+    config = configured(path, _known("update" if expects else "create", given))
     with closing((place := _opened(given)).rest):
         outcome = _whole(deploy.deploy(place, config, _options(given, reset), expects))
     return {
@@ -154,14 +173,28 @@ def _made(path: str | Path | None, given: AppArguments, expects: bool, reset: bo
     }
 
 
+def _known(function: str, given: AppArguments) -> AppArguments:
+    """The arguments. Raises TypeError for one there is none of, as any function does: a misspelt one isn't ignored."""
+    if unknown := sorted(given.keys() - AppArguments.__annotations__.keys()):
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
+    return given
+
+
 def _options(given: AppArguments, reset: bool = False) -> Options:
-    plain = Options(dry_run=given.get("dry_run", False), reset_database=reset)
-    return Options(plain.dry_run, reset_database=reset, tell=given.get("tell", plain.tell))
+    return Options(
+        dry_run=bool(given.get("dry_run")),
+        reset_database=reset,
+        passphrase=given.get("encryption_key") or "",
+        tell=given.get("tell") or Options().tell,
+    )
 
 
 def _opened(given: AppArguments) -> health.Workspace:
-    profile = given.get("profile", "")
-    return health.opened(f"{DATABRICKS}://{profile}" if profile else DATABRICKS, Credentials(), PATIENCE)
+    profile, client = given.get("profile"), given.get("client")
+    if profile and client:
+        raise UsageError("give client or profile, not both", "each says who logs in, and where")
+    credentials = Credentials(databricks=(of_config(client.config),)) if client else Credentials()
+    return health.opened(f"{DATABRICKS}://{profile}" if profile else DATABRICKS, credentials, PATIENCE)
 
 
 def _whole(outcome: Outcome) -> Outcome:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from mlflow_migration.apps import versions
 from mlflow_migration.apps.config import SECRET
@@ -75,10 +75,14 @@ def checkout(repository: str, branch: str, folder: Path) -> Checkout:
         raise NotFoundError(f"can't read branch {branch} of {repository}", _last(done.stderr), "check mlflow: git: …")
     commit = _run(["git", "rev-parse", "HEAD"], folder, environment, CLONE_SECONDS).stdout.strip()
     told = folder / "mlflow" / "version.py"
-    found = _VERSION.search(told.read_text(encoding="utf-8")) if told.is_file() else None
-    if not found:
+    found = _VERSION.search(told.read_text(encoding="utf-8", errors="replace")) if told.is_file() else None
+    try:
+        version = Version(found[1]) if found else None
+    except InvalidVersion:
+        version = None
+    if version is None:
         raise UsageError(f"branch {branch} of {repository} is not MLflow's", "it has no version in mlflow/version.py")
-    return Checkout(folder, commit, Version(found[1]), repository)
+    return Checkout(folder, commit, version, repository)
 
 
 def pages(source: Checkout, index: Index) -> Pages:

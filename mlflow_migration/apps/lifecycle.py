@@ -9,7 +9,7 @@ from mlflow_migration.apps.config import AppConfig, parsed
 from mlflow_migration.apps.deploy import Options, Outcome
 from mlflow_migration.apps.health import Workspace
 from mlflow_migration.apps.steps import FAILED, SAME, TOLD, Steps
-from mlflow_migration.errors import InterruptedJobError, MigrationError, NotFoundError
+from mlflow_migration.errors import InterruptedJobError, MigrationError, NotFoundError, UsageError
 from mlflow_migration.records import Json
 
 
@@ -19,11 +19,17 @@ def by_name(name: str) -> AppConfig:
 
 
 def delete(workspace: Workspace, config: AppConfig, options: Options, data: bool = False) -> Outcome:
-    """Delete an app with what was made for it, and with its `data` where that is asked for.
+    """Delete an app with what was made for it, and with its `data` where that is asked for; `options.reset_database`
+    takes its schema of lakebase alone.
 
-    One that isn't there is no failure. Raises UsageError, AccessError; what fails is in the outcome.
+    One that isn't there is no failure. Raises UsageError, AccessError, and ConflictError where the data is
+    another app's; what fails later is in the outcome.
     """
     rest, waiting = workspace.rest, options.waiting(workspace, config.name)
+    if options.reset_database and config.backend != "lakebase":
+        raise UsageError("only a database of lakebase can be reset", f"the backend is {config.backend}", "app delete")
+    if data:
+        removal.require_own(rest, config)
     steps = Steps(options.tell, options.dry_run)
     app = platform.get(rest, config.name)
     was_there = app is not None
@@ -31,13 +37,16 @@ def delete(workspace: Workspace, config: AppConfig, options: Options, data: bool
         steps.add("app", config.name, *(() if was_there else (SAME, "it isn't there")))
         if data:
             _kept(config, steps, "goes too")
+        elif options.reset_database:
+            steps.add("reset", f"schema {config.lakebase_or_default.schema_name}")
         return Outcome(config.name, "would", rows=tuple(steps.rows))
-    failure = None
+    failure, client_id = None, str((app or {}).get("service_principal_client_id") or "")
     try:
         removal.remove(workspace, config, steps, waiting)
         if data:
-            client_id = str((app or {}).get("service_principal_client_id") or "")
             removal.forget_data(workspace, config, client_id, steps, waiting)
+        elif options.reset_database:
+            removal.forget_schema(workspace, config, client_id, steps, waiting)
         elif was_there:
             _kept(config, steps, "stays")
     except MigrationError as error:
@@ -61,13 +70,20 @@ def _kept(config: AppConfig, steps: Steps, what: str) -> None:
 
 
 def start(workspace: Workspace, name: str, options: Options) -> Outcome:
-    """Start an app, and wait until it answers. One that runs stays as it is. Raises NotFoundError."""
+    """Start an app, and wait until it answers. One that runs stays as it is; one that has crashed is a failure: only a
+    deployment, or a stop and a start, brings it back. Raises NotFoundError."""
     rest, waiting, steps = workspace.rest, options.waiting(workspace, name), Steps(options.tell, options.dry_run)
     app = _found(workspace, name)
     begun = _outcome(app, name, "same", steps)
     if platform.compute(app) == "ACTIVE":
         steps.add("start", name, SAME, "its compute is active")
-        return replace(begun, rows=tuple(steps.rows))
+        state, message = platform.state_of(app, "app_status")
+        if state != "CRASHED":
+            return replace(begun, rows=tuple(steps.rows))
+        steps.add("health", name, FAILED, f"{state}: {message}")
+        hint = f"mlflow-migration app deploy --force deploys it again, {waiting.where.command('logs')} says why"
+        crashed = MigrationError(f"the app {name} has crashed", message, hint)
+        return replace(begun, status="failed", rows=tuple(steps.rows), failure=crashed)
     steps.add("start", name)
     if options.dry_run:
         return replace(begun, status="would", rows=tuple(steps.rows))

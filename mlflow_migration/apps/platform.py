@@ -105,6 +105,21 @@ def deployments(rest: Rest, name: str) -> Sequence[Json]:
     return list(pages.pages(rest, f"{path_of(name)}/deployments", {}, "app_deployments"))
 
 
+def origin(rest: Rest, name: str, id_: str) -> str:
+    """The deployment that brought the files which run as the deployment `id_`.
+
+    A start makes a deployment of the copy that the platform took at the one before (`deployment_artifacts`).
+    """
+    there = deployments(rest, name)
+    sources = {str(each.get("deployment_id")): str(each.get("source_code_path") or "") for each in there}
+    made = {str((each.get("deployment_artifacts") or {}).get("source_code_path") or ""): each for each in there}
+    seen = {id_}
+    while (before := made.get(sources.get(id_) or "-")) and str(before["deployment_id"]) not in seen:
+        id_ = str(before["deployment_id"])
+        seen.add(id_)
+    return id_
+
+
 def path_of(name: str) -> str:
     """The route of an app."""
     return f"{APPS}/{quote(name, safe='')}"

@@ -78,11 +78,11 @@ def path_of(config: AppConfig, me: Principal) -> str:
     return config.workspace_path.rstrip("/") or f"{HOMES}{me.name}/{FOLDER}/{config.name}"
 
 
-def check(rest: Rest, config: AppConfig, making: Making, expects: bool | None) -> Ready:
+def check(rest: Rest, config: AppConfig, making: Making, expects: bool | None, passphrase: str = "") -> Ready:
     """Look at everything a deployment needs; nothing is written.
 
-    `expects` says whether the app has to be there already, None for either. Raises UsageError or ForbiddenError that
-    names all that is wrong, AccessError where the workspace can't be asked.
+    `expects` says whether the app has to be there already, None for either; `passphrase` is one that exists. Raises
+    UsageError or ForbiddenError that names all that is wrong, AccessError where the workspace can't be asked.
     """
     me = Principals(rest).me()
     faults = _Faults()
@@ -108,7 +108,7 @@ def check(rest: Rest, config: AppConfig, making: Making, expects: bool | None) -
             _volume(rest, volume, app)
     there: list[str] | None = None
     with faults.gathered():
-        there = _secret(rest, config)
+        there = _secret(rest, config, app, passphrase)
     if config.backend == "lakebase":
         with faults.gathered():
             lakebase_schema.require_driver()
@@ -181,7 +181,7 @@ def _volume(rest: Rest, volume: str, app: Json | None) -> None:
     volume_rights.require_grantable(rest, volume)
 
 
-def _secret(rest: Rest, config: AppConfig) -> list[str] | None:
+def _secret(rest: Rest, config: AppConfig, app: Json | None, passphrase: str) -> list[str] | None:
     scope = secrets.scope_of(config)
     try:
         there = secrets.keys(rest, scope)
@@ -192,7 +192,24 @@ def _secret(rest: Rest, config: AppConfig) -> list[str] | None:
         raise ForbiddenError(
             f"MANAGE is needed on the secret scope {scope}", why, "give another encryption.scope"
         ) from error
+    if config.encryption.key in (there or ()):
+        if passphrase:
+            secrets.require_same(rest, config, passphrase)
+    elif not passphrase and (bound := _bound(app)) not in {"", f"{scope}/{config.encryption.key}"}:
+        raise UsageError(
+            f"encryption: the app's passphrase is {bound}",
+            f"a new one in {scope}/{config.encryption.key} would make what MLflow has encrypted unreadable",
+            f"leave encryption as it was, or give the passphrase in {secrets.VARIABLE}",
+        )
     return there
+
+
+def _bound(app: Json | None) -> str:
+    """The secret the app has its passphrase from, "" for none."""
+    for each in (app or {}).get("resources") or ():
+        if each.get("name") == resources.PASSPHRASE and (secret := each.get("secret")):
+            return f"{secret.get('scope')}/{secret.get('key')}"
+    return ""
 
 
 def _lakebase(rest: Rest, config: AppConfig) -> lakebase.Home:

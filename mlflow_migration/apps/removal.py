@@ -5,16 +5,19 @@ The app is stopped first, so that its last snapshot is written while it still ma
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from urllib.parse import quote
 
-from mlflow_migration.apps import database, lakebase, platform, resources, secrets, upload, volume_rights, wait
+from mlflow_migration.apps import data, database, lakebase, platform, resources, secrets, upload, volume_rights, wait
 from mlflow_migration.apps.config import AppConfig
 from mlflow_migration.apps.health import Workspace
 from mlflow_migration.apps.preflight import path_of
+from mlflow_migration.apps.runtime import lease
 from mlflow_migration.apps.steps import DONE, SAME, TOLD, Steps
+from mlflow_migration.apps.volume import Volume
 from mlflow_migration.apps.wait import Waiting
-from mlflow_migration.errors import NotFoundError, ServerError
+from mlflow_migration.errors import ConflictError, NotFoundError, ServerError, UsageError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks.principals import Principals
 from mlflow_migration.server.rest import Rest
@@ -23,6 +26,8 @@ FILES, FOLDERS = "/api/2.0/fs/files", "/api/2.0/fs/directories"
 OWN_FOLDERS = ("snapshots", "leases", "set-aside", "artifacts")
 OWN_FILES = ("latest.json",)
 """What the runtime writes below its Volume (docs/explanation/app-runtime.md); anything else there is somebody's."""
+WHOLE_VOLUME = r"(?:/[^/]+){4}"
+OF_EXPERIMENT = re.compile(r"\d+")
 
 
 def remove(workspace: Workspace, config: AppConfig, steps: Steps, waiting: Waiting) -> None:
@@ -81,39 +86,74 @@ def _source(rest: Rest, name: str, path: str, steps: Steps) -> None:
         steps.add("remove", path, DONE, "" if whole else "other files in it stay")
 
 
+def require_own(rest: Rest, config: AppConfig) -> None:
+    """Raise ConflictError where the data is another app's: two may name one folder, and one of them never got in.
+
+    Who has written last stands in the lease.
+    """
+    if config.backend != "sqlite" or not resources.volume_of(config.volume):
+        return
+    try:
+        storage = Volume(rest, config.volume)
+    except UsageError:
+        return  # without a Volume there is nothing to lose
+    with data.told():
+        last = lease.current(storage)
+    if last is not None and last.app not in {config.name, "", "unknown"}:
+        raise ConflictError(
+            f"{config.volume} holds the data of the app {last.app}",
+            f"{last.app} wrote there last, at {last.renewed}; nothing was deleted",
+            f"leave --delete-data out: the app {config.name} goes, and the data stays",
+        )
+
+
 def forget_data(workspace: Workspace, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
     """Remove what the app kept: its files in Volumes, its schema with its role, its passphrase."""
     rest = workspace.rest
-    for folder in dict.fromkeys([config.volume, config.artifacts.removeprefix("dbfs:")]):
+    own = config.volume.rstrip("/")
+    for folder in dict.fromkeys([own, config.artifacts.removeprefix("dbfs:").rstrip("/")]):
         if resources.volume_of(folder):
-            _volume(rest, folder.rstrip("/"), steps, is_artifacts=folder != config.volume)
+            _volume(rest, folder, steps, is_artifacts=folder != own)
     if config.backend == "lakebase":
-        _schema(rest, config, client_id, steps, waiting)
+        forget_schema(workspace, config, client_id, steps, waiting)
     gone = secrets.forget(rest, config)
     steps.add("passphrase", gone or secrets.scope_of(config), DONE if gone else SAME, "" if gone else "it isn't there")
 
 
 def _volume(rest: Rest, folder: str, steps: Steps, is_artifacts: bool) -> None:
     if is_artifacts:
-        count = _emptied(rest, folder)
+        names = [str(each["name"]) for each in _entries(rest, folder) or () if each.get("is_directory")]
+        # MLflow's folders are experiments, by their numbers; whatever else is there is somebody's.
+        count = sum(_emptied(rest, f"{folder}/{name}") for name in names if OF_EXPERIMENT.fullmatch(name))
+        left = _entries(rest, folder)
+        if left == [] and not re.fullmatch(WHOLE_VOLUME, folder):
+            _gone(rest, FOLDERS, folder)
+        stays = f"; {len(left)} others stay" if left else ""
     else:
-        count = sum(_emptied(rest, f"{folder}/{each}") for each in OWN_FOLDERS)
+        count, stays = sum(_emptied(rest, f"{folder}/{each}") for each in OWN_FOLDERS), ""
         count += sum(_gone(rest, FILES, f"{folder}/{each}") for each in OWN_FILES)
-    steps.add("data", folder, DONE if count else SAME, f"{count} files removed")
+    steps.add("data", folder, DONE if count else SAME, f"{count} files removed{stays}")
 
 
-def _emptied(rest: Rest, folder: str) -> int:
-    """Remove a folder with all that is in it; how many files that were."""
+def _entries(rest: Rest, folder: str) -> list[Json] | None:
+    """What is in a folder; None where there is none."""
     path, entries = FOLDERS + quote(folder), list[Json]()
     query: dict[str, str] = {}
     while True:
         answer = platform.found(rest, path, query)
         if answer is None:
-            return 0
+            return None
         entries += answer.get("contents", [])
         if not answer.get("next_page_token"):
-            break
+            return entries
         query = {"page_token": str(answer["next_page_token"])}
+
+
+def _emptied(rest: Rest, folder: str) -> int:
+    """Remove a folder with all that is in it; how many files that were."""
+    entries = _entries(rest, folder)
+    if entries is None:
+        return 0
     count = 0
     for each in entries:
         inside = f"{folder}/{each['name']}"
@@ -132,7 +172,9 @@ def _gone(rest: Rest, route: str, path: str) -> int:
     return 1
 
 
-def _schema(rest: Rest, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
+def forget_schema(workspace: Workspace, config: AppConfig, client_id: str, steps: Steps, waiting: Waiting) -> None:
+    """Remove the app's schema with its role; the project or instance stays."""
+    rest = workspace.rest
     try:
         home = lakebase.home(rest, config)
     except NotFoundError as error:

@@ -135,7 +135,8 @@ def _listed(rest: Rest, path: str) -> Json:
         answer = json.loads(fetch(rest, f"{path}/{LISTED}"))
     except ValueError:
         return {}
-    return answer if isinstance(answer, dict) and answer.get("format") == FORMAT else {}
+    is_ours = isinstance(answer, dict) and answer.get("format") == FORMAT and isinstance(answer.get("files"), dict)
+    return answer if is_ours else {}
 
 
 def _list(rest: Rest, path: str, name: str, files: Mapping[str, bytes], deployment: str) -> None:

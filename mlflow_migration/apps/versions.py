@@ -170,13 +170,13 @@ def _get(session: requests.Session, url: str, index: Index) -> requests.Response
 def _of_json(answer: requests.Response, index: Index) -> list[File]:
     try:
         listed: list[dict[str, Any]] = answer.json()["files"]
-    except (ValueError, KeyError, TypeError) as error:
+        found = []
+        for each in listed:
+            hashes = each.get("hashes") or {}
+            told = (each.get("requires-python") or "", bool(each.get("yanked")), hashes.get("sha256", ""))
+            found.append(_file(each["filename"], urljoin(answer.url, each["url"]), told))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{index.shown} is no package index", "its JSON has no files") from error
-    found = []
-    for each in listed:
-        hashes = each.get("hashes") or {}
-        told = (each.get("requires-python") or "", bool(each.get("yanked")), hashes.get("sha256", ""))
-        found.append(_file(each["filename"], urljoin(answer.url, each["url"]), told))
     return [file for file in found if file]
 
 

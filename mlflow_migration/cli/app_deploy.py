@@ -20,11 +20,13 @@ from mlflow_migration.errors import DONE, UsageError
 from mlflow_migration.report import error_json, visible
 
 if TYPE_CHECKING:
+    from mlflow_migration.apps import secrets
     from mlflow_migration.apps.deploy import Options, Outcome
     from mlflow_migration.apps.health import Workspace
     from mlflow_migration.cli import logs
 else:
     logs = module("mlflow_migration.cli.logs")
+    secrets = module("mlflow_migration.apps.secrets")
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATIENCE = click.option(
@@ -85,7 +87,8 @@ def create(**given: Any) -> int:
     """Make the app of a configuration: database, secret, app, rights, files, deployment.
 
     Everything is looked at first; what is wrong is told in one list, and nothing is begun. The same command goes on
-    where it stopped.
+    where it stopped. A passphrase MLflow encrypts with that exists already is taken from
+    MLFLOW_MIGRATION_APP_ENCRYPTION_KEY; one that the workspace has stays.
 
     \b
     Examples:
@@ -211,6 +214,7 @@ def _how(given: dict[str, Any]) -> Options:
         first=given["poll"],
         seconds=given["timeout"],
         steady=min(5.0, 10 * given["poll"]),
+        passphrase=os.environ.get(secrets.VARIABLE, ""),
         tell=_silent if given["quiet"] or given["as_json"] else _say,
     )
 

@@ -47,7 +47,15 @@ Content = dict[str, Any]
 
 
 @click.command("init", cls=Command)
-@click.option("--config", "path", metavar="FILE", default=FILE, show_default=True, help="The file to write or change.")
+@click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    default=FILE,
+    show_default=True,
+    envvar="MLFLOW_MIGRATION_APP_CONFIG",
+    help="The file to write or change.",
+)
 @click.option("--name", metavar="NAME", help="The app's name.")
 @click.option("--mlflow", metavar="VERSION|latest|USER/BRANCH", help="A version of MLflow, or a branch of a fork.")
 @click.option("--backend", metavar="sqlite|lakebase|databricks", help="Where MLflow keeps what it knows.")

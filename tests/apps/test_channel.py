@@ -285,6 +285,13 @@ def test_a_repository_that_is_not_mlflow_is_refused(fork: Path, tmp_path: Path) 
         git_ui.checkout(str(fork), "feature/pages", tmp_path / "clone")
 
 
+def test_a_branch_whose_version_is_none_is_refused(fork: Path, tmp_path: Path) -> None:
+    (fork / "mlflow" / "version.py").write_text('VERSION = "not a version"\n')
+    git(fork, "commit", "--quiet", "--all", "--message", "another version")
+    with pytest.raises(UsageError, match="is not MLflow's"):
+        git_ui.checkout(str(fork), "feature/pages", tmp_path / "clone")
+
+
 def test_large_pages_go_in_pieces_the_platform_takes_and_are_the_same_each_time() -> None:
     content = os.urandom(20 * 1024**2)
     made = git_ui.pieces({"index.html": b"x", "static/big.js": content, "static/big.js.map": content})

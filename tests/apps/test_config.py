@@ -54,6 +54,12 @@ def write(tool: Tool, text: str) -> Path:
         ({"environment": {"MLFLOW_CRYPTO_KEK_PASSPHRASE": "x"}}, "is set by the app"),
         ({"environment": {"OPENAI_API_KEY": "sk-1"}}, "OPENAI_API_KEY looks like a secret"),
         ({"environment": {"OPENAI_API_KEY": {"value_from": "openai"}}}, "resources has none named openai"),
+        ({"environment": {"SSH_PRIVATE_KEY": "x"}}, "SSH_PRIVATE_KEY looks like a secret"),
+        ({"environment": {"STORE": "postgresql://ann:pw@host/db"}}, "STORE looks like a secret"),
+        ({"environment": {"A B": "x"}}, "'A B' is no name of a variable"),
+        ({"artifacts": "s3://key:secret@bucket"}, "artifacts: a password"),
+        ({"volume": "/Volumes/main/ml/../other/app"}, "volume: /Volumes/"),
+        ({"volume": "/srv/mlflow\nExecStartPre=/bin/true"}, "volume: /Volumes/"),
         ({"permissions": [{"user": "a", "group": "b"}]}, "give one of user, group"),
         ({"package": {"test_index": True, "wheel": "x.whl"}}, "give one of index"),
         ({"package": {"index": "https://ann:secret@example.org/simple"}}, "password"),
@@ -150,7 +156,12 @@ def test_without_a_file_it_is_said_how_to_get_one(run_tool: Tool) -> None:
     assert (done.code, "app init" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "name: [", "\x00", "a: &a [*a]"])
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nname: trial\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["- a\n- b\n", "name: [", "\x00", "a: &a [*a]", BOMB, f"{FILE}volume: /Volumes/main/ml/other\n"]
+)
 def test_a_file_that_is_no_configuration_is_refused(run_tool: Tool, text: str) -> None:
     write(run_tool, text)
     done = run_tool("app", "config", "validate")

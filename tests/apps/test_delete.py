@@ -1,11 +1,13 @@
 """Deleting, stopping and starting an app; its data stays unless it is to go."""
 
+import json
+
 import pytest
 import requests
 
 from mlflow_migration.apps.deploy import deploy
 from mlflow_migration.apps.lifecycle import by_name, delete, start, stop
-from mlflow_migration.errors import NotFoundError
+from mlflow_migration.errors import ConflictError, NotFoundError
 from tests.apps.deploying import NAME, VOLUME, Trial, configured, trial
 from tests.databricks import access
 from tests.databricks.app_samples import until
@@ -75,6 +77,34 @@ def test_data_that_is_to_go_goes_and_nobody_elses(running: Trial) -> None:
     assert running.ask("secrets/list", scope=f"mlflow-app-{NAME}").status_code == 404
 
 
+def test_data_that_another_app_wrote_last_is_not_deleted(running: Trial) -> None:
+    lease = {"number": 1, "instance": "i", "app": "other", "machine": "m", "pid": 0, "renewed": "2026-11-21T20:00:00Z"}
+    address = f"{running.workspace.url}/api/2.0/fs/files{VOLUME}/leases/000001.json"
+    headers = running.workspace.headers()
+    assert requests.put(address, data=json.dumps({**lease, "released": True}), headers=headers, timeout=30).ok
+    running.workspace.requests.clear()
+    for dry in (True, False):
+        with pytest.raises(ConflictError, match="holds the data of the app other"):
+            delete(running.place(), configured(), running.options(dry_run=dry), data=True)
+    assert running.writes() == [] and kept(running) >= {"snapshots", "artifacts", "latest.json"}
+
+
+def test_a_folder_of_artifacts_that_others_use_too_loses_experiments_alone(running: Trial) -> None:
+    shared = "/Volumes/main/ml/apps"
+    for name in ("7/run/artifacts/model.bin", "strangers/report.txt"):
+        address = f"{running.workspace.url}/api/2.0/fs"
+        folder = f"{shared}/{name}".rpartition("/")[0]
+        for route in (f"directories{folder}", f"files{shared}/{name}"):
+            assert requests.put(f"{address}/{route}", data=b"x", headers=running.workspace.headers(), timeout=30).ok
+    config = configured(artifacts=f"dbfs:{shared}/")
+    outcome = delete(running.place(), config, running.options(), data=True)
+    assert outcome.failure is None, outcome.failure
+    left = {str(each["name"]) for each in running.ask(f"fs/directories{shared}").json()["contents"]}
+    assert left == {"strangers", "tracking"}
+    assert kept(running) == {"strangers.txt"}
+    assert any("2 others stay" in row.detail for row in outcome.rows if row.step == "data")
+
+
 def test_an_app_that_is_being_deleted_already_is_waited_for(running: Trial) -> None:
     apps(running.workspace).delete_seconds = 1.5
     running.place().rest.call("DELETE", f"/api/2.0/apps/{NAME}")
@@ -103,6 +133,13 @@ def test_an_app_is_stopped_and_started_and_twice_is_once(running: Trial) -> None
     assert outcome.failure is None and outcome.status == "started"
     assert running.call()["mark"] == "one"
     assert start(running.place(), NAME, running.options()).status == "same"
+    # The platform has deployed its copy of the same files: nothing is left to do.
+    for _ in range(2):
+        running.workspace.requests.clear()
+        assert deploy(running.place(), configured(), running.options()).status == "same"
+        assert running.writes() == []
+        stop(running.place(), NAME, running.options())
+        assert start(running.place(), NAME, running.options()).failure is None
 
 
 def test_an_app_that_is_not_there_is_neither_started_nor_stopped(running: Trial) -> None:
@@ -117,3 +154,12 @@ def test_a_start_whose_app_crashes_is_a_failure(running: Trial) -> None:
     outcome = start(running.place(), NAME, running.options())
     assert outcome.failure and outcome.exit_code == 1 and "CRASHED" in str(outcome.failure)
     until(running.app, lambda app: not app.get("pending_deployment"))
+
+
+def test_starting_an_app_that_has_crashed_is_no_success(running: Trial) -> None:
+    container = apps(running.workspace).held[NAME].container
+    assert container
+    container.kill()
+    until(running.app, lambda app: app["app_status"]["state"] == "CRASHED")
+    outcome = start(running.place(), NAME, running.options())
+    assert outcome.exit_code == 1 and outcome.failure and "app deploy --force" in outcome.failure.hint

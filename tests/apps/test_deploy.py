@@ -73,6 +73,41 @@ def test_an_update_writes_what_differs_removes_what_is_stale_and_keeps_the_passp
     assert made.app()["compute_size"] == "LARGE"
 
 
+def test_a_passphrase_that_would_be_another_one_is_refused_and_one_that_was_moved_is_taken(made: Trial) -> None:
+    deploy(made.place(), configured(), made.options())
+    made.workspace.requests.clear()
+    moved = configured(encryption={"scope": "mine"})
+    with pytest.raises(UsageError, match=f"the app's passphrase is mlflow-app-{NAME}/kek-passphrase"):
+        deploy(made.place(), moved, made.options())
+    assert made.writes() == []
+    before = made.call()["environment"]["MLFLOW_CRYPTO_KEK_PASSPHRASE"]
+    outcome = deploy(made.place(), moved, made.options(passphrase=before))
+    assert outcome.failure is None, outcome.failure
+    assert made.app()["resources"][1]["secret"]["scope"] == "mine"
+
+
+def test_a_resource_that_changes_behind_its_name_is_deployed_again(made: Trial) -> None:
+    for key in ("one", "two"):
+        body = {"scope": f"mlflow-app-{NAME}", "key": key, "string_value": key}
+        if key == "one":
+            deploy(made.place(), configured(), made.options())
+        address = f"{made.workspace.url}/api/2.0/secrets/put"
+        headers = {"Authorization": f"Bearer {made.workspace.account.issue(made.client.client_id)[0]}"}
+        assert requests.post(address, json=body, headers=headers, timeout=30).ok
+
+    def bound(key: str) -> Any:
+        secret = {"scope": f"mlflow-app-{NAME}", "key": key, "permission": "READ"}
+        told = {"resources": [{"name": "mine", "secret": secret}], "environment": {"MLFLOW_X": {"value_from": "mine"}}}
+        return configured(**told)
+
+    deploy(made.place(), bound("one"), made.options())
+    assert made.call()["environment"]["MLFLOW_X"] == "one"
+    would = deploy(made.place(), bound("two"), made.options(dry_run=True))
+    assert {row.step for row in would.rows if row.state == "would"} == {"app", "deployment"}
+    deploy(made.place(), bound("two"), made.options())
+    assert made.call()["environment"]["MLFLOW_X"] == "two"
+
+
 def test_a_resource_that_is_no_longer_configured_is_taken_away(made: Trial) -> None:
     secret = {"name": "mine", "secret": {"scope": f"mlflow-app-{NAME}", "key": "kek-passphrase", "permission": "READ"}}
     deploy(made.place(), configured(resources=[secret], environment={"X": {"value_from": "mine"}}), made.options())
@@ -108,6 +143,11 @@ def test_who_is_named_in_permissions_gets_them_and_nobody_loses_any(made: Trial)
     made.workspace.account.add_user("ann@example.com")
     made.workspace.account.add_group("team")
     wanted: list[dict[str, Any]] = [{"user": "ann@example.com"}, {"group": "team", "level": "CAN_MANAGE"}]
+    deploy(made.place(), configured(), made.options())
+    made.workspace.requests.clear()
+    would = deploy(made.place(), configured(permissions=wanted), made.options(dry_run=True))
+    assert would.status == "would" and [row.step for row in would.rows if row.state == "would"] == ["permissions"]
+    assert made.writes() == []
     deploy(made.place(), configured(permissions=wanted), made.options())
     listed = made.ask(f"permissions/apps/{NAME}").json()["access_control_list"]
     given = {

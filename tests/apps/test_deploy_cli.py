@@ -5,12 +5,16 @@ import json
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from databricks.sdk import WorkspaceClient
 
 from mlflow_migration import apps as functions
+from mlflow_migration.apps import deploy as deploying
 from mlflow_migration.apps.channel import version
+from mlflow_migration.apps.functions import configured
 from mlflow_migration.errors import MigrationError, UsageError
 from tests.apps.deploying import NAME, VOLUME, Trial, own_wheel, trial
 from tests.conftest import Tool
@@ -150,6 +154,72 @@ def test_the_functions_do_what_the_commands_do(
         functions.create(config)
     assert functions.delete(app_name=NAME) == {"app_name": NAME, "status": "deleted", "database_reset": False}
     assert functions.delete(app_name=NAME)["status"] == "same"
+
+
+def passphrase_of(made: Trial) -> str:
+    """The secret as the workspace has it, "" for none."""
+    answer = made.ask("secrets/get", scope=f"mlflow-app-{NAME}", key="kek-passphrase")
+    return base64.b64decode(answer.json()["value"]).decode() if answer.ok else ""
+
+
+def test_a_passphrase_that_exists_becomes_the_secret_and_is_never_replaced(
+    made: Trial, tool: Tool, config: Path
+) -> None:
+    given = {"MLFLOW_MIGRATION_APP_ENCRYPTION_KEY": "the one from before"}
+    apps(made.workspace).order("FAILED")
+    first = tool("app", "create", "--config", config, "-vv", "--poll", "0.1", env=given).expect(1)
+    assert passphrase_of(made) == "the one from before"
+    assert "the one from before" not in first.stdout + first.stderr
+    made.workspace.requests.clear()
+    other = {"MLFLOW_MIGRATION_APP_ENCRYPTION_KEY": "another one"}
+    refused = tool("app", "create", "--config", config, "--json", env=other).expect(2)
+    assert f"mlflow-app-{NAME}/kek-passphrase holds another one" in refused.json["error"]["message"]
+    assert "another one" not in refused.json["error"]["message"].replace("holds another one", "")
+    assert made.writes() == [] and passphrase_of(made) == "the one from before"
+    tool("app", "create", "--config", config, "--dry-run", env=given).expect(0)
+
+
+def test_the_functions_take_a_client_and_a_passphrase(
+    made: Trial, environment: Mapping[str, str], config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in environment:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/dev/null")
+    client = WorkspaceClient(
+        host=made.workspace.url, client_id=made.client.client_id, client_secret=made.client.client_secret
+    )
+    # Of somebody else: the client alone says who logs in.
+    monkeypatch.setenv("DATABRICKS_HOST", "https://nowhere.invalid")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "wrong")
+    apps(made.workspace).order("FAILED", "quota exceeded")
+    with pytest.raises(MigrationError, match="quota exceeded"):
+        functions.create(config, client=client, encryption_key="the one from before")
+    assert made.app()["creator"] == made.client.client_id
+    assert passphrase_of(made) == "the one from before"
+    with pytest.raises(UsageError, match="holds another one"):
+        functions.create(config, client=client, encryption_key="x")
+    with pytest.raises(UsageError, match="client or profile"):
+        functions.create(config, client=client, profile="PROD")
+    known = "the one from before"
+    assert known not in repr(deploying.Options(passphrase=known))
+
+
+def test_a_misspelt_argument_is_refused_and_none_is_as_good_as_nothing(config: Path) -> None:
+    misspelt: Any = {"encrypton_key": "x"}
+    for function in (functions.create, functions.update, functions.delete):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'encrypton_key'"):
+            function(config, **misspelt)
+    nothing: Any = {"tell": None, "profile": None, "lakebase_compute": None}
+    with pytest.raises(UsageError, match="given twice: volume"):
+        functions.create(config, volume="/Volumes/main/ml/other", **nothing)
+
+
+def test_a_database_that_is_named_beside_a_file_needs_no_second_word_for_its_backend(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow-app.yml"
+    file.write_text(f"name: {NAME}\nbackend: lakebase\nvolume: {VOLUME}\n")
+    found = configured(file, {"lakebase_name": "db", "schema_name": "s"})
+    assert (found.backend, found.lakebase_or_default.project) == ("lakebase", "db")
+    assert configured(None, {"app_name": NAME, "volume": VOLUME, "lakebase_name": "db"}).backend == "lakebase"
 
 
 def test_what_stands_in_the_file_is_not_taken_as_an_argument_too(config: Path) -> None:

@@ -19,6 +19,7 @@ import yaml
 
 from mlflow_migration.apps import config, elsewhere
 from mlflow_migration.apps.render import Packages
+from mlflow_migration.errors import UsageError
 from tests import servers
 from tests.apps.runtime import put_snapshot
 
@@ -102,6 +103,19 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     )
     said = [line for line in done.stderr.splitlines() if "trial.service" in line]
     assert said == []
+
+
+def test_a_value_of_several_lines_makes_no_instruction_of_an_image() -> None:
+    told = parsed(environment={"MOTTO": "one\nRUN rm -rf /"})
+    with pytest.raises(UsageError, match="MOTTO"):
+        elsewhere.render("docker", told, PACKAGES)
+    compose = yaml.safe_load(elsewhere.render("compose", told, PACKAGES)["compose.yaml"])
+    assert compose["services"]["mlflow"]["environment"]["MOTTO"] == "one\nRUN rm -rf /"
+
+
+def test_a_folder_with_a_space_is_one_folder_of_the_unit() -> None:
+    unit = elsewhere.render("systemd", parsed(volume="/srv/our data%"), PACKAGES)["trial.service"].decode()
+    assert 'ReadWritePaths="/srv/our data%%"\n' in unit
 
 
 def test_a_unit_leaves_the_ending_to_the_runtime() -> None:

@@ -120,6 +120,24 @@ def test_a_reset_drops_the_schema_and_nothing_else_does(made: Trial) -> None:
     assert len(made.deployments()) == 3
 
 
+def test_a_rehearsed_reset_says_so_and_drops_nothing(made: Trial) -> None:
+    deploy(made.place(), configured(**LAKEBASE), made.options())
+    outcome = deploy(made.place(), configured(**LAKEBASE), made.options(dry_run=True, reset_database=True))
+    assert [row.state for row in outcome.rows if row.step == "reset"] == ["would"]
+    assert outcome.database_reset is False
+
+
+def test_a_deletion_with_a_reset_takes_the_schema_and_leaves_the_passphrase(made: Trial) -> None:
+    deploy(made.place(), configured(**LAKEBASE), made.options())
+    as_app(made, "CREATE TABLE mlflow.runs (id int)")
+    outcome = delete(made.place(), configured(**LAKEBASE), made.options(reset_database=True))
+    assert outcome.failure is None and outcome.database_reset
+    assert asked(cluster(made), "SELECT 1 FROM pg_namespace WHERE nspname = 'mlflow'") == []
+    assert made.ask("secrets/list", scope=f"mlflow-app-{NAME}").json()["secrets"]
+    with pytest.raises(UsageError, match="only a database of lakebase"):
+        delete(made.place(), configured(), made.options(reset_database=True))
+
+
 def test_only_lakebase_can_be_reset(made: Trial) -> None:
     with pytest.raises(UsageError, match="only a database of lakebase"):
         deploy(made.place(), configured(), made.options(reset_database=True))

@@ -89,6 +89,14 @@ def configured(uri: str, given: Credentials) -> Config:
     return _configured(uri, _settled(uri, given), bool(given.insecure_tls))
 
 
+def of_config(config: Config) -> dict[str, str]:
+    """The settings of a login that databricks-sdk has resolved already, by its variables: nothing of the environment
+    is mixed with them. Secrets are among them; never print it."""
+    found = {_names(each)[0]: getattr(config, each.name) for each in Config.attributes() if _names(each)}
+    # What a profile says stands in the other settings by now.
+    return {name: str(value) for name, value in found.items() if type(value) in {str, int} and name != PROFILE}
+
+
 def endpoint_of(uri: str, config: Config, given: Credentials) -> Endpoint:
     """The endpoint of a workspace that is logged in to."""
     fixed = client_headers(uri)
