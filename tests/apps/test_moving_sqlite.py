@@ -182,3 +182,19 @@ def test_a_run_of_nobody_has_the_empty_name_that_servers_write(
     with contextlib.closing(sqlite3.connect(database)) as base:
         # A server answers 500 for all runs of an experiment in which one has NULL.
         assert base.execute("SELECT user_id FROM runs").fetchall() == [("",)]
+
+
+@pytest.mark.parametrize("damage", ["its file is garbage", "it has no manifest"])
+def test_damaged_snapshots_are_refused_and_don_t_keep_a_backup_from_being_put_back(
+    damage: str, team: Team, volume: Path, template: Path, run_tool: Tool
+) -> None:
+    file = put_snapshot(volume, template)
+    file.write_bytes(b"not what was stored")
+    if damage == "it has no manifest":
+        (volume / "snapshots" / f"{FIRST}.json").unlink()
+    before = digests(volume)
+    refused = seed(run_tool, team.bundle, volume).expect(1).json
+    assert "restore --list" in refused["error"]["hint"] and digests(volume) == before
+    seeded = seed(run_tool, team.bundle, volume, "--replace").expect(0).json
+    assert seeded["verified"]["ok"] and pointed(volume) == seeded["generation"]
+    assert file.read_bytes() == b"not what was stored"
