@@ -13,7 +13,7 @@ from databricks.sdk.service.apps import App
 
 from mlflow_migration import notebook
 from mlflow_migration.apps.deploy import deploy
-from mlflow_migration.errors import AccessError, ForbiddenError, UsageError
+from mlflow_migration.errors import AccessError, ForbiddenError, ServerError, UsageError
 from mlflow_migration.server.address import Credentials
 from mlflow_migration.server.databricks.app import parsed
 from mlflow_migration.server.live import Server as Live
@@ -276,6 +276,19 @@ def test_a_notebook_works_with_an_app(
     )
     assert (tmp_path / "out" / "manifest.json").exists()
     assert not [secret for secret in SECRETS if secret in str(shown)]
+
+
+def test_an_app_that_stumbles_is_not_taken_for_a_server_of_its_own(
+    workspace: Workspace, destination: Server, login: dict[str, str]
+) -> None:
+    proxied(workspace, destination, '{"backend": "databricks"}')
+    given = Credentials(databricks=(login,))
+    workspace.faults.add(Fault(f"app://{NAME}/mlflow-app/status.json", 503, times=2, retry_after=0.1))
+    with closing(Rest(ADDRESS, given, workers=2)) as rest:
+        assert (rest.dialect, rest.address) == ("databricks-uc", workspace.url)
+    workspace.faults.add(Fault(f"app://{NAME}/mlflow-app/status.json", 500, times=0))
+    with pytest.raises(ServerError, match="500"):
+        Rest(ADDRESS, given, workers=2)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ Unity Catalog") and takes no tags that the workspace sets. Such an app's address
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -128,12 +129,21 @@ def _front(where: AppAddress, config: Config, given: Credentials) -> Endpoint:
 
 
 def _status(rest: Rest) -> Json:
-    """What the app's runtime says of itself, {} where it says nothing: it is another server, or just starting."""
+    """What the app's runtime says of itself, {} where it has nothing to say: it is another server.
+
+    Raises ServerError, AccessError where it doesn't answer: taken for a server of its own, an app in front of a
+    workspace would be written to past Unity Catalog's rules.
+    """
     with closing(rest):
         try:
-            return rest.once("GET", STATUS)
-        except (AccessError, ForbiddenError, ServerError):
+            found = json.loads(rest.text(STATUS))
+        except (ForbiddenError, ValueError):
             return {}
+        except ServerError as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            return {}
+    return found if isinstance(found, dict) else {}
 
 
 def workspace_session(where: AppAddress, config: Config, given: Credentials) -> Rest:
