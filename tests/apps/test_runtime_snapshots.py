@@ -207,6 +207,17 @@ def test_only_one_of_many_takes_the_lease(tmp_path: Path) -> None:
     assert sorted(numbers) == sorted(set(numbers))
 
 
+def test_who_renews_seldom_is_waited_for_as_long_as_his_own_lease_lasts(tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc).isoformat()
+    seldom = lease.Lease(1, "seldom", "trial", "elsewhere", 1, now, seconds=3)
+    (tmp_path / "leases").mkdir()
+    (tmp_path / "leases" / "000001.json").write_text(json.dumps(dataclasses.asdict(seldom)))
+    begun, waited = time.monotonic(), []
+    mine = lease.take(Folder(tmp_path), "mine", "trial", 0.2, lambda held: waited.append(held.instance))
+    assert time.monotonic() - begun > 3 and set(waited) == {"seldom"}
+    assert (mine.number, json.loads((tmp_path / "leases" / "000002.json").read_text())["seconds"]) == (2, 0.2)
+
+
 def test_a_lease_that_is_renewed_from_elsewhere_is_not_taken_and_one_that_is_not_is(tmp_path: Path) -> None:
     storage = Folder(tmp_path)
     other = lease.Lease(4, "other", "trial", "elsewhere", 1, datetime.now(timezone.utc).isoformat())
