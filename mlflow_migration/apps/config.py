@@ -239,7 +239,8 @@ def _is_place(volume: str) -> bool:
     """A folder of a Volume, or one of the machine where no App runs it."""
     if volume.startswith("/Volumes/"):
         return bool(re.match(VOLUME, volume))
-    return volume.startswith(("/", "file:///"))
+    # Without its last slash the root of a machine would be the folder one is in.
+    return volume.startswith(("/", "file:///")) and volume.rstrip("/") not in {"", "file:"}
 
 
 def fault_of(content: Mapping[str, Any], path: Sequence[str]) -> str:
