@@ -3,8 +3,6 @@
 import base64
 import json
 import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.conftest import Tool
 from tests.databricks.app_samples import until
 from tests.databricks.app_state import apps
 from tests.databricks.fixtures import AccountFactory
+from tests.faults import start
 
 
 @pytest.fixture
@@ -122,16 +121,13 @@ def test_another_place_than_a_workspace_is_refused(tool: Tool, config: Path) -> 
 
 def test_ctrl_c_says_what_goes_on_at_the_platform_and_ends_with_130(made: Trial, tool: Tool, config: Path) -> None:
     apps(made.workspace).order("FAILED", wait=30)
-    words = [sys.executable, "-m", "mlflow_migration", "app", "create", "--config", str(config)]
-    tool.home.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        words, env=tool.environment, cwd=tool.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # Whoever runs the tests in the background has SIGINT ignored, and what they start inherits that.
+    running = start(tool, "app", "create", "--config", config, under=("env", "--default-signal=INT"))
     until(lambda: made.app().get("pending_deployment"), bool)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130, stderr
-    assert "the platform goes on with the deployment" in stderr and f"app status --name {NAME}" in stderr
+    running.signal(signal.SIGINT)
+    outcome = running.end(30).expect(130)
+    assert "the platform goes on with the deployment" in outcome.stderr
+    assert f"app status --name {NAME}" in outcome.stderr
     assert made.app().get("pending_deployment")
 
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import secrets
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -169,3 +172,16 @@ def test_a_database_that_does_not_answer_is_told_on_the_status_page(tmp_path: Pa
         told = app.until(lambda found: found["state"] == "refused")
         assert "password authentication failed" in told["message"]
         assert app.stop()[0] == 0
+
+
+def test_a_missing_driver_is_told_before_anything_begins(tmp_path: Path) -> None:
+    hidden = "import sys; sys.modules['psycopg2'] = None; "
+    hidden += "import runpy; runpy.run_module('mlflow_migration.apps.runtime', run_name='__main__')"
+    told = {"MLFLOW_APP_BACKEND": "lakebase", "MLFLOW_APP_ARTIFACTS": str(tmp_path / "artifacts")}
+    told |= {"MLFLOW_APP_STATE_DIR": str(tmp_path / "state"), "MLFLOW_APP_DATABASE_PASSWORD_FILE": "unused"}
+    env = {**os.environ, **told, "PGHOST": "localhost", "PGUSER": "mlflow"}
+    words = [sys.executable, "-c", hidden]
+    ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "pip install psycopg2-binary" in ended.stderr and "Traceback" not in ended.stderr
+    assert not (tmp_path / "state").exists()

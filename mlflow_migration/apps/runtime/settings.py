@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
@@ -164,6 +165,8 @@ def _lakebase(reader: "_Reader") -> Lakebase:
     password_file = reader.text("DATABASE_PASSWORD_FILE")
     if not (endpoint or instance or password_file):
         reader.wrong("MLFLOW_APP_LAKEBASE_ENDPOINT, _LAKEBASE_INSTANCE or _DATABASE_PASSWORD_FILE is needed")
+    if find_spec("psycopg2") is None:
+        reader.wrong("PostgreSQL's driver isn't installed: pip install psycopg2-binary")
     host, user = env.get("PGHOST", ""), env.get("PGUSER", "") or env.get("DATABRICKS_CLIENT_ID", "")
     if not host or not user:
         reader.wrong("PGHOST and PGUSER (or DATABRICKS_CLIENT_ID) are needed")
