@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlflow_migration.cli import answer, options
+from mlflow_migration.cli import answer, options, output
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, NAME, WORKSPACE, file_of
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.later import data as app_data
@@ -291,5 +290,6 @@ def _listed(data: app_data.Data, check: bool, common: Common) -> int:
     rows = [vars(each) for each in found]
     answer.give({**document, "generations": rows, "error": None}, common.as_json)
     if not common.as_json:
-        sys.stdout.write("".join("  ".join(row).strip() + "\n" for row in app_restore.lines(found)))
+        told = output.table(app_restore.HEAD, list(app_restore.lines(found)))
+        click.echo(told if found else f"no snapshots in {data.address}")
     return code
