@@ -25,7 +25,7 @@ from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.progress import Progress
 from mlflow_migration.errors import INCOMPLETE, ConflictError, MigrationError, NotFoundError, UsageError
 from mlflow_migration.objects import KINDS, OF_USERS, access_list, user
-from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, bundle_folder
+from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, bundle_folder, refuse_after
 from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import Report, Row
@@ -118,6 +118,7 @@ class _Seeding:
                 raise ConflictError(f"an app wrote to {self._data.address} meanwhile", hint=app_data.STOP)
             file = self._fill(seeded.report)
             self._prove(file, seeded)
+            refuse_after(self._working.stop)
             self._store(file, holding, seeded)
 
     def _newest(self) -> str:
