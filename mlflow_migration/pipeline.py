@@ -352,7 +352,12 @@ def _tie(sink: LiveSink, kind: str, item: tuple[str, str, Json]) -> list[Row]:
 
 def check_stop(tools: Tools) -> None:
     """Raise InterruptedJobError after Ctrl-C."""
-    if tools.stop.is_set():
+    refuse_after(tools.stop)
+
+
+def refuse_after(stop: threading.Event) -> None:
+    """Raise InterruptedJobError where `stop` is set."""
+    if stop.is_set():
         raise InterruptedJobError(
             "interrupted", "what was begun has been ended", "type the same command again: it goes on where it stopped"
         )

@@ -63,7 +63,7 @@ class Snapshots(Form):
 
     seconds: float = Field(30.0, ge=0.1, description="A snapshot that often, where something changed: the loss window.")
     keep: int = Field(24, ge=1, description="The newest so many generations stay.")
-    keep_days: int = Field(7, ge=0, description="And the last one of each of so many days.")
+    keep_days: int = Field(7, ge=0, description="And of each of so many days the last one of every start of the app.")
 
 
 class Lakebase(Form):
@@ -270,7 +270,8 @@ def _is_place(volume: str) -> bool:
         return False
     if volume.startswith("/Volumes/"):
         return bool(re.match(VOLUME, volume))
-    return volume.startswith(("/", "file:///"))
+    # Without its last slash the root of a machine would be the folder one is in.
+    return volume.startswith(("/", "file:///")) and volume.rstrip("/") not in {"", "file:"}
 
 
 def fault_of(content: Mapping[str, Any], path: Sequence[str]) -> str:

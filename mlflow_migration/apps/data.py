@@ -34,6 +34,10 @@ VOLUMES = "/Volumes/"
 STOP = "stop the app first: mlflow-migration app stop, or Ctrl-C where it runs locally"
 
 
+class DamagedError(MigrationError):
+    """There are snapshots, and the one that is meant can't be used."""
+
+
 @dataclass(frozen=True)
 class Where:
     """Where an app keeps its data: snapshots in `volume`, artifacts at `artifacts`, an address as MLflow's server
@@ -213,7 +217,7 @@ def held(data: Data) -> Iterator[Held]:
 def newest(data: Data) -> str:
     """The generation that counts, as the runtime's start goes by it; empty where there is none.
 
-    Raises MigrationError where there are only pieces of some.
+    Raises DamagedError where there are only pieces of some.
     """
     with told():
         found = generations.listed(data.storage)
@@ -224,7 +228,7 @@ def newest(data: Data) -> str:
         if pointed in found:
             return pointed
         if not found and (pointed or data.storage.names(generations.FOLDER)):
-            raise MigrationError(
+            raise DamagedError(
                 f"{data.address} has snapshots, and none is whole",
                 f"{generations.FOLDER}/ has files without a manifest, or latest.json names what isn't there",
                 "look at them: mlflow-migration app restore --list",
@@ -233,7 +237,7 @@ def newest(data: Data) -> str:
 
 
 def fetched(data: Data, generation: str, database: Path) -> Manifest:
-    """Put a generation at `database`, its digest and integrity checked; raises MigrationError where it isn't good."""
+    """Put a generation at `database`, its digest and integrity checked; raises DamagedError where it isn't good."""
     with told():
         return snapshots.fetch(data.storage, generation, database)
 
@@ -261,7 +265,7 @@ def told() -> Iterator[None]:
     except DeposedError as error:
         raise ConflictError("an app took over", str(error), STOP) from error
     except (SnapshotError, ManifestError) as error:
-        raise MigrationError("a snapshot is broken", str(error), "app restore --list shows the others") from error
+        raise DamagedError("a snapshot is broken", str(error), "app restore --list shows the others") from error
     except beginning.UpgradeError as error:
         raise UsageError("the snapshot can't be brought to the installed MLflow", str(error)) from error
     except (sqlite3.Error, OSError) as error:

@@ -252,15 +252,25 @@ def parsed(frame: str) -> Line:
     try:
         found = json.loads(frame)
         if isinstance(found, dict) and "message" in found:
-            moment = found.get("timestamp")
             return Line(
                 str(found["message"]).rstrip("\r\n"),
                 str(found.get("source") or "").upper(),
-                float(moment) if isinstance(moment, (int, float)) else None,
+                _time(found.get("timestamp")),
             )
-    except ValueError:
+    except (ValueError, RecursionError):
         log.debug("a line of plain text")
     return Line(frame.rstrip("\r\n"))
+
+
+def _time(found: object) -> float | None:
+    """Seconds since 1970, None for what is no moment."""
+    if not isinstance(found, (int, float)):
+        return None
+    try:
+        datetime.fromtimestamp(found, timezone.utc)
+        return float(found)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _connected(endpoint: Endpoint) -> ClientConnection:

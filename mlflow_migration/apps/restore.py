@@ -165,7 +165,8 @@ def lines(found: list[Generation]) -> Iterator[list[str]]:
         yield [mark, each.generation, _shown_age(each.age), f"{each.size:,}", each.mlflow, each.app, state]
 
 
-HEAD = ["", "generation", "age", "bytes", "mlflow", "app", "state"]
+HEAD = ("", "generation", "age", "bytes", "mlflow", "app", "state")
+"""What the columns of `lines` are."""
 
 
 def _shown_age(seconds: float) -> str:

@@ -5,6 +5,7 @@ Nothing counts until all of it is there: artifacts first, then the comparison, t
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from mlflow_migration import compare, into_database
 from mlflow_migration.apps import data as app_data
-from mlflow_migration.apps.data import Data, Held
+from mlflow_migration.apps.data import DamagedError, Data, Held
 from mlflow_migration.apps.runtime import generations, snapshots
 from mlflow_migration.apps.runtime.snapshots import Stamp
 from mlflow_migration.compare import Comparison, Ends
@@ -22,12 +23,14 @@ from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected, open
 from mlflow_migration.database.storing import PROXIED, Roots
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.progress import Progress
-from mlflow_migration.errors import INCOMPLETE, ConflictError, MigrationError, UsageError
+from mlflow_migration.errors import INCOMPLETE, ConflictError, MigrationError, NotFoundError, UsageError
 from mlflow_migration.objects import KINDS, OF_USERS, access_list, user
-from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, bundle_folder
+from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, bundle_folder, refuse_after
 from mlflow_migration.places import Selection, Writing
 from mlflow_migration.records import Json
 from mlflow_migration.report import Report, Row
+
+log = logging.getLogger(__name__)
 
 COMMAND = "app seed"
 DEFAULT = (0, "Default")
@@ -104,25 +107,46 @@ class _Seeding:
         self._working, self._scratch = means
 
     def run(self, seeded: Seeded) -> None:
-        seeded.before = before = app_data.newest(self._data)
+        seeded.before = before = self._newest()
         if before and self._is_there(seeded):
             return
         if self._asked.dry_run:
             self._fill(seeded.report)
             return
         with app_data.held(self._data) as holding:
-            if app_data.newest(self._data) != before:
+            if self._newest() != before:
                 raise ConflictError(f"an app wrote to {self._data.address} meanwhile", hint=app_data.STOP)
             file = self._fill(seeded.report)
             self._prove(file, seeded)
+            refuse_after(self._working.stop)
             self._store(file, holding, seeded)
+
+    def _newest(self) -> str:
+        """The generation that counts, "" also where there are only pieces of some, and nobody wants them."""
+        try:
+            return app_data.newest(self._data)
+        except DamagedError:
+            if not self._asked.replace:
+                raise
+            return ""
+
+    def _before(self, generation: str) -> Connected | None:
+        """The database of a generation; None where it can't be used, which is no reason not to replace it."""
+        file = self._scratch / "before.db"
+        try:
+            return app_data.as_database(self._data, app_data.fetched(self._data, generation, file), file)
+        except (DamagedError, NotFoundError, UsageError) as error:
+            if not self._asked.replace:
+                raise
+            log.info("generation %s is replaced unseen: %s", generation, error)
+            return None
 
     def _is_there(self, seeded: Seeded) -> bool:
         """Whether the generation that counts holds the bundle. Raises ConflictError where it doesn't, and nobody said
         that it is to be replaced."""
-        file = self._scratch / "before.db"
-        manifest = app_data.fetched(self._data, seeded.before, file)
-        opened = app_data.as_database(self._data, manifest, file)
+        opened = self._before(seeded.before)
+        if opened is None:
+            return False
         try:
             found = compared(self._source, (opened, self._data), self._asked.allowed, self._working)
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlflow_migration.apps.opened import Opened
+from mlflow_migration.apps.runtime.page import size, span
 from mlflow_migration.errors import AccessError, ForbiddenError, ServerError
 from mlflow_migration.records import Json
 from mlflow_migration.server.databricks.app import ACTIVE, LOGIN, RUNNING, STATUS
@@ -13,8 +14,6 @@ from mlflow_migration.server.rest import Rest
 
 HEALTH = "/health"
 SERVING = "serving"
-KIBI = 1024
-SPANS = ((86400, "days"), (3600, "hours"), (60, "minutes"))
 
 
 def status(opened: Opened) -> Json:
@@ -47,7 +46,7 @@ def status(opened: Opened) -> Json:
     }
     runs = compute["state"] == ACTIVE and state["state"] == RUNNING and not unknown
     well = runtime is None or (runtime.get("state") == SERVING and runtime.get("supervised") is True)
-    return {**document, "healthy": runs and well}
+    return {**document, "healthy": runs and well and not _failure(runtime or {})}
 
 
 def rows(document: Json) -> Iterator[tuple[str, str]]:
@@ -141,7 +140,7 @@ def _of_runtime(runtime: Json) -> list[tuple[str, Any]]:
         ("Backend", runtime.get("backend")),
         ("Snapshots", _snapshot(runtime)),
         ("Would be lost", _loss(runtime)),
-        ("Last failure", (runtime.get("snapshot") or {}).get("error") or (runtime.get("password") or {}).get("error")),
+        ("Last failure", _failure(runtime)),
         ("Began with", restored.get("generation")),
         ("Passed over", ", ".join(map(str, restored.get("passed_over") or ()))),
         ("Database", f"{size(database['bytes'])}, {size(database['free_bytes'])} free" if database else ""),
@@ -150,6 +149,12 @@ def _of_runtime(runtime: Json) -> list[tuple[str, Any]]:
         ("mlflow-migration", runtime.get("package")),
         *(("Note", note) for note in runtime.get("notes") or ()),
     ]
+
+
+def _failure(runtime: Json) -> str:
+    """What the app last failed at and hasn't done since: it serves, and what it takes in may be lost."""
+    parts = (runtime.get(name) for name in ("snapshot", "lease", "password"))
+    return next((str(part["error"]) for part in parts if isinstance(part, dict) and part.get("error")), "")
 
 
 def _snapshot(runtime: Json) -> str:
@@ -168,20 +173,3 @@ def _loss(runtime: Json) -> str:
         return ""
     seconds = float(runtime.get("loss_seconds") or 0)
     return f"changes of the last {span(seconds)}" if seconds else "nothing"
-
-
-def size(count: float) -> str:
-    """A number of bytes for a person."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < KIBI:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= KIBI
-    return f"{count:.1f} TiB"
-
-
-def span(seconds: float) -> str:
-    """A length of time for a person."""
-    for length, unit in SPANS:
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:g} seconds"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlflow_migration.cli import answer, options
+from mlflow_migration.cli import answer, options, output
 from mlflow_migration.cli.app_options import CONFIG, DRY, JSON, NAME, WORKSPACE, file_of
 from mlflow_migration.cli.command import Command
 from mlflow_migration.cli.later import data as app_data
@@ -206,7 +205,7 @@ def snapshot(**given: Any) -> int:
     if config.backend != "sqlite" or given["live"]:
         words = ["--output-dir", str(folder), "--tracking-uri", app_data.live_address(config, given["workspace"])]
         words += ["--experiments", f"{config.experiment_prefix}/*"] if config.experiment_prefix else []
-        return _called("app snapshot", [("export-all", [*words, *_same_words(common)])], common)
+        return _called("app snapshot", [("export-all", [*words, *_reported(common), *_same_words(common)])], common)
     stop = threading.Event()
     asked = app_snapshot.Asked(folder, given["generation"], common.dry_run, frozenset(common.allow_loss))
     with jobs.signals(stop), shown.Progress(common.quiet or common.as_json) as progress:
@@ -255,7 +254,8 @@ def _seed_live(config: settings.AppConfig, folder: Path, given: dict[str, Any], 
     same += ["--prefix", given["prefix"]] if given["prefix"] else []
     same += ["--dst-experiment-dir", config.experiment_prefix] if config.experiment_prefix else []
     stages = ["--stages-to-aliases", given["stages"]] if given["stages"] else []
-    steps = [("import-all", ["--input-dir", str(folder), "--tracking-uri", address, *stages, *same])]
+    ends = ["--input-dir", str(folder), "--tracking-uri", address]
+    steps = [("import-all", [*ends, *stages, *_reported(common), *same])]
     if not common.dry_run:
         steps.append(("verify", [str(folder), address, *same]))
     return _called("app seed", steps, common)
@@ -263,7 +263,12 @@ def _seed_live(config: settings.AppConfig, folder: Path, given: dict[str, Any], 
 
 def _same_words(common: Common) -> list[str]:
     losses = [word for kind in common.allow_loss for word in ("--allow-loss", kind)]
-    return [*losses, *(["--dry-run"] if common.dry_run else [])]
+    return [*losses, *["-v"] * common.verbose, *(["--dry-run"] if common.dry_run else [])]
+
+
+def _reported(common: Common) -> list[str]:
+    """The report of what is copied, in words for the command that copies."""
+    return ["--report", common.report] if common.report else []
 
 
 def _called(command: str, steps: list[tuple[str, list[str]]], common: Common) -> int:
@@ -291,5 +296,6 @@ def _listed(data: app_data.Data, check: bool, common: Common) -> int:
     rows = [vars(each) for each in found]
     answer.give({**document, "generations": rows, "error": None}, common.as_json)
     if not common.as_json:
-        sys.stdout.write("".join("  ".join(row).strip() + "\n" for row in app_restore.lines(found)))
+        told = output.table(app_restore.HEAD, list(app_restore.lines(found)))
+        click.echo(told if found else f"no snapshots in {data.address}")
     return code

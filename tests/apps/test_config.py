@@ -48,6 +48,8 @@ def write(tool: Tool, text: str) -> Path:
         ({"backend": "mysql"}, "backend"),
         ({"volume": ""}, "volume: needed"),
         ({"volume": "relative/folder"}, "volume: /Volumes/"),
+        ({"volume": "/"}, "volume: /Volumes/"),
+        ({"volume": "file:///"}, "volume: /Volumes/"),
         ({"workers": 0}, "workers"),
         ({"compute": "HUGE"}, "compute"),
         ({"environment": {"MLFLOW_APP_BACKEND": "x"}}, "MLFLOW_APP_BACKEND is set by the app"),

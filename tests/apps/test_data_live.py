@@ -1,5 +1,6 @@
 """Seeding and taking a bundle through an app's own API: an app that is an MLflow server at once stands for it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,11 @@ def test_what_is_seeded_through_the_api_is_verified_and_a_second_time_nothing_is
 def test_a_backup_of_a_running_app_is_what_it_holds(
     destination: Server, bundle: Path, tool: Tool, tmp_path: Path
 ) -> None:
-    tool("app", "seed", "--input-dir", bundle).expect(0)
-    taken = tool("app", "snapshot", "--to", tmp_path / "taken", "--json").expect(0).json
+    seeded, reported = tmp_path / "seeded.json", tmp_path / "taken.json"
+    tool("app", "seed", "--input-dir", bundle, "--report", seeded).expect(0)
+    assert json.loads(seeded.read_text())["kinds"]["run"]["done"] > 0
+    taken = tool("app", "snapshot", "--to", tmp_path / "taken", "--report", reported, "--json").expect(0).json
+    assert json.loads(reported.read_text())["kinds"] == taken["steps"]["export-all"]["kinds"]
     assert taken["steps"]["export-all"]["kinds"]["run"]["done"] > 0
     tool("diff", tmp_path / "taken", destination.url).expect(0)
 

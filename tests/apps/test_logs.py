@@ -221,3 +221,13 @@ def test_a_frame_is_a_line_whatever_it_is() -> None:
     for text in ("plain text", "[1, 2]", "{broken", '{"other": 1}', "7"):
         assert parsed(text) == Line(text)
     assert Line("x", "APP", 0.25).moment == "1970-01-01T00:00:00.250Z"
+
+
+@pytest.mark.parametrize("moment", ["1e30", "1763768000000", "NaN", "1" + "0" * 400, '"today"'])
+def test_a_line_with_a_time_that_is_none_ends_no_reading(moment: str) -> None:
+    line = parsed(f'{{"message": "x", "timestamp": {moment}}}')
+    assert (line.message, line.moment) == ("x", "")
+
+
+def test_a_line_that_is_nested_too_deep_for_json_is_text() -> None:
+    assert parsed("[" * 100_000).message.startswith("[[[")

@@ -6,11 +6,16 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 import requests
 
+from mlflow_migration.apps import data
+from mlflow_migration.apps import seed as seeding
+from mlflow_migration.engine.progress import Progress
+from mlflow_migration.errors import InterruptedJobError
 from tests import everything
 from tests.apps import dev
 from tests.apps.dev import Team
@@ -182,3 +187,39 @@ def test_a_run_of_nobody_has_the_empty_name_that_servers_write(
     with contextlib.closing(sqlite3.connect(database)) as base:
         # A server answers 500 for all runs of an experiment in which one has NULL.
         assert base.execute("SELECT user_id FROM runs").fetchall() == [("",)]
+
+
+@pytest.mark.parametrize("damage", ["its file is garbage", "it has no manifest"])
+def test_damaged_snapshots_are_refused_and_don_t_keep_a_backup_from_being_put_back(
+    damage: str, team: Team, volume: Path, template: Path, run_tool: Tool
+) -> None:
+    file = put_snapshot(volume, template)
+    file.write_bytes(b"not what was stored")
+    if damage == "it has no manifest":
+        (volume / "snapshots" / f"{FIRST}.json").unlink()
+    before = digests(volume)
+    refused = seed(run_tool, team.bundle, volume).expect(1).json
+    assert "restore --list" in refused["error"]["hint"] and digests(volume) == before
+    seeded = seed(run_tool, team.bundle, volume, "--replace").expect(0).json
+    assert seeded["verified"]["ok"] and pointed(volume) == seeded["generation"]
+    assert file.read_bytes() == b"not what was stored"
+
+
+class _Pressing(Progress):
+    """Ctrl-C as soon as the database is compared with the bundle."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__(quiet=True)
+        self._stop = stop
+
+    def advance(self, kind: str, size: int = 0, number: int = 1) -> None:
+        if kind.startswith(("left ", "right ")):
+            self._stop.set()
+
+
+def test_ctrl_c_while_the_two_are_compared_leaves_the_app_without_data(team: Team, volume: Path) -> None:
+    stop = threading.Event()
+    place = data.opened(data.placed("mlflow", str(volume), ""), lambda: pytest.fail("no workspace is in it"))
+    done = seeding.seed(place, seeding.Asked(team.bundle), seeding.Working(_Pressing(stop), stop))
+    assert stop.is_set() and isinstance(done.report.error, InterruptedJobError) and not done.generation
+    assert not (volume / "latest.json").exists() and not (volume / "snapshots").exists()

@@ -159,3 +159,14 @@ def test_a_backup_of_an_older_generation_is_of_that_one_and_leaves_the_app_alone
     taken = run_tool(*words, "--to", tmp_path / "old").expect(0).json
     assert taken["generation"] == FIRST and "run" not in taken["kinds"]
     assert (pointed(volume), sorted(volume.rglob("*"))) == (seeded["generation"], before)
+
+
+def test_people_read_the_list_by_its_columns_and_hear_that_there_is_none(
+    volume: Path, template: Path, run_tool: Tool
+) -> None:
+    words = ("app", "restore", "--list", "--volume", volume)
+    assert run_tool(*words).expect(0).stdout.strip() == f"no snapshots in {volume}"
+    put_snapshot(volume, template)
+    head, row = run_tool(*words).expect(0).stdout.splitlines()
+    assert head.split() == ["generation", "age", "bytes", "mlflow", "app", "state"]
+    assert row.startswith(f"*  {FIRST}") and row.index("trial") == head.index("app")

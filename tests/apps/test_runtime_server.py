@@ -7,11 +7,13 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
+from mlflow_migration.apps.runtime import environment, settings
 from tests.apps.runtime import PERSON, App, Writer, new_run, post, put_snapshot, running, tags_of
 
 HOST = "trial-4711.7.azure.databricksapps.com"
@@ -226,3 +228,15 @@ def test_a_stop_under_load_takes_under_twelve_seconds_and_loses_nothing(app: App
     with contextlib.closing(sqlite3.connect(tmp_path / "last.db")) as base:
         kept = {key for (key,) in base.execute("SELECT key FROM tags WHERE run_uuid = ?", (run,))}
     assert set(writer.acknowledged) <= kept
+
+
+def test_a_folder_that_is_named_from_here_is_the_same_for_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = settings.read({"MLFLOW_APP_VOLUME": "kept/"})
+    served = environment.of_server(replace(told, state=tmp_path / "state"), {}, "sqlite:///x.db")
+    assert (told.volume, served["MLFLOW_ARTIFACTS_DESTINATION"]) == (f"{tmp_path}/kept", f"{tmp_path}/kept/artifacts")
+    volume = settings.read({"MLFLOW_APP_VOLUME": "/Volumes/main/ml/app/"})
+    assert (volume.volume, volume.artifacts) == ("/Volumes/main/ml/app", "dbfs:/Volumes/main/ml/app/artifacts")
+    assert settings.read({"MLFLOW_APP_VOLUME": "x", "MLFLOW_APP_ARTIFACTS": "s3://b/a"}).artifacts == "s3://b/a"

@@ -19,7 +19,7 @@ from mlflow_migration.apps.runtime.keeper import Began, Keeper
 from mlflow_migration.apps.runtime.snapshots import NoGoodSnapshotError, Stamp
 from mlflow_migration.apps.runtime.status import Status
 from mlflow_migration.apps.runtime.storage import Folder, StorageError
-from tests.apps.runtime import put_snapshot
+from tests.apps.runtime import FIRST, put_snapshot
 from tests.faults.test_disk import small_disk
 
 NEWER = "20260102T000000.000Z-00000000"
@@ -153,6 +153,28 @@ def test_the_newest_and_the_last_of_each_day_stay() -> None:
     ]
 
 
+def test_what_an_app_ended_with_before_another_content_took_its_place_stays_for_days() -> None:
+    before = [f"20260101T01{minute:02d}00.000Z-old" for minute in range(50)]
+    after = [f"20260101T02{minute:02d}00.000Z-new" for minute in range(50)]
+    gone = generations.superfluous([*before, *after], newest=3, days=2)
+    assert [name for name in before if name not in gone] == [before[-1]]
+    assert [name for name in after if name not in gone] == after[-3:]
+
+
+@pytest.mark.parametrize("name", ["20269999T000000.000Z-a", "20260101T246060.000Z-a"])
+def test_a_file_named_after_no_moment_is_no_generation_and_stays(volume: Path, name: str) -> None:
+    folder = volume / "snapshots"
+    files = [folder / f"{name}.json", folder / f"{name}.db.gz"]
+    for file in files:
+        file.write_bytes(b"somebody's")
+    assert generations.listed(Folder(volume)) == [FIRST, NEWER]
+    (volume / "latest.json").write_text(json.dumps({"generation": name, "format": 1}))
+    with pytest.raises(generations.ManifestError, match="names no generation"):
+        generations.pointed(Folder(volume))
+    generations.prune(Folder(volume), newest=9, days=9)
+    assert [file.read_bytes() for file in files] == [b"somebody's"] * 2
+
+
 def test_pruning_leaves_no_half_and_takes_what_was_cut_off(volume: Path, tmp_path: Path, template: Path) -> None:
     put_snapshot(volume, template, NEWEST)
     (volume / "snapshots" / "20250101T000000.000Z-dead.db.gz").write_bytes(b"cut off")
@@ -183,6 +205,17 @@ def test_only_one_of_many_takes_the_lease(tmp_path: Path) -> None:
         thread.join(20)
     numbers = [held.number for held in taken]
     assert sorted(numbers) == sorted(set(numbers))
+
+
+def test_who_renews_seldom_is_waited_for_as_long_as_his_own_lease_lasts(tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc).isoformat()
+    seldom = lease.Lease(1, "seldom", "trial", "elsewhere", 1, now, seconds=3)
+    (tmp_path / "leases").mkdir()
+    (tmp_path / "leases" / "000001.json").write_text(json.dumps(dataclasses.asdict(seldom)))
+    begun, waited = time.monotonic(), []
+    mine = lease.take(Folder(tmp_path), "mine", "trial", 0.2, lambda held: waited.append(held.instance))
+    assert time.monotonic() - begun > 3 and set(waited) == {"seldom"}
+    assert (mine.number, json.loads((tmp_path / "leases" / "000002.json").read_text())["seconds"]) == (2, 0.2)
 
 
 def test_a_lease_that_is_renewed_from_elsewhere_is_not_taken_and_one_that_is_not_is(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -61,15 +62,25 @@ def name(instance: str, after: str = "", now: datetime | None = None) -> str:
 def time_of(generation: str) -> datetime:
     """When a generation was made; raises ManifestError where the name isn't one."""
     found = _NAME.match(generation)
-    if not found:
-        raise ManifestError(f"{generation!r} is not the name of a generation")
-    return datetime.strptime(found[1][:-1], _STAMP).replace(tzinfo=timezone.utc)
+    with suppress(ValueError):  # no such day, or hour
+        if found:
+            return datetime.strptime(found[1][:-1], _STAMP).replace(tzinfo=timezone.utc)
+    raise ManifestError(f"{generation!r} is not the name of a generation")
+
+
+def is_name(text: str) -> bool:
+    """Whether a generation can be called so: other files in the folder are none of ours."""
+    try:
+        time_of(text)
+    except ManifestError:
+        return False
+    return True
 
 
 def listed(storage: Storage) -> list[str]:
     """Generations with a manifest, oldest first."""
     names = (file.removesuffix(".json") for file in storage.names(FOLDER) if file.endswith(".json"))
-    return sorted(generation for generation in names if _NAME.match(generation))
+    return sorted(filter(is_name, names))
 
 
 def manifest(storage: Storage, generation: str) -> Manifest:
@@ -98,7 +109,7 @@ def pointed(storage: Storage) -> str:
     except MissingError:
         return ""
     generation = _json(content, "the pointer latest.json").get("generation")
-    if not isinstance(generation, str) or not _NAME.match(generation):
+    if not isinstance(generation, str) or not is_name(generation):
         raise ManifestError("the pointer latest.json names no generation")
     return generation
 
@@ -120,14 +131,19 @@ def candidates(generations: Iterable[str], newest: str) -> list[str]:
 
 
 def superfluous(generations: Iterable[str], newest: int, days: int, kept: Iterable[str] = ()) -> list[str]:
-    """Generations that may go: all but the `newest`, the last one of each of the last `days` days, and `kept`."""
+    """Generations that may go: all but the `newest`, the last ones of the last `days` days, and `kept`.
+
+    On each day the last one of every instance stays: what an app ended with before an older one was restored, or a
+    bundle put in its place, is on no way to what came after it.
+    """
     ordered = sorted(generations, reverse=True)
     stay = set(ordered[:newest]) | set(kept)
-    seen: list[str] = []
+    last_days = sorted({generation[:8] for generation in ordered}, reverse=True)[:days]
+    seen: set[tuple[str, str]] = set()
     for generation in ordered:
-        day = generation[:8]
-        if day not in seen and len(seen) < days:
-            seen.append(day)
+        day, instance = generation[:8], generation.rpartition("-")[2]
+        if day in last_days and (day, instance) not in seen:
+            seen.add((day, instance))
             stay.add(generation)
     return sorted(item for item in ordered if item not in stay)
 
@@ -143,7 +159,7 @@ def prune(storage: Storage, newest: int, days: int, kept: Iterable[str] = ()) ->
     now = datetime.now(timezone.utc)
     for file in storage.names(FOLDER):
         generation = file.removesuffix(".db.gz")
-        if file == generation or generation in whole or not _NAME.match(generation):
+        if file == generation or generation in whole or not is_name(generation):
             continue
         if now - time_of(generation) > CUT_OFF_AFTER:
             storage.delete(f"{FOLDER}/{file}")

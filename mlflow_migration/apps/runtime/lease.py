@@ -28,7 +28,8 @@ class DeposedError(Exception):
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease as it stands in its file. `machine` and `pid` say which process holds it, where that can be known."""
+    """A lease as it stands in its file. `machine` and `pid` say which process holds it, where that can be known;
+    `seconds` after how long without a renewal it counts as left."""
 
     number: int
     instance: str
@@ -38,6 +39,7 @@ class Lease:
     renewed: str
     beat: int = 0
     released: bool = False
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -60,22 +62,24 @@ def is_held(lease: Lease | None, seconds: float) -> bool:
     """Whether somebody holds it who has renewed it of late, or whose process lives on this machine."""
     if lease is None or lease.released or _is_dead(lease):
         return False
-    return _age(lease) <= 2 * seconds
+    return _age(lease) <= 2 * _patience(lease, seconds)
 
 
 def take(storage: Storage, instance: str, app: str, seconds: float, waiting: Callable[[Lease], None]) -> Lease:
     """Take the lease; as long as another instance renews its own, tell `waiting` every second and wait.
 
     A lease counts as left where it was released, its process on this machine is gone, or it hasn't changed for
-    `seconds` by this machine's clock. Raises StorageError.
+    `seconds`, or its own if these are more, by this machine's clock. Raises StorageError.
     """
     seen, since = None, time.monotonic()
     while True:
         found = current(storage)
         if found != seen:
             seen, since = found, time.monotonic()
-        if found is None or not is_held(found, seconds) or time.monotonic() - since > seconds:
-            mine = Lease((found.number if found else 0) + 1, instance, app, machine(), os.getpid(), _now())
+        silent = time.monotonic() - since
+        if found is None or not is_held(found, seconds) or silent > _patience(found, seconds):
+            number = found.number + 1 if found else 1
+            mine = Lease(number, instance, app, machine(), os.getpid(), _now(), seconds=seconds)
             with suppress(TakenError):
                 storage.put(mine.name, _bytes(mine), anew=True)
                 _tidy(storage, mine.number)
@@ -122,6 +126,11 @@ def read(storage: Storage, number: int) -> Lease:
     except (ValueError, TypeError):
         # Folders can be left with half a file by a machine that went down: nobody can be asked about it.
         return Lease(number, "unknown", "unknown", "", 0, "")
+
+
+def _patience(lease: Lease, seconds: float) -> float:
+    """For how long one waits for a renewal: a holder who was told to renew his seldom is no reason to depose him."""
+    return max(seconds, lease.seconds)
 
 
 def _is_dead(lease: Lease) -> bool:

@@ -86,14 +86,14 @@ def _figures(document: dict[str, Any]) -> Iterable[Figure]:
         loss, window = document.get("loss_seconds") or 0, float(document.get("snapshot_seconds") or 0)
         mood = "good" if loss <= 2 * window + 1 else "bad"
         about = "of changes: lost if the machine went now" if loss else "would be lost if the machine went now"
-        yield "In no snapshot yet", _span(loss) if loss else "nothing", about, mood
+        yield "In no snapshot yet", span(loss) if loss else "nothing", about, mood
         age = snapshot.get("age_seconds")
-        last = "none yet" if age is None else f"{_span(age)} ago"
-        yield "Last snapshot", last, f"every {_span(window)}, when something changed", ""
+        last = "none yet" if age is None else f"{span(age)} ago"
+        yield "Last snapshot", last, f"every {span(window)}, when something changed", ""
     else:
         yield "Backend", str(document.get("backend") or "unknown"), "keeps what MLflow knows", ""
     if database:
-        yield "Database", _bytes(database["bytes"]), f"{_bytes(database['free_bytes'])} of the disk are free", ""
+        yield "Database", size(database["bytes"]), f"{size(database['free_bytes'])} of the disk are free", ""
     restarts = int(document.get("restarts") or 0)
     after = f"the last after {document.get('last_exit')}" if restarts else "of the server, since it was started"
     yield "Restarts", str(restarts), after, "bad" if restarts else ""
@@ -115,7 +115,7 @@ def _snapshot_rows(document: dict[str, Any]) -> list[Row]:
 def _password_rows(document: dict[str, Any]) -> list[Row]:
     password = document.get("password") or {}
     life = password.get("seconds")
-    return [("Renewed", _time(password.get("renewed"))), ("Good for", _span(life) if life else "")]
+    return [("Renewed", _time(password.get("renewed"))), ("Good for", span(life) if life else "")]
 
 
 def _server_rows(document: dict[str, Any]) -> list[Row]:
@@ -158,19 +158,20 @@ def _text(value: Any) -> str:
     return html.escape(str(value)) if value else ""
 
 
-def _bytes(count: int) -> str:
-    size = float(count)
+def size(count: float) -> str:
+    """A number of bytes for a person."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < KIBI:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= KIBI
-    return f"{size:.1f} TiB"
+        if count < KIBI:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= KIBI
+    return f"{count:.1f} TiB"
 
 
-def _span(seconds: float) -> str:
-    for size, unit in ((DAY, "days"), (HOUR, "hours"), (MINUTE, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
+def span(seconds: float) -> str:
+    """A length of time for a person."""
+    for length, unit in ((DAY, "days"), (HOUR, "hours"), (MINUTE, "minutes")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
     shown = f"{seconds:.0f}" if seconds >= EXACT else f"{seconds:g}"
     return f"{shown} second{'' if shown == '1' else 's'}"
 

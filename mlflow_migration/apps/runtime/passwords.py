@@ -65,6 +65,8 @@ class Passwords:
             self._written = password.text
             self._status.put("password", renewed=now(), seconds=round(password.seconds), error="")
             logger.info("the database password was renewed")
+        elif self._status.part("password").get("error"):
+            self._status.put("password", error="")
         self._next = self._every or max(1.0, password.seconds / 2)
         return self._next
 

@@ -95,10 +95,10 @@ def read(env: Mapping[str, str]) -> Settings:
     """The settings of an environment; raises SettingsError that names all that is wrong at once."""
     reader = _Reader(env)
     backend = reader.one_of("BACKEND", BACKENDS)
-    volume = reader.text("VOLUME").rstrip("/")
+    volume = _anywhere(reader.text("VOLUME").rstrip("/"))
     if backend == "sqlite" and not volume:
         reader.wrong("MLFLOW_APP_VOLUME is needed: where snapshots go, /Volumes/CATALOG/SCHEMA/VOLUME/... or a folder")
-    artifacts = reader.text("ARTIFACTS") or (f"{as_artifact_uri(volume)}/artifacts" if volume else "")
+    artifacts = _anywhere(reader.text("ARTIFACTS")) or (f"{as_artifact_uri(volume)}/artifacts" if volume else "")
     if backend == "lakebase" and not artifacts:
         reader.wrong("MLFLOW_APP_ARTIFACTS is needed: where artifacts go, dbfs:/Volumes/... or a folder")
     on_platform = bool(env.get("DATABRICKS_APP_NAME"))
@@ -134,6 +134,13 @@ def read(env: Mapping[str, str]) -> Settings:
 def as_artifact_uri(place: str) -> str:
     """How MLflow is told of a folder: dbfs:/Volumes/... for a Volume, else the place itself."""
     return f"dbfs:{place}" if place.startswith("/Volumes/") else place
+
+
+def _anywhere(place: str) -> str:
+    """A place as all processes find it: the server doesn't work in the folder in which a path was typed."""
+    if not place or urlsplit(place).scheme:
+        return place
+    return str(Path(place).expanduser().absolute())
 
 
 def databricks_host(env: Mapping[str, str]) -> str:
