@@ -129,6 +129,7 @@ def test_the_status_page_shows_how_much_would_be_lost_and_asks_for_nothing_else(
         page.get_by_text("churn").first.wait_for(timeout=60_000)
 
 
+@pytest.mark.slow
 def test_the_status_page_says_where_in_the_workspace_snapshots_are(on_volume: str) -> None:
     with browser.opened(f"{on_volume}/mlflow-app/status", width=1000) as found:
         assert found.page.get_by_text("/Volumes/main/mlflow/app", exact=True).count() == 1

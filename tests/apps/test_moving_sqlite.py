@@ -77,6 +77,7 @@ def test_a_rehearsal_says_what_would_go_and_leaves_no_file(team: Team, volume: P
     assert not volume.exists()
 
 
+@pytest.mark.slow
 def test_what_an_app_holds_already_is_only_replaced_on_demand_and_stays_as_a_generation(
     team: Team, volume: Path, template: Path, run_tool: Tool
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_new_app_made_of_a_backup_is_equal_to_the_one_that_was_lost(
     assert found["runs"] == sorted([*team.made.runs, team.made.files]) and found["files"] == dev.FILES
 
 
+@pytest.mark.slow
 def test_a_backup_of_an_older_generation_is_of_that_one_and_leaves_the_app_alone(
     team: Team, volume: Path, template: Path, run_tool: Tool, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests import servers
@@ -21,6 +22,7 @@ sys.exit(run_local(local, os.environ))
 """
 
 
+@pytest.mark.slow
 def test_an_app_runs_in_a_folder_and_a_signal_to_its_caller_ends_it_whole(tmp_path: Path, template: Path) -> None:
     put_snapshot(tmp_path / "app" / "volume", template)
     port, env = servers.free_port(), servers.clean_environment({"MLFLOW_APP_BACKEND": "none of this"})

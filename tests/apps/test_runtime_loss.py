@@ -88,6 +88,7 @@ def test_a_server_whose_supervisor_was_killed_ends_and_a_restart_on_its_machine_
     assert len(list((volume / "snapshots").glob("*.json"))) > 1
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_until_the_first_one_ends(
     tmp_path: Path, volume: Path, stack: contextlib.ExitStack
 ) -> None:

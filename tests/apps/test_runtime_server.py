@@ -183,6 +183,7 @@ def test_the_status_page_shows_the_loss_window(app: App) -> None:
     assert found["loss_seconds"] < 30
 
 
+@pytest.mark.slow
 def test_thirty_six_snapshots_under_load_all_pass_the_integrity_check(app: App, volume: Path, tmp_path: Path) -> None:
     seen = {file.stem for file in (volume / "snapshots").glob("*.json")}
     deadline = time.monotonic() + 120

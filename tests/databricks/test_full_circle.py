@@ -3,6 +3,8 @@
 import contextlib
 from pathlib import Path
 
+import pytest
+
 from tests import databases, seeding, traces
 from tests.conftest import Tool
 from tests.databricks import catalogue
@@ -33,6 +35,7 @@ def _renaming(folder: Path, pairs: dict[str, str]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_nothing_a_person_set_is_lost_from_open_source_through_two_metastores_and_back(
     empty_source: Server, destination: Server, account: Account, in_catalog: Tool, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_model_seen_from_another_workspace_of_the_metastore_is_the_source_itse
     assert not [line for line in writes(beside) if "unity-catalog" in line or "/Models/" in line]
 
 
+@pytest.mark.slow
 def test_a_bundle_of_unity_catalog_holds_the_files_of_versions_and_loads_into_another_metastore(
     filled: Made, in_catalog: Tool, other: Workspace, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_models_come_back_to_an_open_source_server_with_their_aliases(
     assert loads("models:/churn@best", own(destination.url)) == [3.0, True]
 
 
+@pytest.mark.slow
 def test_models_move_from_the_workspaces_registry_into_unity_catalog(
     filled: Made, copy_models: Copy, workspace: Workspace, in_catalog: Tool
 ) -> None:

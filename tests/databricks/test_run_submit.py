@@ -70,6 +70,7 @@ def test_a_notebook_runs_as_a_job_and_its_exit_value_comes_back(workspace: Works
     assert [run["run_name"] for run in runs(workspace)] == ["mlflow-migration"]
 
 
+@pytest.mark.slow
 def test_a_notebook_of_this_project_exports_from_within_the_workspace(
     workspace: Workspace, run_here: Run, tmp_path: Path
 ) -> None:

@@ -235,6 +235,7 @@ def test_one_broken_object_of_each_kind_costs_only_itself(stage: Stage) -> None:
     assert {kind: counts for kind, counts in again.items() if counts["done"] or counts["updated"]} == {}
 
 
+@pytest.mark.slow
 def test_an_export_leaves_out_what_is_broken_and_the_next_one_fills_it_in(stage: Stage) -> None:
     stage.break_stored()
     stage.refuse_reading()

@@ -68,7 +68,7 @@ def test_a_killed_command_is_finished_by_the_same_command(stage: Stage, word: st
     finish(stage, word)
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", [WORDS[0], *(pytest.param(word, marks=pytest.mark.slow) for word in WORDS[1:])])
 def test_a_command_killed_again_and_again_arrives(stage: Stage, word: str) -> None:
     if word == "load":
         stage.put_bundle()

@@ -216,7 +216,7 @@ def test_a_refused_run_is_told_at_once_and_not_repeated(stage: Stage) -> None:
     assert stage.dst.struck == 1
 
 
-@pytest.mark.parametrize("after", [0, 25])
+@pytest.mark.parametrize("after", [0, pytest.param(25, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("end", ["src", "dst"])
 def test_a_server_that_dies_ends_the_command_and_the_next_one_goes_on(stage: Stage, end: str, after: int) -> None:
     proxy = stage.src if end == "src" else stage.dst

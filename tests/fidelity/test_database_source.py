@@ -66,6 +66,7 @@ def test_a_bundle_made_of_the_tables_holds_awkward_runs_as_their_server_gives_th
     both_bundles_are_the_same(server_a, run_here, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_bundle_made_of_postgresql_is_the_one_made_by_its_server(
     postgres: Postgres, make_server: ServerFactory, run_here: Run, tmp_path: Path
 ) -> None:

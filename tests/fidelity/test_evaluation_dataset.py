@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests import databases, genai, servers
 from tests.conftest import Tool
 from tests.genai import call
@@ -124,6 +126,7 @@ def test_datasets_survive_a_bundle(empty_source: Server, destination: Server, ru
     run_tool("verify", empty_source.url, bundle).expect(0)
 
 
+@pytest.mark.slow
 def test_a_changed_dataset_is_brought_up_to_date(empty_source: Server, destination: Server, run_tool: Tool) -> None:
     ids = seed(empty_source)
     copy = ("copy-all", *genai.pair(empty_source, destination), *ALL)

@@ -105,6 +105,7 @@ def test_artifacts_are_copied_where_a_root_is_given(store: Path, run_tool: Tool,
     assert {path.name for path in root.rglob("*") if path.is_file()} >= {"x.txt", "weights.bin", "g.txt", "traces.json"}
 
 
+@pytest.mark.slow
 def test_a_file_store_is_copied_to_a_server(
     made: Json, store: Path, destination: Server, run_tool: Tool, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_file_store_is_copied_to_a_server(
     run_tool("verify", store, destination.url, "--allow-loss", "tag").expect(0)
 
 
+@pytest.mark.slow
 def test_a_moved_file_store_goes_to_a_server_by_a_bundle(
     made: Json, copied: Path, destination: Server, run_tool: Tool, tmp_path: Path
 ) -> None:

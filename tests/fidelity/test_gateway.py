@@ -131,6 +131,7 @@ def counts(report: Json, state: str) -> dict[str, int]:
     return {kind: report["kinds"][kind][state] for kind in KINDS if report["kinds"][kind][state]}
 
 
+@pytest.mark.slow
 def test_the_gateway_waits_for_its_secrets_and_then_arrives_row_by_row(
     empty_source: Server, destination: Server, run_tool: Tool
 ) -> None:

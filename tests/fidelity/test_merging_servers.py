@@ -107,6 +107,7 @@ UNTOUCHED = ("experiments", "runs", "trace_info", "registered_models", "register
 LINKS = "SELECT value FROM {} WHERE key = 'mlflow.linkedPrompts' ORDER BY value"
 
 
+@pytest.mark.slow
 def test_each_source_keeps_its_own_under_a_new_name(bundles: Sequence[Path], merge: Merge) -> None:
     option = ("--on-conflict", "new-name")
     for bundle in bundles:

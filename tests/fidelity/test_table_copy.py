@@ -156,6 +156,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_addresses_change_where_artifacts_are_copied_out_of_a_plain_root(
     make_server: ServerFactory, tmp_path: Path, copy: Copy, template: Path
 ) -> None:
@@ -340,6 +341,7 @@ def test_a_database_that_cannot_be_reached_is_said_without_its_password(full: Pa
     assert not (tmp_path / "new.db").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_copy_leaves_whole_experiments_and_goes_on(template: Path, tmp_path: Path, run_tool: Tool) -> None:
     source, there = tmp_path / "many.db", tmp_path / "new.db"
     shutil.copy(template, source)

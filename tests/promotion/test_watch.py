@@ -132,6 +132,7 @@ def test_watching_once_promotes_what_an_alias_names_and_leaves_what_is_refused(s
     assert [each["outcome"] for each in entries(stage.test)] == ["done", "refused"]
 
 
+@pytest.mark.slow
 def test_mlflows_own_webhook_has_a_version_promoted(
     stage: Stage, make_server: ServerFactory, run_tool: Tool, template: Path
 ) -> None:
