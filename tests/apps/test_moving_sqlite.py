@@ -92,6 +92,7 @@ def test_what_an_app_holds_already_is_only_replaced_on_demand_and_stays_as_a_gen
     assert kept == {name: digest for name, digest in before.items() if FIRST in name}
 
 
+@pytest.mark.slow
 def test_the_data_of_a_running_app_is_refused(team: Team, volume: Path, run_tool: Tool, tmp_path: Path) -> None:
     with running(tmp_path / "app", volume) as app:
         app.serving()

@@ -108,6 +108,7 @@ def test_rendering_again_writes_nothing(run_tool: Tool) -> None:
     assert not (run_tool.home / "dry").exists()
 
 
+@pytest.mark.slow
 def test_an_app_shows_pages_that_came_in_pieces(tmp_path: Path, template: Path) -> None:
     held = BytesIO()
     with zipfile.ZipFile(held, "w") as archive:

@@ -40,6 +40,7 @@ def is_there(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_writes_loses_at_most_the_stated_window(tmp_path: Path, volume: Path) -> None:
     with running(tmp_path / "one", volume, {"MLFLOW_APP_SNAPSHOT_SECONDS": str(WINDOW)}) as app:
         app.serving()

@@ -122,6 +122,7 @@ def test_models_are_copied_within_one_metastore_under_another_schema(
     assert loads("models:/prod.ml.churn@best", environment(workspace)) == [3.0, True]
 
 
+@pytest.mark.slow
 def test_a_model_seen_from_another_workspace_of_the_metastore_is_the_source_itself(
     filled: Made, copy_models: Copy, workspace: Workspace
 ) -> None:

@@ -108,6 +108,7 @@ def test_models_move_from_the_workspaces_registry_into_unity_catalog(
     assert told <= {("model_version", "stage")}, str(compared)
 
 
+@pytest.mark.slow
 def test_models_move_from_unity_catalog_into_the_workspaces_registry(
     churn: Made, copy_models: Copy, workspace: Workspace, empty_source: Server
 ) -> None:

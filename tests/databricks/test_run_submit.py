@@ -164,6 +164,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(
     account: Account, workspace: Workspace, run_tool: Tool
 ) -> None:

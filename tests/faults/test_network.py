@@ -187,7 +187,9 @@ FOR_GOOD = {
 }
 
 
-@pytest.mark.parametrize("what", FOR_GOOD)
+@pytest.mark.parametrize(
+    "what", ["its files", *(pytest.param(what, marks=pytest.mark.slow) for what in FOR_GOOD if what != "its files")]
+)
 def test_one_run_that_fails_for_good_is_told_and_done_by_the_next_command(stage: Stage, what: str) -> None:
     end, method, route, body = FOR_GOOD[what]
     run_id = stage.corpus.runs["alpha 4"]

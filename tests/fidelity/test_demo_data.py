@@ -50,6 +50,7 @@ def test_the_demo_data_arrives_through_a_bundle_row_by_row(
     assert databases.dump(destination) == there
 
 
+@pytest.mark.slow
 def test_the_demo_data_arrives_by_copy_row_by_row(demo: Server, destination: Server, run_tool: Tool) -> None:
     copy = ("copy-all", "--src-mlflow-uri", demo.url, "--dst-mlflow-uri", destination.url)
     run_tool(*copy).expect(0)

@@ -46,6 +46,7 @@ def test_the_export_of_a_whole_server_counts_everything(hostile_bundle: Bundle, 
     assert report["kinds"]["run"]["bytes"] > 12_000_000
 
 
+@pytest.mark.slow
 def test_a_whole_server_survives_and_the_same_commands_add_nothing(
     server_a: Server, hostile: Seeded, destination: Server, run_tool: Tool, tmp_path: Path
 ) -> None:

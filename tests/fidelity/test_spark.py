@@ -27,6 +27,9 @@ from tests.fidelity import test_registry
 from tests.rest import Api
 from tests.servers import Server
 
+# A session takes half a minute to begin.
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = Selection(kinds=OF_EXPERIMENTS)
 ALL = Selection(max_file=4096)
 LARGEST = ("--max-artifact-size", "4k")
@@ -145,7 +148,6 @@ def test_an_export_on_spark_equals_a_plain_one_though_a_worker_is_killed(
     assert sorted(rows, key=str) == sorted(map(json.loads, lines), key=str)
 
 
-@pytest.mark.slow
 def test_a_job_that_broke_off_goes_on_with_the_shards_that_are_done(
     session: Any, full: Server, plain: Path, tmp_path: Path
 ) -> None:
@@ -163,7 +165,6 @@ def test_a_job_that_broke_off_goes_on_with_the_shards_that_are_done(
         assert first.report.requests["source"] < whole.report.requests["source"]
 
 
-@pytest.mark.slow
 def test_a_job_that_broke_off_while_objects_were_moved_goes_on(
     session: Any, full: Server, plain: Path, tmp_path: Path
 ) -> None:
@@ -179,7 +180,6 @@ def test_a_job_that_broke_off_while_objects_were_moved_goes_on(
     assert bundles.differences(plain, tmp_path / "spark") == []
 
 
-@pytest.mark.slow
 def test_an_address_of_fsspec_is_written_whole_file_by_whole_file(
     session: Any, full: Server, plain: Path, tmp_path: Path
 ) -> None:
@@ -241,7 +241,6 @@ def test_credentials_in_an_address_are_refused(source: str, output: str, session
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_the_command_runs_on_spark(full: Server, plain: Path, run_tool: Tool, tmp_path: Path) -> None:
     submit = "--master local[2] --conf spark.ui.enabled=false --conf spark.driver.bindAddress=127.0.0.1 pyspark-shell"
     env = {"PYSPARK_SUBMIT_ARGS": submit, "PYTHONPATH": str(ROOT)}
@@ -253,7 +252,6 @@ def test_the_command_runs_on_spark(full: Server, plain: Path, run_tool: Tool, tm
     run_tool("verify", tmp_path / "spark").expect(0)
 
 
-@pytest.mark.slow
 def test_two_hundred_experiments_on_spark_equal_a_plain_export(
     session: Any, small: Seeded, destination: Server, run_tool: Tool, tmp_path: Path
 ) -> None:

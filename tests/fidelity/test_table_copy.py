@@ -69,6 +69,7 @@ def test_what_a_server_keeps_of_its_own_work_stays_and_is_said(full: Path, tmp_p
     assert rows.select(address(tmp_path / "new.db"), "SELECT * FROM jobs") == []
 
 
+@pytest.mark.slow
 def test_rows_go_through_postgresql_and_back(full: Path, tmp_path: Path, copy: Copy, postgres: Postgres) -> None:
     middle, back = postgres.database(), address(tmp_path / "back.db")
     # MLflow's own column there takes 36 characters of the 64 that the id of a tie's prompt version may have.
@@ -279,6 +280,7 @@ def test_a_rehearsal_needs_no_destination(full: Path, tmp_path: Path, copy: Copy
     assert told["kinds"]["run"]["done"] == 4
 
 
+@pytest.mark.slow
 def test_a_database_in_use_is_written_only_when_that_is_meant(
     full: Path, copy: Copy, make_server: ServerFactory
 ) -> None:

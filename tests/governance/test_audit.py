@@ -247,6 +247,7 @@ def test_the_table_shows_names_without_control_characters(run_here: Run, mess: S
     assert "findings: " in shown
 
 
+@pytest.mark.slow
 def test_a_rule_whose_requests_fail_is_told_as_not_checked_and_the_others_are_checked(
     run_here: Run, mess: Server, wrong: Wrong
 ) -> None:

@@ -19,10 +19,8 @@ from tests.rest import Json
 from tests.servers import Options, Server, Snapshot
 from tests.versions import venvs
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.versions]
 VERSIONS = ("2.22.1", "3.1.4", "3.4.0")
-SOURCES = [VERSIONS[0], *(pytest.param(version, marks=pytest.mark.versions) for version in VERSIONS[1:])]
-"""The oldest one is part of `make test`."""
 NOT_EXPECTED = (
     # Nothing of a deleted version can be read, so that its tags are not expected.
     "DELETE FROM model_version_tags WHERE name || ' ' || version IN"
@@ -52,7 +50,7 @@ class Old:
     upgraded: Snapshot
 
 
-@pytest.fixture(scope="session", params=SOURCES)
+@pytest.fixture(scope="session", params=VERSIONS)
 def old(request: pytest.FixtureRequest, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
     """A server of that version, full; tests only read it."""
     version = str(request.param)
@@ -125,7 +123,6 @@ def test_all_of_an_old_server_arrives_through_a_bundle(
     run_tool("verify", old.server.url, destination.url, *waived).expect(0)
 
 
-@pytest.mark.versions
 def test_all_of_an_old_server_arrives_by_copy(old: Old, destination: Server, run_tool: Tool) -> None:
     copy = ("copy-all", "--src-mlflow-uri", old.server.url, "--dst-mlflow-uri", destination.url, "--json")
     assert losses(run_tool(*copy)) == LOST_AT_EXPORT[old.version] | LOST_AT_IMPORT[old.version]
