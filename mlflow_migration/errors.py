@@ -69,6 +69,10 @@ class ConflictError(MigrationError):
     """The destination already holds something else in that place."""
 
 
+class DamagedError(MigrationError):
+    """An app has snapshots, and the one that is meant can't be used."""
+
+
 class LeftOutError(MigrationError):
     """It isn't to be written, as the person asked. The object ends as skipped, not as failed."""
 

@@ -21,7 +21,15 @@ from mlflow_migration.apps.runtime.storage import StorageError as UnreachableErr
 from mlflow_migration.apps.volume import Volume, VolumeArtifacts
 from mlflow_migration.database import artifacts as database_artifacts
 from mlflow_migration.database.connect import Connected, open_database
-from mlflow_migration.errors import AccessError, ConflictError, MigrationError, NotFoundError, StorageError, UsageError
+from mlflow_migration.errors import (
+    AccessError,
+    ConflictError,
+    DamagedError,
+    MigrationError,
+    NotFoundError,
+    StorageError,
+    UsageError,
+)
 from mlflow_migration.records import File
 from mlflow_migration.server.address import DATABRICKS_UC, is_databricks
 from mlflow_migration.server.databricks.address import profile_of
@@ -32,10 +40,6 @@ LEASE_SECONDS = 30.0
 """How long a silent writer may be gone for: the runtime's own default."""
 VOLUMES = "/Volumes/"
 STOP = "stop the app first: mlflow-migration app stop, or Ctrl-C where it runs locally"
-
-
-class DamagedError(MigrationError):
-    """There are snapshots, and the one that is meant can't be used."""
 
 
 @dataclass(frozen=True)

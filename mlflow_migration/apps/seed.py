@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlflow_migration import compare, into_database
 from mlflow_migration.apps import data as app_data
-from mlflow_migration.apps.data import DamagedError, Data, Held
+from mlflow_migration.apps.data import Data, Held
 from mlflow_migration.apps.runtime import generations, snapshots
 from mlflow_migration.apps.runtime.snapshots import Stamp
 from mlflow_migration.compare import Comparison, Ends
@@ -23,7 +23,7 @@ from mlflow_migration.database.connect import DEFAULT_WORKSPACE, Connected, open
 from mlflow_migration.database.storing import PROXIED, Roots
 from mlflow_migration.engine.ledger import Ledger
 from mlflow_migration.engine.progress import Progress
-from mlflow_migration.errors import INCOMPLETE, ConflictError, MigrationError, NotFoundError, UsageError
+from mlflow_migration.errors import INCOMPLETE, ConflictError, DamagedError, MigrationError, NotFoundError, UsageError
 from mlflow_migration.objects import KINDS, OF_USERS, access_list, user
 from mlflow_migration.pipeline import BundleSource, LiveSource, Tools, bundle_folder, refuse_after
 from mlflow_migration.places import Selection, Writing
