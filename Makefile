@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WORKERS ?= 2
+# Tests wait for servers half of the time: three workers for two cores.
+WORKERS ?= 3
 
 FOLDER ?= mlflow-app
 PORT ?= 8000

@@ -71,6 +71,7 @@ def test_a_dry_run_of_a_notebook_says_what_would_be_made_and_makes_nothing(confi
     assert place.app() == {}
 
 
+@pytest.mark.slow
 def test_a_notebook_about_an_app_that_is_not_there_raises(place: Trial) -> None:
     ended = run("Status", {"name": "nobody"})
     assert ended.error is not None and "nobody" in ended.error
@@ -107,6 +108,7 @@ def test_an_app_is_seeded_made_looked_at_changed_saved_and_deleted_by_notebooks(
     assert place.app() == {}
 
 
+@pytest.mark.slow
 def test_an_option_that_is_on_by_default_can_be_switched_off_by_its_widget() -> None:
     assert notebook.words_of("app update", {"rollback": "false", "yes": "false"}) == ["--no-rollback"]
     assert notebook.words_of("app update", {"rollback": "true", "yes": "true"}) == ["--rollback", "--yes"]

@@ -76,12 +76,14 @@ def test_a_step_that_fails_is_told_and_what_was_made_is_deleted(
     assert experiments(destination)[0]["lifecycle_stage"] == "deleted"
 
 
+@pytest.mark.slow
 def test_an_app_that_is_no_mlflow_fails_its_test(workspace: Workspace, tool: Tool) -> None:
     deployed(sdk(workspace), Code(), App(name=NAME))
     steps = {each["name"]: each["ok"] for each in tool("app", "test", *NAMED, "--json").expect(1).json["steps"]}
     assert steps["page"] is False
 
 
+@pytest.mark.slow
 def test_a_personal_token_is_refused_and_a_stopped_app_fails(
     app: App, run_tool: Tool, account: Account, workspace: Workspace, tool: Tool
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_personal_token_is_refused_and_a_stopped_app_fails(
     assert steps[0]["ok"] is False
 
 
+@pytest.mark.slow
 def test_a_call_prints_what_the_app_answers(app: App, tool: Tool, tmp_path: Path) -> None:
     assert tool("app", "call", "/health", *NAMED).expect(0).stdout == "OK"
     made = tool("app", "call", "experiments/create", "POST", '{"name": "churn"}', *NAMED).expect(0)
@@ -107,6 +110,7 @@ def test_a_call_prints_what_the_app_answers(app: App, tool: Tool, tmp_path: Path
     assert not [secret for secret in SECRETS if secret in found.stdout + found.stderr + made.stdout]
 
 
+@pytest.mark.slow
 def test_a_call_ends_by_the_status_of_its_answer(
     app: App, tool: Tool, run_tool: Tool, account: Account, workspace: Workspace
 ) -> None:
@@ -126,6 +130,7 @@ def test_a_call_ends_by_the_status_of_its_answer(
         tool("app", "call", *NAMED, *wrong).expect(2)
 
 
+@pytest.mark.slow
 def test_a_call_whose_token_has_ended_is_sent_once_more_and_one_that_failed_is_not(
     app: App, tool: Tool, workspace: Workspace, destination: Server
 ) -> None:

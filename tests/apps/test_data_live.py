@@ -55,6 +55,7 @@ def test_what_is_seeded_through_the_api_is_verified_and_a_second_time_nothing_is
     assert select(destination, "SELECT count(*), sum(length(value)) FROM tags") == changed
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_running_app_is_what_it_holds(
     destination: Server, bundle: Path, tool: Tool, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_backup_of_a_running_app_is_what_it_holds(
     tool("diff", tmp_path / "taken", destination.url).expect(0)
 
 
+@pytest.mark.slow
 def test_what_belongs_to_another_backend_is_wrong_usage_and_nothing_is_written(
     destination: Server, bundle: Path, tool: Tool, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_second_deletion_says_that_it_is_not_there_and_is_no_failure(running: 
     assert "it isn't there" in again.rows[0].detail and running.writes() == []
 
 
+@pytest.mark.slow
 def test_data_that_is_to_go_goes_and_nobody_elses(running: Trial) -> None:
     outcome = delete(running.place(), configured(), running.options(), data=True)
     assert outcome.failure is None
@@ -77,6 +78,7 @@ def test_data_that_is_to_go_goes_and_nobody_elses(running: Trial) -> None:
     assert running.ask("secrets/list", scope=f"mlflow-app-{NAME}").status_code == 404
 
 
+@pytest.mark.slow
 def test_data_that_another_app_wrote_last_is_not_deleted(running: Trial) -> None:
     lease = {"number": 1, "instance": "i", "app": "other", "machine": "m", "pid": 0, "renewed": "2026-11-21T20:00:00Z"}
     address = f"{running.workspace.url}/api/2.0/fs/files{VOLUME}/leases/000001.json"
@@ -89,6 +91,7 @@ def test_data_that_another_app_wrote_last_is_not_deleted(running: Trial) -> None
     assert running.writes() == [] and kept(running) >= {"snapshots", "artifacts", "latest.json"}
 
 
+@pytest.mark.slow
 def test_a_folder_of_artifacts_that_others_use_too_loses_experiments_alone(running: Trial) -> None:
     shared = "/Volumes/main/ml/apps"
     for name in ("7/run/artifacts/model.bin", "strangers/report.txt"):
@@ -105,6 +108,7 @@ def test_a_folder_of_artifacts_that_others_use_too_loses_experiments_alone(runni
     assert any("2 others stay" in row.detail for row in outcome.rows if row.step == "data")
 
 
+@pytest.mark.slow
 def test_an_app_that_is_being_deleted_already_is_waited_for(running: Trial) -> None:
     apps(running.workspace).delete_seconds = 1.5
     running.place().rest.call("DELETE", f"/api/2.0/apps/{NAME}")
@@ -112,6 +116,7 @@ def test_an_app_that_is_being_deleted_already_is_waited_for(running: Trial) -> N
     assert outcome.failure is None and running.app() == {}
 
 
+@pytest.mark.slow
 def test_an_app_that_was_made_again_has_its_data_and_its_passphrase(running: Trial) -> None:
     before = running.call()["environment"]["MLFLOW_CRYPTO_KEK_PASSPHRASE"]
     delete(running.place(), configured(), running.options())
@@ -119,12 +124,14 @@ def test_an_app_that_was_made_again_has_its_data_and_its_passphrase(running: Tri
     assert running.call()["environment"]["MLFLOW_CRYPTO_KEK_PASSPHRASE"] == before
 
 
+@pytest.mark.slow
 def test_a_rehearsed_deletion_writes_nothing(running: Trial) -> None:
     running.workspace.requests.clear()
     outcome = delete(running.place(), configured(), running.options(dry_run=True), data=True)
     assert outcome.status == "would" and running.writes() == []
 
 
+@pytest.mark.slow
 def test_an_app_is_stopped_and_started_and_twice_is_once(running: Trial) -> None:
     assert stop(running.place(), NAME, running.options()).status == "stopped"
     assert running.app()["compute_status"]["state"] == "STOPPED"
@@ -142,12 +149,14 @@ def test_an_app_is_stopped_and_started_and_twice_is_once(running: Trial) -> None
         assert start(running.place(), NAME, running.options()).failure is None
 
 
+@pytest.mark.slow
 def test_an_app_that_is_not_there_is_neither_started_nor_stopped(running: Trial) -> None:
     for change in (start, stop):
         with pytest.raises(NotFoundError, match="there is no app other"):
             change(running.place(), "other", running.options())
 
 
+@pytest.mark.slow
 def test_a_start_whose_app_crashes_is_a_failure(running: Trial) -> None:
     stop(running.place(), NAME, running.options())
     apps(running.workspace).order("CRASHED")
@@ -156,6 +165,7 @@ def test_a_start_whose_app_crashes_is_a_failure(running: Trial) -> None:
     until(running.app, lambda app: not app.get("pending_deployment"))
 
 
+@pytest.mark.slow
 def test_starting_an_app_that_has_crashed_is_no_success(running: Trial) -> None:
     container = apps(running.workspace).held[NAME].container
     assert container

@@ -132,6 +132,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_done(made: Trial) -> No
     assert made.writes() == [] and made.app() == {}
 
 
+@pytest.mark.slow
 def test_a_personal_token_deploys_and_says_that_no_call_was_made(made: Trial) -> None:
     outcome = deploy(made.with_token(), configured(), made.options())
     assert outcome.failure is None
@@ -139,6 +140,7 @@ def test_a_personal_token_deploys_and_says_that_no_call_was_made(made: Trial) ->
     assert row.state == "told" and "not checked by a call" in row.detail and "OAuth" in row.detail
 
 
+@pytest.mark.slow
 def test_who_is_named_in_permissions_gets_them_and_nobody_loses_any(made: Trial) -> None:
     made.workspace.account.add_user("ann@example.com")
     made.workspace.account.add_group("team")
@@ -160,6 +162,7 @@ def test_who_is_named_in_permissions_gets_them_and_nobody_loses_any(made: Trial)
     assert given[made.client.client_id] == {"CAN_MANAGE"}
 
 
+@pytest.mark.slow
 def test_create_refuses_an_app_that_is_there_and_update_one_that_is_not(made: Trial) -> None:
     with pytest.raises(UsageError, match="there is no app tracking"):
         deploy(made.place(), configured(), made.options(), True)
@@ -168,6 +171,7 @@ def test_create_refuses_an_app_that_is_there_and_update_one_that_is_not(made: Tr
         deploy(made.place(), configured(), made.options(), False)
 
 
+@pytest.mark.slow
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_begun(made: Trial, tmp_path: Path) -> None:
     config = configured(
         volume="/Volumes/main/ml/nowhere/x",
@@ -184,6 +188,7 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_begun(made: Tri
     assert made.writes() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [{"volume": "/srv/mlflow"}, {"volume": "file:///Volumes/main/ml/apps"}, {"artifacts": "/srv/artifacts"}],
@@ -194,6 +199,7 @@ def test_what_would_be_kept_on_the_apps_own_disk_is_refused(made: Trial, place: 
     assert made.writes() == []
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_files_is_refused_and_stays_as_it_is(made: Trial) -> None:
     deploy(made.place(), configured(), made.options())
     address = f"{made.workspace.url}/api/2.0/workspace-files/import-file{made.source}/mine.txt"
@@ -203,6 +209,7 @@ def test_a_folder_with_other_files_is_refused_and_stays_as_it_is(made: Trial) ->
     assert "mine.txt" in made.files()
 
 
+@pytest.mark.slow
 def test_the_defaults_of_a_deployment_are_the_real_files() -> None:
     options = deploying.Options()
     assert options.rollback and options.making.render.__name__ == "render"

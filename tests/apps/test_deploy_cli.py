@@ -119,6 +119,7 @@ def test_another_place_than_a_workspace_is_refused(tool: Tool, config: Path) -> 
     assert "databricks://PROFILE" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_goes_on_at_the_platform_and_ends_with_130(made: Trial, tool: Tool, config: Path) -> None:
     apps(made.workspace).order("FAILED", wait=30)
     # Whoever runs the tests in the background has SIGINT ignored, and what they start inherits that.
@@ -131,6 +132,7 @@ def test_ctrl_c_says_what_goes_on_at_the_platform_and_ends_with_130(made: Trial,
     assert made.app().get("pending_deployment")
 
 
+@pytest.mark.slow
 def test_nothing_secret_is_told_by_the_command(made: Trial, tool: Tool, config: Path) -> None:
     apps(made.workspace).order("FAILED")
     outcome = tool("app", "deploy", "--config", config, "--json", "-v", "--poll", "0.1").expect(1)
@@ -142,6 +144,7 @@ def test_nothing_secret_is_told_by_the_command(made: Trial, tool: Tool, config: 
     assert json.loads(outcome.stdout)["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_the_functions_do_what_the_commands_do(
     made: Trial, environment: Mapping[str, str], config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +165,7 @@ def passphrase_of(made: Trial) -> str:
     return base64.b64decode(answer.json()["value"]).decode() if answer.ok else ""
 
 
+@pytest.mark.slow
 def test_a_passphrase_that_exists_becomes_the_secret_and_is_never_replaced(
     made: Trial, tool: Tool, config: Path
 ) -> None:
@@ -179,6 +183,7 @@ def test_a_passphrase_that_exists_becomes_the_secret_and_is_never_replaced(
     tool("app", "create", "--config", config, "--dry-run", env=given).expect(0)
 
 
+@pytest.mark.slow
 def test_the_functions_take_a_client_and_a_passphrase(
     made: Trial, environment: Mapping[str, str], config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +209,7 @@ def test_the_functions_take_a_client_and_a_passphrase(
     assert known not in repr(deploying.Options(passphrase=known))
 
 
+@pytest.mark.slow
 def test_a_misspelt_argument_is_refused_and_none_is_as_good_as_nothing(config: Path) -> None:
     misspelt: Any = {"encrypton_key": "x"}
     for function in (functions.create, functions.update, functions.delete):
@@ -214,6 +220,7 @@ def test_a_misspelt_argument_is_refused_and_none_is_as_good_as_nothing(config: P
         functions.create(config, volume="/Volumes/main/ml/other", **nothing)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_named_beside_a_file_needs_no_second_word_for_its_backend(tmp_path: Path) -> None:
     file = tmp_path / "mlflow-app.yml"
     file.write_text(f"name: {NAME}\nbackend: lakebase\nvolume: {VOLUME}\n")
@@ -222,6 +229,7 @@ def test_a_database_that_is_named_beside_a_file_needs_no_second_word_for_its_bac
     assert configured(None, {"app_name": NAME, "volume": VOLUME, "lakebase_name": "db"}).backend == "lakebase"
 
 
+@pytest.mark.slow
 def test_what_stands_in_the_file_is_not_taken_as_an_argument_too(config: Path) -> None:
     with pytest.raises(UsageError, match="given twice: volume"):
         functions.create(config, volume="/Volumes/main/ml/other")

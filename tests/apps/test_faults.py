@@ -90,6 +90,7 @@ def test_an_app_that_runs_and_never_answers_as_mlflow_does_counts_as_failed(runn
     assert "the start of app tracking takes longer than 4 s" in failure(outcome)
 
 
+@pytest.mark.slow
 def test_a_first_deployment_that_failed_names_what_was_made_and_the_same_command_goes_on(made: Trial) -> None:
     apps(made.workspace).order("FAILED", "quota exceeded")
     outcome = deploy(made.place(), configured(), made.options(), False)
@@ -101,6 +102,7 @@ def test_a_first_deployment_that_failed_names_what_was_made_and_the_same_command
     assert again.failure is None and made.call()["mark"] == "one"
 
 
+@pytest.mark.slow
 def test_a_first_deployment_that_failed_is_removed_where_that_is_asked_for(made: Trial) -> None:
     apps(made.workspace).order("FAILED")
     outcome = deploy(made.place(), configured(), made.options(clean=True), False)
@@ -109,6 +111,7 @@ def test_a_first_deployment_that_failed_is_removed_where_that_is_asked_for(made:
     assert made.ask("secrets/list", scope=f"mlflow-app-{NAME}").status_code == 404
 
 
+@pytest.mark.slow
 def test_an_app_that_is_being_deleted_is_waited_for(running: Trial) -> None:
     apps(running.workspace).delete_seconds = 1.5
     running.place().rest.call("DELETE", f"/api/2.0/apps/{NAME}")
@@ -118,6 +121,7 @@ def test_an_app_that_is_being_deleted_is_waited_for(running: Trial) -> None:
     assert running.call()["mark"] == "two"
 
 
+@pytest.mark.slow
 def test_a_deployment_of_somebody_else_is_waited_for(running: Trial) -> None:
     apps(running.workspace).order("SUCCEEDED", wait=1.5)
     body = {"source_code_path": running.source, "mode": "SNAPSHOT"}
@@ -127,6 +131,7 @@ def test_a_deployment_of_somebody_else_is_waited_for(running: Trial) -> None:
     assert running.call()["mark"] == "two"
 
 
+@pytest.mark.slow
 def test_a_missing_right_on_the_volume_is_told_with_the_statement_before_anything_is_made(made: Trial) -> None:
     account = made.workspace.account
     account.add_user("ben@example.com")
@@ -145,6 +150,7 @@ def test_a_missing_right_on_the_volume_is_told_with_the_statement_before_anythin
     assert made.writes() == []
 
 
+@pytest.mark.slow
 def test_a_volume_that_is_not_there_is_named_for_a_new_app_and_for_one_that_runs(running: Trial) -> None:
     config = configured(volume="/Volumes/main/ml/nowhere")
     with pytest.raises(UsageError, match=r"no such volume main\.ml\.nowhere"):
@@ -153,6 +159,7 @@ def test_a_volume_that_is_not_there_is_named_for_a_new_app_and_for_one_that_runs
         deploy(running.place(), config.model_copy(update={"name": "another"}), running.options(), False)
 
 
+@pytest.mark.slow
 def test_who_may_not_manage_an_app_is_told_so(running: Trial) -> None:
     running.workspace.account.add_user("ben@example.com")
     running.workspace.requests.clear()
@@ -162,6 +169,7 @@ def test_who_may_not_manage_an_app_is_told_so(running: Trial) -> None:
     assert running.writes() == []
 
 
+@pytest.mark.slow
 def test_a_file_of_twelve_megabytes_is_refused_before_anything_is_made(made: Trial) -> None:
     packages = Packages("3.17.2", ("./big.whl",), {"big.whl": bytes(12 * 1024**2)})
     making = Making(lambda config: packages, render, lambda config: "")
@@ -172,6 +180,7 @@ def test_a_file_of_twelve_megabytes_is_refused_before_anything_is_made(made: Tri
     assert made.writes() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_workspace_is_asked_again(made: Trial, status: int) -> None:
     for path in ("POST /api/2.0/apps$", "POST /api/2.0/apps/tracking/deployments", "GET /api/2.0/apps/tracking$"):
@@ -181,6 +190,7 @@ def test_a_busy_workspace_is_asked_again(made: Trial, status: int) -> None:
     assert len(made.deployments()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["POST /api/2.0/apps$", "POST /api/2.0/apps/tracking/deployments"])
 def test_a_request_whose_answer_was_lost_makes_nothing_twice(made: Trial, path: str) -> None:
     made.workspace.faults.add(Fault(path, 503, performed=True, retry_after=0.05))
@@ -189,12 +199,14 @@ def test_a_request_whose_answer_was_lost_makes_nothing_twice(made: Trial, path: 
     assert len(made.deployments()) == 1
 
 
+@pytest.mark.slow
 def test_a_workspace_that_stays_busy_is_given_up_with_what_was_made(made: Trial) -> None:
     made.workspace.faults.add(Fault("POST /api/2.0/apps/tracking/deployments", 503, times=0, retry_after=0.05))
     outcome = deploy(made.place(patience=1), configured(), made.options(), False)
     assert "answered 503 each time" in failure(outcome) and "made so far" in failure(outcome)
 
 
+@pytest.mark.slow
 def test_tokens_that_end_in_the_middle_are_renewed(running: Trial) -> None:
     ending = threading.Event()
 
@@ -212,6 +224,7 @@ def test_tokens_that_end_in_the_middle_are_renewed(running: Trial) -> None:
     assert outcome.failure is None, outcome.failure
 
 
+@pytest.mark.slow
 def test_an_app_that_is_deleted_while_it_is_deployed_is_one_clear_failure(running: Trial) -> None:
     apps(running.workspace).order("SUCCEEDED", wait=3)
 
@@ -229,6 +242,7 @@ def test_an_app_that_is_deleted_while_it_is_deployed_is_one_clear_failure(runnin
     until(running.app, lambda app: not app)
 
 
+@pytest.mark.slow
 def test_a_workspace_that_is_not_there_ends_it_with_code_3(made: Trial) -> None:
     made.workspace.faults.add(Fault("GET /api/2.0/preview/scim/v2/Me", 401, times=0))
     with pytest.raises(AccessError) as raised:
@@ -236,6 +250,7 @@ def test_a_workspace_that_is_not_there_ends_it_with_code_3(made: Trial) -> None:
     assert raised.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_a_right_that_the_app_has_lost_is_granted_again(running: Trial) -> None:
     client_id = running.app()["service_principal_client_id"]
     path = "/api/2.1/unity-catalog/permissions/volume/main.ml.apps"

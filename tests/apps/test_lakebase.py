@@ -102,12 +102,14 @@ def test_an_instance_keeps_nothing_of_an_app_that_goes_with_its_data(made: Trial
     assert [role.name for role in where.roles.values()] == [made.client.client_id]
 
 
+@pytest.mark.slow
 def test_an_instance_that_is_named_and_not_there_is_told_before_anything_is_made(made: Trial) -> None:
     with pytest.raises(UsageError, match="there is no Lakebase instance old-pg"):
         deploy(made.place(), configured(**LAKEBASE, lakebase={"instance": "old-pg"}), made.options())
     assert made.writes() == []
 
 
+@pytest.mark.slow
 def test_a_reset_drops_the_schema_and_nothing_else_does(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     as_app(made, "CREATE TABLE mlflow.runs (id int)")
@@ -120,6 +122,7 @@ def test_a_reset_drops_the_schema_and_nothing_else_does(made: Trial) -> None:
     assert len(made.deployments()) == 3
 
 
+@pytest.mark.slow
 def test_a_rehearsed_reset_says_so_and_drops_nothing(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     outcome = deploy(made.place(), configured(**LAKEBASE), made.options(dry_run=True, reset_database=True))
@@ -127,6 +130,7 @@ def test_a_rehearsed_reset_says_so_and_drops_nothing(made: Trial) -> None:
     assert outcome.database_reset is False
 
 
+@pytest.mark.slow
 def test_a_deletion_with_a_reset_takes_the_schema_and_leaves_the_passphrase(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     as_app(made, "CREATE TABLE mlflow.runs (id int)")
@@ -138,11 +142,13 @@ def test_a_deletion_with_a_reset_takes_the_schema_and_leaves_the_passphrase(made
         delete(made.place(), configured(), made.options(reset_database=True))
 
 
+@pytest.mark.slow
 def test_only_lakebase_can_be_reset(made: Trial) -> None:
     with pytest.raises(UsageError, match="only a database of lakebase"):
         deploy(made.place(), configured(), made.options(reset_database=True))
 
 
+@pytest.mark.slow
 def test_an_app_that_was_made_again_owns_the_tables_of_the_one_that_is_gone(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     as_app(made, "CREATE TABLE mlflow.runs (id int)")
@@ -156,6 +162,7 @@ def test_an_app_that_was_made_again_owns_the_tables_of_the_one_that_is_gone(made
     as_app(made, "ALTER TABLE mlflow.runs ADD COLUMN name text")
 
 
+@pytest.mark.slow
 def test_tables_of_another_app_that_is_still_there_are_left_to_it(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     as_app(made, "CREATE TABLE mlflow.runs (id int)")
@@ -165,6 +172,7 @@ def test_tables_of_another_app_that_is_still_there_are_left_to_it(made: Trial) -
     assert "lakebase.schema" in outcome.failure.hint
 
 
+@pytest.mark.slow
 def test_data_that_is_to_go_takes_the_schema_and_the_role_with_it(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     as_app(made, "CREATE TABLE mlflow.runs (id int)")
@@ -175,6 +183,7 @@ def test_data_that_is_to_go_takes_the_schema_and_the_role_with_it(made: Trial) -
     assert ask(made, "SELECT 1 FROM pg_roles WHERE rolname = %s", client_id) == []
 
 
+@pytest.mark.slow
 def test_who_has_no_right_on_the_project_is_told_so_before_anything_is_made(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     account = made.workspace.account
@@ -186,6 +195,7 @@ def test_who_has_no_right_on_the_project_is_told_so_before_anything_is_made(made
     assert made.writes() == []
 
 
+@pytest.mark.slow
 def test_a_workspace_without_provisioned_instances_gets_a_project(made: Trial) -> None:
     told = {"error_code": "FEATURE_DISABLED", "message": "Database instances are not enabled"}
     made.workspace.faults.add(Fault("GET /api/2.0/database/instances", 400, times=0, body=told))
@@ -194,6 +204,7 @@ def test_a_workspace_without_provisioned_instances_gets_a_project(made: Trial) -
     assert outcome.lakebase_name == NAME
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_not_there_is_named(made: Trial) -> None:
     deploy(made.place(), configured(**LAKEBASE), made.options())
     outcome = deploy(made.place(), configured(**LAKEBASE, lakebase={"branch": "nowhere"}), made.options())

@@ -125,6 +125,7 @@ def test_what_no_line_has_ends_soon_and_empty(app: Held, workspace: Workspace, t
     assert tool("app", "logs", *NAMED, "--search", "no such text", "--json").expect(0).json["lines"] == []
 
 
+@pytest.mark.slow
 def test_following_goes_on_for_its_time(app: Held, tool: Tool) -> None:
     stop = threading.Event()
 
@@ -149,10 +150,12 @@ def test_following_goes_on_for_its_time(app: Held, tool: Tool) -> None:
     assert later == [*range(len(later))] and len(later) > 3
 
 
+@pytest.mark.slow
 def test_an_endless_document_is_a_usage_error(tool: Tool) -> None:
     tool("app", "logs", *NAMED, "--follow", "--json").expect(2)
 
 
+@pytest.mark.slow
 def test_a_token_that_ends_is_renewed_and_no_line_comes_twice(
     app: Held, account: Account, workspace: Workspace
 ) -> None:
@@ -167,6 +170,7 @@ def test_a_token_that_ends_is_renewed_and_no_line_comes_twice(
         assert reading.texts() == ["one", "two ERROR", "three", "after 0", "after 1", "after 2"]
 
 
+@pytest.mark.slow
 def test_a_cut_connection_is_made_again_and_what_was_said_meanwhile_is_not_lost(
     app: Held, account: Account, workspace: Workspace
 ) -> None:
@@ -182,6 +186,7 @@ def test_a_cut_connection_is_made_again_and_what_was_said_meanwhile_is_not_lost(
             assert relay.connections > 1
 
 
+@pytest.mark.slow
 def test_whoever_may_only_use_the_app_does_not_see_its_log(app: Held, account: Account, workspace: Workspace) -> None:
     account.add_group("readers")
     sdk(workspace).apps.update_permissions(
@@ -195,11 +200,13 @@ def test_whoever_may_only_use_the_app_does_not_see_its_log(app: Held, account: A
     assert isinstance(error, ForbiddenError) and "CAN_MANAGE" in error.hint
 
 
+@pytest.mark.slow
 def test_a_personal_token_gets_no_log(app: Held, run_tool: Tool, account: Account, workspace: Workspace) -> None:
     told = personal(run_tool, workspace, account)("app", "logs", *NAMED).expect(3)
     assert "OAuth" in told.stderr
 
 
+@pytest.mark.slow
 def test_following_ends_when_the_app_is_stopped_or_gone(app: Held, account: Account, workspace: Workspace) -> None:
     with following(account, workspace, Wanted(follow=True)) as reading:
         reading.until(lambda found: "three" in found)
@@ -209,12 +216,14 @@ def test_following_ends_when_the_app_is_stopped_or_gone(app: Held, account: Acco
     assert "isn't running any more" in error.what or "no app" in error.what
 
 
+@pytest.mark.slow
 def test_control_characters_of_a_line_do_not_reach_the_terminal(app: Held, tool: Tool) -> None:
     app.log("APP", "red \x1b[31mtext\x07")
     shown = tool("app", "logs", *NAMED, "--search", "red").expect(0).stdout
     assert "\x1b" not in shown and "\\x1b[31mtext" in shown
 
 
+@pytest.mark.slow
 def test_a_frame_is_a_line_whatever_it_is() -> None:
     assert parsed('{"source": "app", "timestamp": 1.5, "message": "x\\n"}') == Line("x", "APP", 1.5)
     assert parsed('{"message": "x"}').moment == ""
@@ -223,11 +232,13 @@ def test_a_frame_is_a_line_whatever_it_is() -> None:
     assert Line("x", "APP", 0.25).moment == "1970-01-01T00:00:00.250Z"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["1e30", "1763768000000", "NaN", "1" + "0" * 400, '"today"'])
 def test_a_line_with_a_time_that_is_none_ends_no_reading(moment: str) -> None:
     line = parsed(f'{{"message": "x", "timestamp": {moment}}}')
     assert (line.message, line.moment) == ("x", "")
 
 
+@pytest.mark.slow
 def test_a_line_that_is_nested_too_deep_for_json_is_text() -> None:
     assert parsed("[" * 100_000).message.startswith("[[[")

@@ -102,6 +102,7 @@ def test_the_data_of_a_running_app_is_refused(team: Team, volume: Path, run_tool
     assert not (volume / "artifacts" / team.made.experiment).exists()
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_cut_off_counts_for_nothing_and_goes_on_when_it_is_typed_again(
     team: Team, volume: Path, run_tool: Tool, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_seed_that_was_cut_off_counts_for_nothing_and_goes_on_when_it_is_typed
     assert seed(run_tool, broken, volume).expect(0).json["verified"]["ok"]
 
 
+@pytest.mark.slow
 def test_another_file_under_an_artifacts_address_is_kept_and_told(team: Team, volume: Path, run_tool: Tool) -> None:
     taken = volume / "artifacts" / team.made.experiment / team.made.files / "artifacts" / "plots" / "loss.txt"
     taken.parent.mkdir(parents=True)
@@ -127,6 +129,7 @@ def test_another_file_under_an_artifacts_address_is_kept_and_told(team: Team, vo
     assert taken.read_text() == "a plot, in worbs" and not (volume / "latest.json").exists()
 
 
+@pytest.mark.slow
 def test_a_bundle_that_was_changed_is_refused_before_anything_is_written(
     team: Team, volume: Path, run_tool: Tool, tmp_path: Path
 ) -> None:
@@ -177,6 +180,7 @@ def test_objects_of_every_kind_arrive_in_an_app_or_are_told(
     ]
 
 
+@pytest.mark.slow
 def test_a_run_of_nobody_has_the_empty_name_that_servers_write(
     empty_source: Server, volume: Path, run_tool: Tool, tmp_path: Path
 ) -> None:
@@ -191,6 +195,7 @@ def test_a_run_of_nobody_has_the_empty_name_that_servers_write(
         assert base.execute("SELECT user_id FROM runs").fetchall() == [("",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["its file is garbage", "it has no manifest"])
 def test_damaged_snapshots_are_refused_and_don_t_keep_a_backup_from_being_put_back(
     damage: str, team: Team, volume: Path, template: Path, run_tool: Tool
@@ -219,6 +224,7 @@ class _Pressing(Progress):
             self._stop.set()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_two_are_compared_leaves_the_app_without_data(team: Team, volume: Path) -> None:
     stop = threading.Event()
     place = data.opened(data.placed("mlflow", str(volume), ""), lambda: pytest.fail("no workspace is in it"))

@@ -105,6 +105,7 @@ def test_a_rehearsal_and_a_generation_that_counts_already_write_nothing(
     assert (pointed(volume), sorted(volume.rglob("*"))) == (newest, before)
 
 
+@pytest.mark.slow
 def test_a_generation_that_is_not_there_or_not_named_is_wrong_usage(
     volume: Path, template: Path, run_tool: Tool
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_generation_that_is_not_there_or_not_named_is_wrong_usage(
         restore(run_tool, volume, *words).expect(2)
 
 
+@pytest.mark.slow
 def test_nothing_is_restored_under_a_running_app(volume: Path, template: Path, run_tool: Tool, tmp_path: Path) -> None:
     put_snapshot(volume, template)
     put_snapshot(volume, template, "20260102T000000.000Z-00000000")
@@ -162,6 +164,7 @@ def test_a_backup_of_an_older_generation_is_of_that_one_and_leaves_the_app_alone
     assert (pointed(volume), sorted(volume.rglob("*"))) == (seeded["generation"], before)
 
 
+@pytest.mark.slow
 def test_people_read_the_list_by_its_columns_and_hear_that_there_is_none(
     volume: Path, template: Path, run_tool: Tool
 ) -> None:

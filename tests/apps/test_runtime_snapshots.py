@@ -153,6 +153,7 @@ def test_the_newest_and_the_last_of_each_day_stay() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_what_an_app_ended_with_before_another_content_took_its_place_stays_for_days() -> None:
     before = [f"20260101T01{minute:02d}00.000Z-old" for minute in range(50)]
     after = [f"20260101T02{minute:02d}00.000Z-new" for minute in range(50)]
@@ -161,6 +162,7 @@ def test_what_an_app_ended_with_before_another_content_took_its_place_stays_for_
     assert [name for name in after if name not in gone] == after[-3:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["20269999T000000.000Z-a", "20260101T246060.000Z-a"])
 def test_a_file_named_after_no_moment_is_no_generation_and_stays(volume: Path, name: str) -> None:
     folder = volume / "snapshots"
@@ -175,6 +177,7 @@ def test_a_file_named_after_no_moment_is_no_generation_and_stays(volume: Path, n
     assert [file.read_bytes() for file in files] == [b"somebody's"] * 2
 
 
+@pytest.mark.slow
 def test_pruning_leaves_no_half_and_takes_what_was_cut_off(volume: Path, tmp_path: Path, template: Path) -> None:
     put_snapshot(volume, template, NEWEST)
     (volume / "snapshots" / "20250101T000000.000Z-dead.db.gz").write_bytes(b"cut off")
@@ -183,6 +186,7 @@ def test_pruning_leaves_no_half_and_takes_what_was_cut_off(volume: Path, tmp_pat
     assert names == [f"{NEWER}.db.gz", f"{NEWER}.json", f"{NEWEST}.db.gz", f"{NEWEST}.json"]
 
 
+@pytest.mark.slow
 def test_only_one_of_many_takes_the_lease(tmp_path: Path) -> None:
     storage, taken, waiting = Folder(tmp_path), [], threading.Event()
     elsewhere = lease.Lease(1, "first", "trial", "elsewhere", 1, "2026-01-01T00:00:00+00:00", released=True)
@@ -207,6 +211,7 @@ def test_only_one_of_many_takes_the_lease(tmp_path: Path) -> None:
     assert sorted(numbers) == sorted(set(numbers))
 
 
+@pytest.mark.slow
 def test_who_renews_seldom_is_waited_for_as_long_as_his_own_lease_lasts(tmp_path: Path) -> None:
     now = datetime.now(timezone.utc).isoformat()
     seldom = lease.Lease(1, "seldom", "trial", "elsewhere", 1, now, seconds=3)
@@ -218,6 +223,7 @@ def test_who_renews_seldom_is_waited_for_as_long_as_his_own_lease_lasts(tmp_path
     assert (mine.number, json.loads((tmp_path / "leases" / "000002.json").read_text())["seconds"]) == (2, 0.2)
 
 
+@pytest.mark.slow
 def test_a_lease_that_is_renewed_from_elsewhere_is_not_taken_and_one_that_is_not_is(tmp_path: Path) -> None:
     storage = Folder(tmp_path)
     other = lease.Lease(4, "other", "trial", "elsewhere", 1, datetime.now(timezone.utc).isoformat())
@@ -271,6 +277,7 @@ def wait(status: Status, key: str, seconds: float = 20) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", ["state", "volume"])
 def test_a_full_disk_is_told_and_the_next_snapshot_is_made_when_there_is_room(
     tmp_path: Path, template: Path, kept: settings.Settings, full: str
@@ -299,6 +306,7 @@ def test_a_full_disk_is_told_and_the_next_snapshot_is_made_when_there_is_room(
             assert not [file for file in kept.state.iterdir() if file.name.startswith(".snapshot")]
 
 
+@pytest.mark.slow
 def test_nothing_is_stored_while_nothing_changes(tmp_path: Path, template: Path, kept: settings.Settings) -> None:
     kept.state.mkdir()
     shutil.copy(template, kept.database_file)
@@ -320,6 +328,7 @@ def test_nothing_is_stored_while_nothing_changes(tmp_path: Path, template: Path,
     assert json.loads((tmp_path / "volume" / "leases" / "000001.json").read_text())["released"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="file"):

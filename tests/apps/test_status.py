@@ -82,6 +82,7 @@ def test_a_stopped_or_crashed_app_is_not_well(app: App, workspace: Workspace, to
     assert stopped["compute"]["state"] == "STOPPED" and "STOPPED" in stopped["unknown"]
 
 
+@pytest.mark.slow
 def test_an_app_that_is_not_there_ends_with_access(tool: Tool) -> None:
     for command in (
         ("status",),
@@ -95,6 +96,7 @@ def test_an_app_that_is_not_there_ends_with_access(tool: Tool) -> None:
         assert "there is no app elsewhere" in told.json["error"]["message"], command
 
 
+@pytest.mark.slow
 def test_the_app_is_named_by_its_configuration_or_by_name_and_not_both(app: App, tool: Tool) -> None:
     tool.home.mkdir(parents=True, exist_ok=True)
     (tool.home / "mlflow-app.yml").write_text(f"name: {NAME}\nvolume: /Volumes/main/ml/app\n")
@@ -121,6 +123,7 @@ def levels(workspace: Workspace) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_permissions_are_granted_once_and_revoked(app: App, account: Account, workspace: Workspace, tool: Tool) -> None:
     account.add_user(ANN)
     account.add_group("data", ANN)
@@ -144,6 +147,7 @@ def test_permissions_are_granted_once_and_revoked(app: App, account: Account, wo
     assert "nothing to do" in tool("app", "permissions", "revoke", *NAMED, ANN).expect(0).stdout
 
 
+@pytest.mark.slow
 def test_who_made_an_app_can_leave_it_to_the_admins_whose_level_is_not_the_apps_own(
     app: App, workspace: Workspace, tool: Tool
 ) -> None:
@@ -153,11 +157,13 @@ def test_who_made_an_app_can_leave_it_to_the_admins_whose_level_is_not_the_apps_
     assert "admins" in shown and "CAN_MANAGE" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("grant", ANN), ("grant", f"{ANN}=CAN_EDIT"), ("revoke", f"{ANN}=CAN_USE")])
 def test_a_level_that_is_none_or_missing_is_a_usage_error(tool: Tool, words: tuple[str, str]) -> None:
     tool("app", "permissions", words[0], *NAMED, words[1]).expect(2)
 
 
+@pytest.mark.slow
 def test_a_principal_that_nobody_knows_is_told(app: App, tool: Tool) -> None:
     told = tool("app", "permissions", "grant", *NAMED, "ghost@example.com=CAN_USE").expect(1)
     assert "ghost@example.com" in told.stderr

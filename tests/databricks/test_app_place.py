@@ -190,12 +190,14 @@ def test_an_app_without_a_deployment_is_to_be_deployed(workspace: Workspace, log
     assert refusal(ADDRESS, login).hint == f"mlflow-migration app deploy --name {NAME}"
 
 
+@pytest.mark.slow
 def test_whoever_may_not_use_an_app_is_refused(app: App, account: Account, workspace: Workspace) -> None:
     with pytest.raises(ForbiddenError, match="does not have CAN_USE") as caught:
         connect(ADDRESS, oauth(account, workspace, "users"))
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "", "http://a:b@127.0.0.1:1", "http://127.0.0.1:1/path"])
 def test_no_token_goes_to_an_address_that_cannot_be_an_app(
     app: App, workspace: Workspace, login: dict[str, str], url: str
@@ -204,6 +206,7 @@ def test_no_token_goes_to_an_address_that_cannot_be_an_app(
     assert "no address that a token may be sent to" in refusal(ADDRESS, login).what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [302, 307])
 def test_a_login_page_is_told_as_refused_credentials_and_is_not_followed(
     app: App, workspace: Workspace, login: dict[str, str], status: int, monkeypatch: pytest.MonkeyPatch
@@ -216,17 +219,20 @@ def test_a_login_page_is_told_as_refused_credentials_and_is_not_followed(
     assert not [path for _, path, _ in workspace.requests if "login.html" in path]
 
 
+@pytest.mark.slow
 def test_a_login_page_shown_once_is_an_ended_token(app: App, workspace: Workspace, login: dict[str, str]) -> None:
     workspace.faults.add(Fault(f"app://{NAME}/", 401, times=1))
     connect(ADDRESS, login).close()
 
 
+@pytest.mark.slow
 def test_azures_further_tokens_stay_with_the_workspace(app: App, login: dict[str, str]) -> None:
     with closing(Rest(ADDRESS, Credentials(databricks=(login,)), 1, 5)) as rest:
         sent = rest._endpoint.headers()
     assert {name for name in sent if name.lower().startswith("x-databricks")} == set()
 
 
+@pytest.mark.slow
 def test_commands_that_take_addresses_take_an_apps(
     app: App, login: dict[str, str], run_tool: Tool, destination: Server
 ) -> None:
@@ -246,6 +252,7 @@ def test_commands_that_take_addresses_take_an_apps(
     assert "not a Databricks workspace" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_place_of_the_configuration_may_be_an_app(
     app: App, login: dict[str, str], run_tool: Tool, tmp_path: Path
 ) -> None:
@@ -258,6 +265,7 @@ def test_a_place_of_the_configuration_may_be_an_app(
     run_tool("doctor", "@prod", "--config", config, env=env).expect(0)
 
 
+@pytest.mark.slow
 def test_a_model_is_promoted_into_an_app(
     in_app: Tool, churn: Made, empty_source: Server, destination: Server, tmp_path: Path
 ) -> None:
@@ -274,6 +282,7 @@ def test_a_model_is_promoted_into_an_app(
     assert {each["alias"]: each["version"] for each in head["aliases"]} == {"champion": "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("driver")
 def test_a_notebook_works_with_an_app(destination: Server, tmp_path: Path) -> None:
     Api(destination.url).post("experiments/create", name="churn")
@@ -287,6 +296,7 @@ def test_a_notebook_works_with_an_app(destination: Server, tmp_path: Path) -> No
     assert not [secret for secret in SECRETS if secret in str(shown)]
 
 
+@pytest.mark.slow
 def test_one_experiment_of_a_bundle_arrives_in_an_app_under_another_name_once(
     churn: Made, empty_source: Server, destination: Server, in_app: Tool, tmp_path: Path
 ) -> None:
@@ -302,6 +312,7 @@ def test_one_experiment_of_a_bundle_arrives_in_an_app_under_another_name_once(
     assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]
 
 
+@pytest.mark.slow
 def test_a_whole_server_is_copied_into_an_app_and_a_second_time_nothing_is_written(
     churn: Made, empty_source: Server, destination: Server, in_app: Tool
 ) -> None:
@@ -314,6 +325,7 @@ def test_a_whole_server_is_copied_into_an_app_and_a_second_time_nothing_is_writt
     assert not [kind for kind, counts in again["kinds"].items() if counts.get("done")], again["kinds"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("driver", "churn")
 def test_a_notebooks_widget_takes_an_apps_address(empty_source: Server, destination: Server) -> None:
     ends = {"src-mlflow-uri": empty_source.url, "dst-mlflow-uri": ADDRESS}
@@ -325,6 +337,7 @@ def test_a_notebooks_widget_takes_an_apps_address(empty_source: Server, destinat
     assert not [secret for secret in SECRETS if secret in str((copied, verified))]
 
 
+@pytest.mark.slow
 def test_an_app_that_does_not_tell_its_backend_at_once_is_asked_again_and_never_taken_for_another(
     workspace: Workspace, destination: Server, login: dict[str, str]
 ) -> None:
@@ -335,6 +348,7 @@ def test_an_app_that_does_not_tell_its_backend_at_once_is_asked_again_and_never_
     live.close()
 
 
+@pytest.mark.slow
 def test_an_app_that_fails_to_tell_its_backend_is_not_written_to(
     workspace: Workspace, destination: Server, login: dict[str, str]
 ) -> None:

@@ -199,7 +199,9 @@ UNUSABLE: Mapping[str, tuple[Mapping[str, str], str, int]] = {
 }
 
 
-@pytest.mark.parametrize("why", UNUSABLE)
+@pytest.mark.parametrize(
+    "why", [pytest.param(why, marks=[pytest.mark.slow] if why == "nobody there" else []) for why in UNUSABLE]
+)
 def test_what_cannot_log_in_is_told_in_a_line_without_secrets(
     databricks_account: AccountFactory, run_here: Run, monkeypatch: pytest.MonkeyPatch, why: str, tmp_path: Path
 ) -> None:
