@@ -46,6 +46,7 @@ def writes(workspace: Workspace) -> list[str]:
     return [path for method, path, _ in workspace.requests if method in {"PUT", "DELETE"} and "/fs/" in path]
 
 
+@pytest.mark.slow
 def test_a_bundle_seeds_an_app_in_a_volume_and_nothing_is_written_twice(
     team: Team, place: Workspace, tool: Tool, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_an_interrupted_command_says_how_to_go_on(stage: Stage, word: str) -> No
     finish(stage, word)
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_leaves_at_once(stage: Stage) -> None:
     stage.dst.add(slow(8), UPLOADS, times=None)
     running = stage.start(*stage.copy)

@@ -102,7 +102,10 @@ WHILE_READING = {
 }
 
 
-@pytest.mark.parametrize("name", WHILE_WRITING)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "503 for everything" else []) for name in WHILE_WRITING],
+)
 def test_an_import_survives(stage: Stage, name: str) -> None:
     stage.put_bundle()
     for trouble in WHILE_WRITING[name]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests import databases, rest, servers
 from tests.conftest import Seeded, ServerFactory, Tool
 from tests.fidelity.test_export_import import arrived, original
@@ -117,6 +119,7 @@ def test_what_is_at_the_destination_already_is_left_alone(
     assert [text for text in differences if not text.startswith("experiment 'one'")] == []
 
 
+@pytest.mark.slow
 def test_servers_without_an_artifact_proxy_are_copied_from_and_to(
     source: Server, destination: Server, make_server: ServerFactory, run_tool: Tool, template: Path
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -180,6 +181,7 @@ def parents_mapped(portrait: Portrait, ids: dict[str, str]) -> Portrait:
     print_blob=True,
 )
 @given(world=worlds)
+@pytest.mark.slow
 def test_random_experiments_come_back_equal(
     world: list[ExperimentPlan], server_pool: ServerPool, template: Path
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_run_is_copied_with_its_traces(empty_source: Server, destination: Serv
     assert {(row["kind"], row["id"]) for row in rows} == {("trace", ids["whole"])}
 
 
+@pytest.mark.slow
 def test_traces_whose_artifacts_are_outside_the_proxy_are_copied(
     empty_source: Server, destination: Server, make_server: ServerFactory, run_tool: Tool, template: Path
 ) -> None:

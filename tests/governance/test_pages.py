@@ -55,6 +55,7 @@ def test_a_page_has_one_script_of_its_own_and_asks_nobody_for_anything(
         assert all(value.startswith((both.dev.url, both.prod.url)) for value in outward)
 
 
+@pytest.mark.slow
 @browser.NEEDED
 def test_the_graph_is_drawn_with_a_node_for_each_thing_and_a_line_for_each_tie(
     run_here: Run, both: Scene, lineage: Path

@@ -128,7 +128,12 @@ def serving(stage: Stage, run_here: Run, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize(
     ("step", "after"),
-    [("the version", True), ("the alias", False), ("the alias", True), ("the end", False)],
+    [
+        ("the version", True),
+        pytest.param("the alias", False, marks=pytest.mark.slow),
+        pytest.param("the alias", True, marks=pytest.mark.slow),
+        ("the end", False),
+    ],
     ids=["the version is made", "the alias is about to move", "the alias has moved", "only the end is missing"],
 )
 def test_killed_at_a_step_that_decides(serving: Stage, run_tool: Tool, run_here: Run, step: str, after: bool) -> None:
@@ -150,6 +155,7 @@ def test_killed_at_every_single_write(
     assert number > 25, "a promotion makes more writes than that"
 
 
+@pytest.mark.slow
 def test_one_that_lacks_only_its_end_is_done_for_those_that_come_after(
     serving: Stage, run_tool: Tool, run_here: Run
 ) -> None:

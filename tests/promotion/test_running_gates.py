@@ -114,6 +114,7 @@ def test_nothing_is_run_where_another_gate_refuses(decided: Decided, tmp_path: P
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_model_loads_and_predicts_in_a_clean_process(decided: Decided) -> None:
     (verdict,) = decided("better", {"gate": "loads", "seconds": 120})
     assert verdict.passed, verdict
